@@ -1,0 +1,52 @@
+# make demo   set up, then optimize the embedded model and print the report
+# make test   set up with the dev extra, then run the test suite
+#
+# All that is needed is Python 3.11 or newer with pip. pip's own configuration (PIP_INDEX_URL,
+# pip.conf, ...) is left alone and applies. Variables: PYTHON, VENV, PYTEST_ARGS.
+
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+
+.PHONY: demo test setup setup-dev lint types clean
+.DEFAULT_GOAL := demo
+
+demo: setup
+	$(BIN)/graphopt demo
+
+test: setup-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup-dev
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
+
+setup: $(READY)
+setup-dev: $(READY_DEV)
+
+# The stamps make a second call quick; they are out of date when pyproject.toml is newer.
+$(READY): pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(READY_DEV): pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(READY)
+
+# A link to an interpreter that is gone counts as missing, and then the environment is made anew.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found: install one, or name it with make PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is no Python 3.11 or newer: name one with make PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV)

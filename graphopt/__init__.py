@@ -1,0 +1,1 @@
+"""graphopt: a post-export optimizer for ONNX models."""

@@ -1,0 +1,102 @@
+"""Dtypes and shapes of values, inferred from the graph's inputs.
+
+`value_info` is a claim of the exporter, not a fact: it is left out, and what ONNX's own shape
+inference derives from inputs, initializers and operator schemas is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx
+from onnx import shape_inference
+
+from graphopt.ir import Constant, Graph, Tensor, encode
+from graphopt.ir.values import Dim, onnx_number, read_info
+
+Fact = tuple[int, tuple[Dim, ...] | None]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What is known about values: ONNX's element type (0: unknown) and shape (None: unknown).
+
+    A dim is an int, a str (symbolic), or None (unknown).
+    """
+
+    facts: dict[Tensor, Fact]
+
+    def onnx_dtype(self, tensor: Tensor) -> int:
+        """ONNX's number of the element type, 0 when unknown."""
+        if isinstance(tensor, Constant):
+            return tensor.onnx_dtype
+        return self.facts.get(tensor, (0, None))[0]
+
+    def shape(self, tensor: Tensor) -> tuple[Dim, ...] | None:
+        """The dims, None when not even the rank is known."""
+        if isinstance(tensor, Constant):
+            return tuple(int(dim) for dim in tensor.shape)
+        return self.facts.get(tensor, (0, None))[1]
+
+    def rank(self, tensor: Tensor) -> int | None:
+        """How many dims, None when unknown."""
+        shape = self.shape(tensor)
+        return None if shape is None else len(shape)
+
+
+def infer(graph: Graph) -> Shapes:
+    """Infer dtypes and shapes of every value of the model that `graph` belongs to.
+
+    Where ONNX's inference gives up on the model as a whole (it raises on contradictions), only
+    what inputs and initializers declare is known.
+    """
+    root = graph.root
+    proto = encode(root).proto
+    for one in _graph_protos(proto.graph):
+        del one.value_info[:]
+    try:
+        proto = shape_inference.infer_shapes(proto, data_prop=True)
+    except shape_inference.InferenceError:
+        pass
+    except (ValueError, RuntimeError):  # protobuf's size limit, or a checker inside of onnx
+        pass
+    facts: dict[Tensor, Fact] = {}
+    _collect(root, proto.graph, facts)
+    return Shapes(facts)
+
+
+def _graph_protos(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    pending = [graph]
+    while pending:
+        one = pending.pop()
+        yield one
+        for node in one.node:
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    pending.append(attribute.g)
+                pending.extend(attribute.graphs)
+
+
+def _collect(root: Graph, proto: onnx.GraphProto, facts: dict[Tensor, Fact]) -> None:
+    """Walk graph and message side by side: encoding keeps node order, so they correspond."""
+    pending = [(root, proto)]
+    while pending:
+        graph, message = pending.pop()
+        known = {}
+        for info in (*message.value_info, *message.input, *message.output):
+            kind, dtype, shape = read_info(info)
+            if kind == "tensor_type":
+                known[info.name] = (onnx_number(dtype), None if shape is None else tuple(shape))
+        for node, node_message in zip(graph.nodes, message.node, strict=True):
+            for tensor in node.outputs:
+                if tensor.name in known:
+                    facts[tensor] = known[tensor.name]
+            bodies = node.bodies
+            if bodies:
+                messages = [a.g for a in node_message.attribute if a.HasField("g")]
+                messages += [g for a in node_message.attribute for g in a.graphs]
+                pending.extend(zip(bodies, messages, strict=False))
+        for variable in graph.inputs:
+            if variable.name in known:
+                facts[variable] = known[variable.name]

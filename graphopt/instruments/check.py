@@ -1,0 +1,83 @@
+"""Holds every change to ONNX's full checker and to the model's signature."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx
+from onnx import checker
+
+from graphopt.ir import Graph, encode
+from graphopt.ir.skeleton import with_stand_ins
+from graphopt.pipeline.instrument import Instrument, Turn, Veto
+
+_LONGEST = 300
+
+
+class Check(Instrument):
+    """After each pass that changed something: is the model still valid, its signature kept?
+
+    Weights are not looked at, so a check costs what the graph costs, not what the file weighs.
+    A model that failed the checker before the run is only held to its signature, and
+    `input_fault` says what was wrong with it.
+    """
+
+    def __init__(self, original: onnx.ModelProto) -> None:
+        self._original = original
+        self._signature = signature(original)
+        self._asked = False
+        self.input_fault: str | None = None
+
+    def after_pass(self, turn: Turn, graph: Graph) -> None:
+        if not turn.changed:
+            return
+        proto = encode(graph).proto
+        name = turn.place.pass_.name
+        if not getattr(turn.place.pass_, "changes_signature", False):
+            changed = difference(self._signature, signature(proto))
+            if changed:
+                raise Veto(f"pass {name} changed the model's signature: {changed}")
+        fault = check_fault(proto)
+        if fault is None:
+            return
+        if not self._asked:
+            self._asked, self.input_fault = True, check_fault(self._original)
+        if self.input_fault is None:
+            raise Veto(f"pass {name} made an invalid model: {fault}")
+
+
+def check_fault(skeleton: onnx.ModelProto) -> str | None:
+    """What ONNX's full checker says against a skeleton model, in a line; None when it is content.
+
+    Weights that the skeleton leaves out are stood in for by zeros that take no room.
+    """
+    with tempfile.TemporaryDirectory(prefix="graphopt-check-") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(with_stand_ins(skeleton, Path(folder)).SerializeToString())
+        try:
+            checker.check_model(str(path), full_check=True)
+        except (checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
+            text = " ".join(str(error).split())
+            return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    return None
+
+
+Signature = dict[str, tuple[bytes, ...]]
+
+
+def signature(proto: onnx.ModelProto) -> Signature:
+    """What a model promises its users: inputs, outputs, overridable initializers and opsets."""
+    graph = proto.graph
+    inputs = {info.name for info in graph.input}
+    return {
+        "inputs": tuple(info.SerializeToString(deterministic=True) for info in graph.input),
+        "outputs": tuple(info.SerializeToString(deterministic=True) for info in graph.output),
+        "overridable initializers": tuple(t.name.encode() for t in graph.initializer if t.name in inputs),
+        "opset imports": tuple(sorted(o.SerializeToString(deterministic=True) for o in proto.opset_import)),
+    }
+
+
+def difference(before: Signature, after: Signature) -> str:
+    """Which parts of two signatures differ, in words; "" when none does."""
+    return " and ".join(key for key in before if before[key] != after[key])

@@ -1,0 +1,286 @@
+"""Tensors of a graph: `Variable` (known at run time) and `Constant` (an initializer).
+
+They are graphsurgeon's classes with identity semantics. Dtypes and shapes of a variable are
+decoded from its ValueInfoProto when first asked for; a constant's values are read from where
+they lie when first asked for, and what was only read is written back as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from graphopt.ir.dtypes import bits, np_dtype, onnx_dtype
+from graphopt.ir.links import Uses
+from graphopt.ir.tensors import SparseStored, Stored
+
+if TYPE_CHECKING:
+    from graphopt.ir.graph import Graph
+    from graphopt.ir.node import Node
+
+Array = np.ndarray[Any, Any]
+Dim = int | str | None
+Lazy = Stored | SparseStored
+
+
+class _Linked:
+    """Identity semantics and two-way links, shared by both kinds of tensor."""
+
+    name: str
+    inputs: Uses
+    outputs: Uses
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("inputs", "outputs") and name in self.__dict__:
+            uses, nodes = self.__dict__[name], list(value)
+            if value is not uses:
+                uses.clear()
+                uses.extend(nodes)
+            return
+        object.__setattr__(self, name, value)
+
+    @property
+    def graph_outputs(self) -> list[Graph]:
+        """The graphs that have this tensor among their outputs, once for each place."""
+        found: list[Graph] = self.__dict__.setdefault("_graph_outputs", [])
+        return found
+
+    @property
+    def readers(self) -> list[Node]:
+        """The nodes that read this tensor, in bodies too, each once."""
+        return list(dict.fromkeys(self.outputs))
+
+    @property
+    def is_read(self) -> bool:
+        """Whether any node reads it or any graph has it as an output."""
+        return bool(self.outputs) or bool(self.__dict__.get("_graph_outputs"))
+
+
+def link(tensor: Any) -> None:
+    """Give a bare tensor object its two empty use lists."""
+    attributes = tensor.__dict__
+    attributes["inputs"] = Uses(tensor, "outputs")
+    attributes["outputs"] = Uses(tensor, "inputs")
+
+
+class Variable(_Linked, gs.Variable):
+    """A tensor whose value is known at run time only.
+
+    `dtype` is a numpy (or ml_dtypes) dtype, ONNX's number where numpy has none, or None where
+    the model does not say; `shape` a list of int, str (symbolic) or None (unknown), or None.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dtype: Any = None,
+        shape: Iterable[Dim] | None = None,
+        type: str = "tensor_type",  # noqa: A002
+    ) -> None:
+        self.name = name
+        link(self)
+        self.__dict__["_dtype"] = dtype
+        self.__dict__["_shape"] = None if shape is None else list(shape)
+        self.__dict__["_kind"] = type
+
+    @classmethod
+    def declared(cls, name: str, info: onnx.ValueInfoProto | None) -> Variable:
+        """A variable whose dtype and shape stay in `info` until somebody asks."""
+        new = cls.__new__(cls)
+        attributes = new.__dict__
+        attributes["name"] = name
+        attributes["inputs"] = Uses(new, "outputs")
+        attributes["outputs"] = Uses(new, "inputs")
+        if info is not None:
+            attributes["_info"] = info
+        return new
+
+    @staticmethod
+    def empty() -> Variable:
+        """The placeholder of an optional input or output that is left out."""
+        return Variable.declared("", None)
+
+    def _decode(self) -> None:
+        attributes = self.__dict__
+        kind, dtype, shape = read_info(attributes.get("_info"))
+        attributes.setdefault("_kind", kind)
+        attributes.setdefault("_dtype", dtype)
+        attributes.setdefault("_shape", shape)
+
+    @property
+    def dtype(self) -> Any:
+        if "_dtype" not in self.__dict__:
+            self._decode()
+        return self.__dict__["_dtype"]
+
+    @dtype.setter
+    def dtype(self, value: Any) -> None:
+        self.__dict__["_dtype"] = value
+
+    @property
+    def shape(self) -> list[Dim] | None:
+        if "_shape" not in self.__dict__:
+            self._decode()
+        found: list[Dim] | None = self.__dict__["_shape"]
+        return found
+
+    @shape.setter
+    def shape(self, value: Iterable[Dim] | None) -> None:
+        self.__dict__["_shape"] = None if value is None else list(value)
+
+    @property
+    def type(self) -> Any:
+        """Which kind of value: "tensor_type", "sequence_type", "optional_type", ..."""
+        if "_kind" not in self.__dict__:
+            self._decode()
+        return self.__dict__["_kind"]
+
+    @type.setter
+    def type(self, value: Any) -> None:
+        self.__dict__["_kind"] = value
+
+    @property
+    def onnx_dtype(self) -> int:
+        """ONNX's number of the element type, 0 where the model does not say."""
+        return onnx_number(self.dtype)
+
+    def to_constant(self, values: Array | Lazy, data_location: Any = None, export_dtype: Any = None) -> Constant:
+        """Turn this very object into a constant; whoever reads it sees the change."""
+        for key in ("_dtype", "_shape", "_kind"):
+            self.__dict__.pop(key, None)
+        tensor: Any = self
+        tensor.__class__ = Constant
+        tensor.__dict__.update(_values=values, data_location=data_location, _export_dtype=export_dtype)
+        constant: Constant = tensor
+        return constant
+
+    def to_variable(self, dtype: Any = None, shape: Iterable[Dim] = ()) -> Variable:
+        self.dtype, self.shape = dtype, shape
+        return self
+
+    def copy(self) -> Variable:
+        """A tensor of the same name, dtype and shape with no links."""
+        new = Variable(self.name, self.dtype, self.shape, self.type)
+        if "_info" in self.__dict__:
+            new.__dict__["_info"] = self.__dict__["_info"]
+        return new
+
+
+class Constant(_Linked, gs.Constant):
+    """An initializer, or the tensor of a Constant node: its value is part of the model."""
+
+    def __init__(self, name: str, values: Array | Lazy, data_location: Any = None, export_dtype: Any = None) -> None:
+        if not isinstance(values, np.ndarray | Stored | SparseStored):
+            raise TypeError(f"the values of constant {name!r} are a {type(values).__name__}, not an array")
+        self.name = name
+        link(self)
+        self.__dict__.update(_values=values, data_location=data_location, _export_dtype=export_dtype)
+
+    @property
+    def values(self) -> Array:
+        """The tensor as a read-only array; read from the model's file at the first use."""
+        values = self.__dict__["_values"]
+        if isinstance(values, np.ndarray):
+            return values
+        loaded: Array | None = self.__dict__.get("_loaded")
+        if loaded is None:
+            loaded = self.__dict__["_loaded"] = values.load()
+        return loaded
+
+    @values.setter
+    def values(self, values: Array | Lazy) -> None:
+        self.__dict__["_values"] = values
+        self.__dict__.pop("_loaded", None)
+
+    def forget(self) -> None:
+        """Let go of values that were only read; they can be read again."""
+        self.__dict__.pop("_loaded", None)
+
+    @property
+    def stored(self) -> Stored | SparseStored | None:
+        """Where the original values lie, or None once they have been replaced."""
+        values = self.__dict__["_values"]
+        return None if isinstance(values, np.ndarray) else values
+
+    @property
+    def shape(self) -> Any:
+        return self.__dict__["_values"].shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.__dict__["_values"].dtype
+
+    @property
+    def export_dtype(self) -> Any:
+        chosen = self.__dict__.get("_export_dtype")
+        return self.dtype if chosen is None else chosen
+
+    @export_dtype.setter
+    def export_dtype(self, value: Any) -> None:
+        self.__dict__["_export_dtype"] = value
+
+    @property
+    def onnx_dtype(self) -> int:
+        """ONNX's number of the element type."""
+        return onnx_number(self.export_dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the values take in a file (sub-byte types packed)."""
+        values = self.__dict__["_values"]
+        if not isinstance(values, np.ndarray):
+            return int(values.nbytes)
+        if values.dtype == object:
+            return sum(len(str(one).encode()) for one in values.ravel())
+        return (values.size * bits(self.onnx_dtype) + 7) // 8
+
+    def to_variable(self, dtype: Any = None, shape: Iterable[Dim] = ()) -> Variable:
+        """Turn this very object into a variable; whoever reads it sees the change."""
+        dtype = self.export_dtype if dtype is None else dtype
+        for key in ("_values", "_loaded", "_export_dtype", "data_location"):
+            self.__dict__.pop(key, None)
+        variable: Any = self
+        variable.__class__ = Variable
+        variable.dtype, variable.shape, variable.type = dtype, shape, "tensor_type"
+        found: Variable = variable
+        return found
+
+    def copy(self) -> Constant:
+        """A tensor of the same name and values with no links; the values are shared."""
+        return Constant(self.name, self.__dict__["_values"], export_dtype=self.__dict__.get("_export_dtype"))
+
+
+Tensor = Variable | Constant
+
+
+def onnx_number(dtype: Any) -> int:
+    if dtype is None:
+        return 0
+    return dtype if isinstance(dtype, int) else onnx_dtype(np.dtype(dtype))
+
+
+def read_info(info: onnx.ValueInfoProto | None) -> tuple[Any, Any, list[Dim] | None]:
+    """Kind, dtype and shape that a ValueInfoProto declares."""
+    if info is None:
+        return "tensor_type", None, None
+    kind = info.type.WhichOneof("value")
+    if kind != "tensor_type":
+        return kind or "tensor_type", None, None
+    tensor = info.type.tensor_type
+    dtype: Any = np_dtype(tensor.elem_type) if tensor.elem_type else None
+    if dtype is None and tensor.elem_type:
+        dtype = tensor.elem_type
+    if not tensor.HasField("shape"):
+        return kind, dtype, None
+    shape: list[Dim] = []
+    for dim in tensor.shape.dim:
+        which = dim.WhichOneof("value")
+        shape.append(dim.dim_value if which == "dim_value" else (dim.dim_param or None) if which else None)
+    return kind, dtype, shape

@@ -1,0 +1,139 @@
+"""What a running pass talks to: numbers its rewrites, asks the gate, keeps remarks and provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from graphopt.errors import InternalError
+from graphopt.ir import Constant, Graph, Node, Tensor
+from graphopt.ir.journal import Edit
+from graphopt.pipeline.gate import Candidate, Gate, Open
+from graphopt.pipeline.protocol import Pass, Remark
+from graphopt.pipeline.services import NoServices, Services
+
+if TYPE_CHECKING:
+    from graphopt.analysis.shapes import Shapes
+
+_NAMES_KEPT = 32  # names that one remark keeps of what went and came
+
+
+@dataclass
+class Ledger:
+    """The numbers and remarks of one run, shared by the contexts of all its passes."""
+
+    gate: Gate = field(default_factory=Open)
+    remarks: list[Remark] = field(default_factory=list)
+    numbers: Counter[str] = field(default_factory=Counter)
+    total: int = 0
+    refused: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
+    missed: set[tuple[str, str, str, str, str]] = field(default_factory=set)
+    origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def admit(self, pass_name: str, rule: str, scope: str, node: str) -> tuple[int, bool]:
+        """Number a candidate and ask the gate. One that was refused keeps its number and stays
+        refused when it is offered again, as it is in every round of a repeat group."""
+        key = (pass_name, rule, scope, node)
+        if key in self.refused:
+            return self.refused[key], False
+        self.numbers[pass_name] += 1
+        number = self.numbers[pass_name]
+        allowed = self.gate.allows(Candidate(pass_name, number, rule, node, self.total + 1))
+        if allowed:
+            self.total += 1
+        else:
+            self.refused[key] = number
+        return number, allowed
+
+
+class RunContext:
+    """The context of one run of one pass over one graph. It hears the graph's edits."""
+
+    def __init__(
+        self, graph: Graph, running: Pass, ledger: Ledger, services: Services | None = None, step: int = 0
+    ) -> None:
+        self.graph = graph
+        self.applied = 0
+        self.missed_count = 0
+        self.disabled = 0
+        self.revision = 0
+        self._pass = running
+        self._ledger = ledger
+        self._services = services or NoServices()
+        self._step = step
+        self._open: Remark | None = None
+        self._before: dict[str, None] = {}
+        self._after: dict[str, None] = {}
+        self._shapes: tuple[int, Shapes] | None = None
+
+    @property
+    def shapes(self) -> Shapes:
+        """Inferred once for each revision of the graph that is asked about."""
+        if self._shapes is None or self._shapes[0] != self.revision:
+            self._shapes = (self.revision, self._services.shapes(self.graph))
+        return self._shapes[1]
+
+    def rewrite(self, rule: str, subject: Node | Tensor, detail: str = "") -> bool:
+        """Number one rewrite and ask the gate; edits from here on belong to it."""
+        self._settle()
+        scope, label, op = self._place(subject)
+        number, allowed = self._ledger.admit(self._pass.name, rule, scope, label)
+        kind: Literal["applied", "disabled"] = "applied" if allowed else "disabled"
+        remark = Remark(kind, self._pass.name, rule, label, op, detail, number, self._step, scope)
+        if allowed:
+            self.applied += 1
+            self._open = remark
+        else:
+            self.disabled += 1
+            self._ledger.remarks.append(remark)
+        return allowed
+
+    def missed(self, rule: str, subject: Node | Tensor, why: str) -> None:
+        """Keep one remark of what nearly happened; the same one is kept once a run."""
+        scope, label, op = self._place(subject)
+        key = (self._pass.name, rule, scope, label, why)
+        if key not in self._ledger.missed:
+            self._ledger.missed.add(key)
+            self.missed_count += 1
+            self._ledger.remarks.append(
+                Remark("missed", self._pass.name, rule, label, op, why, None, self._step, scope)
+            )
+
+    def note(self, edit: Edit, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+        """Hear of an edit of the graph (see `graphopt.ir.journal`)."""
+        self.revision += 1
+        if self._open is None:
+            if edit in ("order", "free"):
+                return
+            raise InternalError(
+                f"pass {self._pass.name} edited {(*before, *after, 'the graph')[0]!r} without announcing a rewrite"
+            )
+        self._before.update(dict.fromkeys(before))
+        self._after.update(dict.fromkeys(after))
+
+    def close(self) -> None:
+        """End the run of the pass: the last rewrite's remark is complete."""
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._open is None:
+            return
+        before, after = tuple(self._before), tuple(self._after)
+        self._ledger.remarks.append(
+            dataclasses.replace(self._open, before=before[:_NAMES_KEPT], after=after[:_NAMES_KEPT])
+        )
+        origins = self._ledger.origins
+        old = tuple(dict.fromkeys(origin for name in before for origin in origins.get(name, (name,))))
+        for name in after:
+            if old and name not in before:
+                origins[name] = tuple(dict.fromkeys((*origins.get(name, ()), *old)))[:_NAMES_KEPT]
+        self._open = None
+        self._before, self._after = {}, {}
+
+    def _place(self, subject: Node | Tensor) -> tuple[str, str, str]:
+        if isinstance(subject, Node):
+            return (subject.graph.path if subject.graph is not None else "", subject.label, subject.op)
+        home: Any = subject.__dict__.get("home") if isinstance(subject, Constant) else None
+        return (home.path if home is not None else "", subject.name, "initializer" if home is not None else "value")

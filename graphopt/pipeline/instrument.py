@@ -1,0 +1,82 @@
+"""Observers of a pipeline: they watch, time, check and veto, but never edit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from graphopt.contract import Contract
+from graphopt.errors import GraphoptError
+
+if TYPE_CHECKING:
+    from graphopt.ir import Graph
+    from graphopt.pipeline.protocol import Pass
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a run a pass is: its step of the pipeline, its round of a repeat group (1, 2 ...),
+    and its turn, which counts every run of every pass from 1."""
+
+    step: int
+    round: int
+    turn: int
+    pass_: Pass
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one run of one pass did."""
+
+    place: Place
+    applied: int
+    missed: int
+    disabled: int
+
+    @property
+    def changed(self) -> bool:
+        return self.applied > 0
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One step of the pipeline, a repeat group being one, after its last round."""
+
+    step: int
+    text: str
+    contract: Contract
+    rounds: int
+    changed: bool
+
+
+class Veto(GraphoptError):
+    """An instrument rejects what a pass made: the pass is rolled back."""
+
+    exit_code = 1
+
+
+class Instrument:
+    """Base of observers. Hooks of all instruments run in order before, in reverse after, so that
+    they nest like brackets. `begins` also runs before a replay from the input."""
+
+    def begins(self, graph: Graph) -> None:
+        """A run starts on this graph."""
+
+    def should_run(self, place: Place) -> bool:
+        """Whether the pass runs at all; every instrument is asked."""
+        return True
+
+    def before_pass(self, place: Place, graph: Graph) -> None:
+        """A pass is about to run."""
+
+    def after_pass(self, turn: Turn, graph: Graph) -> None:
+        """A pass has run. Raise `Veto` to reject what it did."""
+
+    def after_step(self, done: StepDone, graph: Graph) -> None:
+        """A whole step has run. Raise `Veto` to reject all of it."""
+
+    def skipped(self, place: Place, error: Exception) -> None:
+        """A pass failed and the run goes on without it."""
+
+    def ends(self, graph: Graph) -> None:
+        """The pipeline is through."""

@@ -1,0 +1,87 @@
+"""What a pass is and what it may ask for: the only part of the engine that a pass sees.
+
+A pass is a frozen dataclass. Its fields are its options, its docstring is its page, and `run`
+edits the graph it is given through the graph's own methods. Everything a pass cannot know from
+the graph alone it asks of the `Context`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar
+
+from graphopt.contract import Contract
+
+if TYPE_CHECKING:
+    from graphopt.analysis.shapes import Shapes
+    from graphopt.ir import Graph, Node, Tensor
+
+__all__ = ["Context", "Contract", "Pass", "Remark", "option"]
+
+T = TypeVar("T")
+
+
+def option(default: T, help: str) -> T:  # noqa: A002
+    """Declare an option of a pass: a dataclass field with a default and a one-line help text."""
+    field: T = dataclasses.field(default=default, metadata={"help": help})
+    return field
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a pass did, or nearly did and why not, for one node (or one initializer).
+
+    `number` counts the candidates of one pass over a whole run, from 1, and is the handle that
+    `--disable PASS:NUMBER` takes; a missed remark has none. `scope` is the path of the body or
+    function that holds the node, "" for the main graph. `before` and `after` are provenance:
+    the names of the values that the rewrite took away, and of those that stand for them now.
+    """
+
+    kind: Literal["applied", "missed", "disabled"]
+    pass_name: str
+    rule: str
+    node: str
+    op: str
+    why: str = ""
+    number: int | None = None
+    step: int = 0
+    scope: str = ""
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+class Context(Protocol):
+    """What a running pass may ask for. The session injects it; a pass never keeps it."""
+
+    @property
+    def shapes(self) -> Shapes:
+        """Dtypes and (symbolic) shapes of the graph's values as inferred from its inputs."""
+        ...
+
+    def rewrite(self, rule: str, subject: Node | Tensor, detail: str = "") -> bool:
+        """Announce one rewrite. True: carry it out now. False: leave the subject as it is."""
+        ...
+
+    def missed(self, rule: str, subject: Node | Tensor, why: str) -> None:
+        """Record that `rule` nearly applied to `subject`, and in one clause why it did not."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pass(ABC):
+    """One kind of rewrite: a name, a contract, options as fields, and `run`.
+
+    Laws: edits in place through the graph's methods; keeps no state on itself; touches no
+    disk, clock, logger or unseeded randomness; deterministic; EXACT and ROUNDING passes change
+    nothing the second time; LOSSY passes run once. Missing information is `ctx.missed`, never
+    an exception.
+    """
+
+    name: ClassVar[str]
+    contract: ClassVar[Contract]
+
+    @abstractmethod
+    def run(self, graph: Graph, ctx: Context) -> None:
+        """Rewrite `graph` (bodies and functions included) in place."""

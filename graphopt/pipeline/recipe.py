@@ -1,0 +1,171 @@
+"""Recipes: a pipeline and the budget it must keep, as a TOML file.
+
+    name = "int8-weights"
+    description = "Weights as 8-bit integers, a quarter of the size."
+    pipeline = "repeat{max=8}(identities,dead-nodes),weight-int8"
+    budget = ["sqnr_db>=20"]
+
+`pipeline` is a text, or an array of tables (see `tables`). There are no other keys.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+
+from graphopt.contract import Contract
+from graphopt.errors import UsageError
+from graphopt.pipeline import recipe_files
+from graphopt.pipeline.kinds import given
+from graphopt.pipeline.nearest import did_you_mean
+from graphopt.pipeline.options import is_kebab
+from graphopt.pipeline.pipeline import Pipeline
+from graphopt.pipeline.registry import Registry
+from graphopt.pipeline.tables import from_tables
+from graphopt.pipeline.tokens import shorten
+
+__all__ = ["Recipe"]
+
+_KEYS = ("name", "description", "pipeline", "budget")
+_BUDGET = re.compile(
+    r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(>=|<=)\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*"
+)
+_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named pipeline with its budget. Equal when all four parts are.
+
+    `budget` holds bounds as text, `metric>=number` or `metric<=number`, without spaces; validation
+    interprets them. Raises `UsageError` when the name is not in kebab-case, a bound is malformed,
+    or the pipeline has LOSSY passes and no budget says how much they may cost.
+    """
+
+    name: str
+    pipeline: Pipeline
+    description: str = ""
+    budget: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not is_kebab(self.name):
+            raise UsageError(f"the name {shorten(self.name)!r} is not in kebab-case (such as int8-weights)")
+        try:
+            self.description.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError("the description is not text that a file can hold") from error
+        object.__setattr__(self, "budget", tuple(_bound(text) for text in self.budget))
+        if self.pipeline.contract is Contract.LOSSY and not self.budget:
+            lossy = next(one.name for one in self.pipeline.passes() if one.contract is Contract.LOSSY)
+            raise UsageError(
+                f"a recipe of lossy passes states its budget, and this one runs {lossy} without; "
+                'add a line such as budget = ["sqnr_db>=30"]'
+            )
+
+    @classmethod
+    def load(cls, name_or_path: str | os.PathLike[str], registry: Registry | None = None) -> Recipe:
+        """The built-in recipe of that name, or the recipe in a `.toml` file.
+
+        A string with a slash, or that ends in `.toml`, is a path. Raises `UsageError` with one
+        sentence when there is no such recipe or anything in it is wrong.
+        """
+        shown, text = recipe_files.read(name_or_path)
+        return cls.parse(text, registry, shown=shown)
+
+    @classmethod
+    def parse(cls, text: str, registry: Registry | None = None, *, shown: str = "recipe") -> Recipe:
+        """The recipe in a TOML text; errors begin with `shown`."""
+        try:
+            table = tomllib.loads(text)
+        except RecursionError as error:
+            raise UsageError(f"{shown} is nested too deeply") from error
+        except ValueError as error:
+            raise UsageError(f"{shown}{_not_toml(str(error), text)}") from error
+        try:
+            return cls._of_table(table, registry)
+        except UsageError as error:
+            raise UsageError(f"{shown}: {error}") from error
+
+    @classmethod
+    def _of_table(cls, table: dict[str, object], registry: Registry | None) -> Recipe:
+        for key in table:
+            if key not in _KEYS:
+                ending = did_you_mean(key, _KEYS) or f"; the keys are {', '.join(_KEYS)}"
+                raise UsageError(f"unknown key {shorten(key)!r}{ending}")
+        for key in ("name", "pipeline"):
+            if key not in table:
+                raise UsageError(f"the key {key!r} is missing")
+        name, description = table["name"], table.get("description", "")
+        if not isinstance(name, str):
+            raise UsageError(f"name expects a text, not {given(name)}")
+        if not isinstance(description, str):
+            raise UsageError(f"description expects a text, not {given(description)}")
+        pipeline = _pipeline(table["pipeline"], registry)
+        return cls(name, pipeline, description, _budget(table.get("budget", [])))
+
+    @staticmethod
+    def list() -> tuple[str, ...]:
+        """The names of the built-in recipes, in alphabetical order."""
+        return recipe_files.built_in()
+
+    def dump(self) -> str:
+        """The recipe as TOML text, which `parse` reads back as an equal recipe."""
+        lines = [f"name = {_quoted(self.name)}"]
+        if self.description:
+            lines.append(f"description = {_quoted(self.description)}")
+        lines.append(f"pipeline = {_quoted(str(self.pipeline))}")
+        if self.budget:
+            lines.append(f"budget = [{', '.join(_quoted(bound) for bound in self.budget)}]")
+        return "\n".join(lines) + "\n"
+
+
+def _pipeline(value: object, registry: Registry | None) -> Pipeline:
+    if isinstance(value, str):
+        return Pipeline.parse(value, registry)
+    if isinstance(value, list):
+        return from_tables(value, Registry.load() if registry is None else registry)
+    raise UsageError(f"pipeline expects a text or an array of tables, not {given(value)}")
+
+
+def _budget(value: object) -> tuple[str, ...]:
+    example = 'budget expects a list of texts such as ["sqnr_db>=30"]'
+    if not isinstance(value, list):
+        raise UsageError(f"{example}, not {given(value)}")
+    for item in value:
+        if not isinstance(item, str):
+            raise UsageError(f"{example}, and one of its items is {given(item)}")
+    return tuple(value)
+
+
+def _bound(text: str) -> str:
+    """A bound of the budget without its spaces; UsageError when it is none."""
+    match = _BUDGET.fullmatch(text)
+    if match is None or not math.isfinite(float(match[3])):
+        raise UsageError(f"budget: {shorten(text)!r} is not of the form metric>=number or metric<=number")
+    return "".join(match.groups())
+
+
+def _not_toml(message: str, text: str) -> str:
+    """The parser's complaint, with its place in front: `, line 3, column 7: not valid TOML (...)`."""
+    place = _PLACE.search(message)
+    reason = message[: place.start()] if place else message
+    if place is None:
+        where = ""
+    elif place[1]:
+        where = f", line {place[1]}, column {place[2]}"
+    else:
+        where = f", line {text.count(chr(10)) + 1}, at its end"
+    return f"{where}: not valid TOML ({reason[:1].lower()}{reason[1:]})"
+
+
+def _quoted(text: str) -> str:
+    """A TOML string: literal where that needs no escapes and saves some, else basic."""
+    if '"' in text and "'" not in text and text.isprintable():
+        return f"'{text}'"
+    escaped = "".join(
+        f"\\u{ord(c):04X}" if ord(c) < 0x20 or ord(c) == 0x7F else f"\\{c}" if c in '"\\' else c for c in text
+    )
+    return f'"{escaped}"'

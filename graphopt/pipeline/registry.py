@@ -1,0 +1,107 @@
+"""The passes that can be named: everybody's through one entry point group, our own too.
+
+An entry point of the group `graphopt.passes` is called like a family of passes and stands for a
+subclass of Pass, or for a tuple of them (a family's `PASSES`). What cannot be imported, or is no
+pass, is listed with its reason in `Registry.broken` and stops nothing; two passes of one name do.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from graphopt.errors import UsageError
+from graphopt.pipeline.declaration import fault
+from graphopt.pipeline.discovery import Broken, Entry, discover, family_of
+from graphopt.pipeline.nearest import did_you_mean
+from graphopt.pipeline.page import PassPage, page
+from graphopt.pipeline.protocol import Pass
+from graphopt.pipeline.tokens import shorten
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = ["GROUP", "Broken", "Entry", "Registry"]
+
+GROUP = "graphopt.passes"
+
+
+class Registry:
+    """The passes that pipelines and recipes can name, ordered by distribution, family and place in it.
+
+    `entries` are the usable passes, `broken` what was found but cannot be used.
+    """
+
+    def __init__(self, entries: Iterable[Entry], broken: Iterable[Broken] = ()) -> None:
+        """A registry of these entries; UsageError when two different classes have one name."""
+        by_name: dict[str, Entry] = {}
+        for entry in entries:
+            other = by_name.setdefault(entry.name, entry)
+            if other.pass_class is not entry.pass_class:
+                raise UsageError(
+                    f"two passes are called {entry.name}: {other.origin}, and {entry.origin}; "
+                    "uninstall or rename one of them"
+                )
+        self._by_name = by_name
+        self.entries: tuple[Entry, ...] = tuple(by_name.values())
+        self.broken: tuple[Broken, ...] = tuple(broken)
+
+    @classmethod
+    def load(cls, entry_points: Iterable[EntryPoint] | None = None) -> Registry:
+        """The installed passes, found once per process; or those of the given entry points.
+
+        Imports every plug-in. Raises `UsageError` when two passes have one name.
+        """
+        return _installed() if entry_points is None else cls(*discover(entry_points))
+
+    @classmethod
+    def of(cls, classes: Iterable[type[Pass]], *, family: str = "") -> Registry:
+        """A registry of these classes only; UsageError when one of them is no pass."""
+        entries: list[Entry] = []
+        for one in classes:
+            if (reason := fault(one)) is not None:
+                raise UsageError(f"the pass {getattr(one, '__name__', repr(one))} {reason}")
+            entries.append(Entry(one.name, one, family or family_of(one), "", ""))
+        return cls(entries)
+
+    def including(self, classes: Iterable[type[Pass]]) -> Registry:
+        """This registry and these classes; UsageError when one is no pass, or its name is taken."""
+        return Registry((*self.entries, *Registry.of(classes).entries), self.broken)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all passes, in alphabetical order."""
+        return tuple(sorted(self._by_name))
+
+    def get(self, name: str) -> type[Pass]:
+        """The class of the pass called `name`; UsageError with the nearest name when there is none."""
+        return self.entry(name).pass_class
+
+    def entry(self, name: str) -> Entry:
+        """The entry of the pass called `name`; UsageError with the nearest name when there is none."""
+        entry = self._by_name.get(name)
+        if entry is not None:
+            return entry
+        message = f"no pass is called {shorten(name)!r}"
+        if near := did_you_mean(name, self._by_name):
+            raise UsageError(message + near)
+        if self.broken:
+            raise UsageError(f"{message}; perhaps it belongs to a broken plug-in: {self.broken[0]}")
+        if not self._by_name:
+            raise UsageError(f"{message}; no passes are installed at all, so install graphopt again")
+        raise UsageError(f"{message}; `graphopt passes` lists the passes there are")
+
+    def page(self, which: str | type[Pass]) -> PassPage:
+        """The page of a pass, by name or by class; a class need not be registered."""
+        if isinstance(which, str):
+            entry = self.entry(which)
+            return page(entry.pass_class, family=entry.family)
+        families = [entry.family for entry in self.entries if entry.pass_class is which]
+        return page(which, family=families[0] if families else family_of(which))
+
+
+@functools.cache
+def _installed() -> Registry:
+    from importlib.metadata import entry_points
+
+    return Registry(*discover(entry_points(group=GROUP)))

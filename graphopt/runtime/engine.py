@@ -1,0 +1,177 @@
+"""onnxruntime's sessions, inside the worker. The only file that imports onnxruntime."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime as ort
+
+from graphopt.runtime.elements import STRING, Array, bits_of, unpack
+from graphopt.runtime.shared import Layout, Parcel
+from graphopt.runtime.transport import Message
+from graphopt.runtime.values import Description, build, describe, describe_raw
+
+VERSION: Final[str] = ort.__version__
+
+_FATAL: Final = 4  # onnxruntime's log severity
+_SHORTEST: Final = 1e-3
+_MOST_REPEATS: Final = 1000
+
+ort.set_default_logger_severity(_FATAL)
+
+
+class Loaded:
+    """One onnxruntime session and what it declares."""
+
+    def __init__(self, path: str, options: Mapping[str, Any], libraries: list[str]) -> None:
+        self._session = ort.InferenceSession(
+            path, _session_options(options, libraries), providers=["CPUExecutionProvider"], enable_fallback=False
+        )
+        self._types = {each.name: str(each.type) for each in self._session.get_outputs()}
+
+    def ports(self) -> Message:
+        """Inputs, outputs and overridable initializers as lists of [name, type, shape]."""
+        return {
+            "inputs": [_port(each) for each in self._session.get_inputs()],
+            "outputs": [_port(each) for each in self._session.get_outputs()],
+            "overridable": [_port(each) for each in self._session.get_overridable_initializers()],
+        }
+
+    def run(self, feeds: Mapping[str, Description], parcel: Parcel, names: list[str], layout: Layout) -> Message:
+        """Run once; the outputs are planned into `layout`, which keeps their memory until written."""
+        results = self._call(_feeds(feeds, parcel), names)
+        return {name: _describe(result, layout) for name, result in zip(names, results, strict=True)}
+
+    def timer(self, feeds: Mapping[str, Description], parcel: Parcel) -> Callable[[int], float]:
+        """A function that runs the session a number of times on `feeds` and returns the seconds per run."""
+        ready, names = _feeds(feeds, parcel), list(self._types)
+        call = self._call
+
+        def measure(repeat: int) -> float:
+            start = time.perf_counter()
+            for _ in range(repeat):
+                call(ready, names)
+            return (time.perf_counter() - start) / repeat
+
+        return measure
+
+    def _call(self, feeds: Mapping[str, Any], names: list[str]) -> list[Any]:
+        """The outputs: OrtValues where onnxruntime can give them, else what its `run` makes of them.
+
+        Its OrtValues are the only form in which bfloat16, fp8 and sub-byte tensors come out, and
+        come out uncopied; strings, sequences, maps and optionals go in and out through `run` only.
+        """
+        tensors = all(self._types[name].startswith("tensor(") for name in names)
+        if tensors and all(isinstance(each, ort.OrtValue) for each in feeds.values()):
+            return list(self._session.run_with_ort_values(names, feeds))
+        return list(self._session.run(names, feeds))
+
+
+def race(a: Callable[[int], float], b: Callable[[int], float], request: Message) -> Message:
+    """Time `a` and `b` in turn, the order changing from round to round, so that drift hits both alike.
+
+    request: `rounds`, `warmup` (rounds not counted, at least one), `budget` (seconds after which
+    no further round starts once `least` are done).
+    """
+    first = [(a(1), b(1)) for _ in range(max(1, request["warmup"]))][-1]
+    repeat = min(_MOST_REPEATS, int(_SHORTEST / max(min(first), 1e-9)) + 1)
+    times: tuple[list[float], list[float]] = ([], [])
+    start = time.perf_counter()
+    gc.disable()
+    try:
+        for number in range(request["rounds"]):
+            if number >= request["least"] and time.perf_counter() - start > request["budget"]:
+                break
+            for turn in (0, 1) if number % 2 == 0 else (1, 0):
+                times[turn].append((a, b)[turn](repeat))
+    finally:
+        gc.enable()
+    return {"a": times[0], "b": times[1], "repeat": repeat}
+
+
+def try_library(path: str) -> None:
+    """Load a library of custom operators; raises what onnxruntime raises, if it does not crash."""
+    ort.SessionOptions().register_custom_ops_library(path)
+
+
+def _session_options(options: Mapping[str, Any], libraries: list[str]) -> Any:
+    session = ort.SessionOptions()
+    levels = ort.GraphOptimizationLevel
+    session.graph_optimization_level = levels.ORT_ENABLE_ALL if options["optimize"] else levels.ORT_DISABLE_ALL
+    session.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    session.intra_op_num_threads = options["threads"]
+    session.inter_op_num_threads = 1
+    session.enable_cpu_mem_arena = options["arena"]
+    session.log_severity_level = _FATAL
+    session.use_deterministic_compute = True
+    if not options["prepack"]:
+        session.add_session_config_entry("session.disable_prepacking", "1")
+    if options["threads"] > 1:
+        # Threads still spin inside a run; after it they would slow the other session of a race.
+        session.add_session_config_entry("session.force_spinning_stop", "1")
+    for library in libraries:
+        session.register_custom_ops_library(library)
+    return session
+
+
+def _port(port: Any) -> list[Any]:
+    shape = [each if isinstance(each, (int, str)) else None for each in port.shape or ()]
+    return [port.name, port.type, shape]
+
+
+def _feeds(descriptions: Mapping[str, Description], parcel: Parcel) -> dict[str, Any]:
+    feeds: dict[str, Any] = {}
+    for name, description in descriptions.items():
+        if description[0] == "tensor":
+            feeds[name] = _tensor(description, parcel)
+        else:
+            feeds[name] = build(description, parcel, unpack_view)
+    return feeds
+
+
+def _tensor(description: Description, parcel: Parcel) -> Any:
+    """An OrtValue on the parcel's own memory."""
+    _, number, shape, (block, offset, _) = description
+    width = max(1, bits_of(number) // 8)
+    count = int(np.prod(shape, dtype=np.int64))
+    # The binding takes an array of as many elements, of any dtype as wide, and gives it the type;
+    # the sender has reserved a byte an element for the packed ones too.
+    raw = parcel.bytes_at([block, offset, count * width])
+    codes = raw.view(f"u{width}" if width <= 8 else "c16").reshape(shape)
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(codes, number)
+
+
+def unpack_view(number: int, shape: tuple[int, ...], raw: Array) -> Array:
+    """A tensor inside a sequence, as the array that onnxruntime's `run` takes."""
+    return unpack(raw, number, shape)
+
+
+def _describe(result: Any, layout: Layout) -> Description:
+    if not isinstance(result, ort.OrtValue):
+        return describe(result, layout)
+    number = result.element_type()
+    if number == STRING:
+        return describe(result.numpy(), layout)
+    size = result.tensor_size_in_bytes()
+    # `_Held` keeps the OrtValue, whose memory this is, for as long as the array is there.
+    raw = np.asarray(_Held(result, size)) if size else np.empty(0, np.uint8)
+    return describe_raw(number, list(result.shape()), raw, layout)
+
+
+class _Held:
+    """An OrtValue's memory, as numpy's array interface describes it."""
+
+    def __init__(self, value: Any, size: int) -> None:
+        self._value = value
+        self.__array_interface__ = {
+            "shape": (size,),
+            "typestr": "|u1",
+            "data": (value.data_ptr(), True),
+            "version": 3,
+        }
+
+

@@ -1,0 +1,72 @@
+"""How a session is asked for, and what it says about itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from graphopt.runtime.elements import Array
+
+    Value = Array | list["Value"] | dict[int, Any] | dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How onnxruntime runs a model.
+
+    optimize: all of its graph optimizations, or none. prepack: whether kernels may rearrange
+    weights at load; off for bit-for-bit comparisons, because a rearranged weight selects other
+    kernels. threads: inside one operator; operators always run one after the other, and
+    deterministic kernels are asked for.
+
+    arena: keep freed memory for the next run, as onnxruntime does when left alone. Off by
+    default: measured, the arena holds up to four times what a run needed until its session is
+    closed, reserves it in powers of two (which a memory limit counts), and never gives it back
+    when asked to shrink. Timings want it on, since that is what users will run.
+    """
+
+    optimize: bool = True
+    prepack: bool = True
+    threads: int = 1
+    arena: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the message to the worker."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a session, in onnxruntime's words.
+
+    type_text: such as `tensor(float)`, `seq(tensor(int64))`, `map(string,tensor(float))`.
+    shape: sizes, names of symbolic dims, None for dims without either. Empty for scalars, for
+    an unknown rank (onnxruntime does not tell them apart) and for what is not a tensor.
+    """
+
+    name: str
+    type_text: str
+    shape: tuple[int | str | None, ...] = ()
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """Of the arrays in it (object for strings); None when the type is not known."""
+        from graphopt.runtime.elements import dtype_of, element_of
+
+        element = element_of(self.type_text)
+        return None if element is None else dtype_of(element)
+
+
+@dataclass(frozen=True)
+class Race:
+    """Seconds per run of two sessions, measured in turn: `a[i]` and `b[i]` belong together.
+
+    repeat: how many runs one figure is the mean of, chosen so that a figure spans a millisecond.
+    """
+
+    a: tuple[float, ...]
+    b: tuple[float, ...]
+    repeat: int

@@ -1,0 +1,143 @@
+"""The search for generated feeds that the model accepts, at two or more bindings of its sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import onnx
+
+from graphopt.errors import CouldNotTell, UsageError
+from graphopt.validation.feed_files import Feed
+from graphopt.validation.flow import Flow
+from graphopt.validation.generate import Recipe, draw, pinned
+from graphopt.validation.hints import size_hints
+from graphopt.validation.roles import Role, role_of
+from graphopt.validation.signature import Input, default_inputs
+from graphopt.validation.sizes import Sizes, Symbols
+from graphopt.validation.values import Array
+
+if TYPE_CHECKING:
+    from graphopt.runtime.options import Value
+
+# runs a feed on the original; "" where it was accepted, otherwise the reason in a clause
+Trial = Callable[[Mapping[str, "Value"]], str]
+
+STYLES: Final = ("normal", "uniform", "wide")
+BINDINGS: Final = 2  # different sizes wanted where any are free
+FEEDS: Final = 3
+TRIES: Final = 64  # runs of the original before the search gives up
+PATIENCE: Final = 6  # rungs tried for a second binding before looking near the first
+
+
+@dataclass
+class Found:
+    """The accepted feeds, and sentences on what could not be had."""
+
+    feeds: list[Feed] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
+
+
+def explore(
+    proto: onnx.ModelProto, required: tuple[Input, ...], pins: Mapping[str, Array], sizes: Mapping[str, int],
+    trial: Trial, seed: int,
+) -> Found:  # fmt: skip
+    """Generate feeds until the model accepts `FEEDS` of them, at `BINDINGS` bindings where sizes are free.
+
+    Raises `UsageError` for a pin that names nothing or does not fit, `CouldNotTell` quoting
+    onnxruntime where no feed is accepted.
+    """
+    return _Search(proto, required, pins, sizes, trial, seed).run()
+
+
+class _Search:
+    def __init__(
+        self, proto: onnx.ModelProto, required: tuple[Input, ...], pins: Mapping[str, Array], sizes: Mapping[str, int],
+        trial: Trial, seed: int,
+    ) -> None:  # fmt: skip
+        for each in required:
+            if each.form == "sparse tensor":
+                raise CouldNotTell(f"the input {each.name!r} is a sparse tensor, which onnxruntime cannot be fed")
+        flow = Flow(proto)
+        self._inputs = required + tuple(each for each in default_inputs(proto) if each.name in pins)
+        self._roles: dict[str, Role] = {each.name: role_of(each, flow, required) for each in required}
+        self._symbols = Symbols(self._inputs, size_hints(required, flow), sizes)
+        self._pins, self._trial, self._seed = pins, trial, seed
+        self._found = Found()
+        self._bindings: list[tuple[Sizes, bool]] = []
+        self._reason = ""
+        self._tries = 0
+
+    def run(self) -> Found:
+        wanted = BINDINGS if self._symbols.free else 1
+        for timid in (False, True):
+            missed = 0
+            for sizes in self._symbols.ladder():
+                if not self._left() or len(self._bindings) == wanted or (self._bindings and missed == PATIENCE):
+                    break
+                missed = 0 if self._attempt(sizes, timid) else missed + 1
+            if self._bindings:
+                break
+        if not self._bindings:
+            raise CouldNotTell(
+                f"the model accepted none of {self._tries} generated inputs; give --feeds, or pin what it needs with --dim and "
+                f"--input-value; onnxruntime said: {self._reason}"
+            )
+        self._widen(wanted)
+        self._fill_up()
+        self._found.warnings = self._warnings(wanted)
+        return self._found
+
+    def _left(self) -> bool:
+        return self._tries < TRIES
+
+    def _widen(self, wanted: int) -> None:
+        """A second binding near the first, where the ladder had none."""
+        sizes, timid = self._bindings[0]
+        for near in self._symbols.neighbours(sizes):
+            if len(self._bindings) >= wanted or not self._left():
+                break
+            self._attempt(near, timid)
+
+    def _fill_up(self) -> None:
+        """More feeds at the bindings found, in the styles not yet used."""
+        for sizes, timid in list(self._cycle()):
+            if len(self._found.feeds) >= FEEDS:
+                break
+            self._attempt(sizes, timid)
+
+    def _cycle(self) -> Iterator[tuple[Sizes, bool]]:
+        for _ in range(FEEDS):
+            yield from self._bindings
+
+    def _attempt(self, sizes: Sizes, timid: bool) -> bool:
+        index = len(self._found.feeds)
+        recipe = Recipe(sizes, self._seed, index, STYLES[index % len(STYLES)], timid)
+        values: dict[str, Value] = {}
+        for each in self._inputs:
+            if each.name in self._pins:
+                value = pinned(each, self._pins[each.name], sizes)
+                if value is None:
+                    raise UsageError(
+                        f"the value pinned for {each.name!r} has {self._pins[each.name].size} numbers, which do not fill {each.text}"
+                    )
+                values[each.name] = value
+            else:
+                values[each.name] = draw(each, self._roles[each.name], recipe)
+        self._tries += 1
+        why = self._trial(values)
+        if why:
+            self._reason = self._reason or why
+            return False
+        bound = self._symbols.text(sizes)
+        self._found.feeds.append(Feed(values, f"generated feed {index + 1}{f' ({bound})' if bound else ''}"))
+        if all(sizes != known for known, _ in self._bindings):
+            self._bindings.append((sizes, timid))
+        return True
+
+    def _warnings(self, wanted: int) -> tuple[str, ...]:
+        said = ["the inputs were generated, not real data; give --feeds for a verdict on the data that matters"]
+        if len(self._bindings) < wanted:
+            said.append(f"the model accepted only one binding of its sizes ({self._symbols.text(self._bindings[0][0])})")
+        return tuple(said)

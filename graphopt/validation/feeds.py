@@ -1,0 +1,172 @@
+"""Feeds for validation: the user's own, or generated ones that the model really accepts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+
+from graphopt.errors import OverLimit, UsageError
+from graphopt.validation.explore import Trial, explore
+from graphopt.validation.feed_files import Feed, cut, ignored
+from graphopt.validation.imports import load_function
+from graphopt.validation.npz import natural_key, read_npz
+from graphopt.validation.pins import check_pins
+from graphopt.validation.signature import Input, default_inputs, required_inputs
+from graphopt.validation.values import nbytes
+from graphopt.validation.verdict import FeedsReport
+
+Arrays = Mapping[str, Any]
+Given = str | Path | Arrays | Iterable[Arrays] | Callable[[], Any]
+
+FUNCTION_LIMIT: Final = 4 << 30  # bytes that a feeds function may give in all
+
+
+@dataclass(frozen=True)
+class FeedPlan:
+    """What the user said about inputs.
+
+    `feeds`: an `.npz` file, a folder of them, `module:function`, a function, one mapping of arrays, or
+    several; None generates them. `values` pins inputs (`sr` -> `16000`) and `sizes` pins
+    symbolic dims (`batch` -> 4) of generated feeds. `limit` uses only the first feeds.
+    """
+
+    feeds: Given | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    limit: int | None = None
+
+
+class FeedSet:
+    """Feeds that can be gone through any number of times, in the same order.
+
+    Files are read again each time, so that a folder of any size takes the memory of one file.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[Feed]], report: FeedsReport, warnings: Sequence[str] = ()) -> None:
+        self._make = make
+        self.report = report
+        self.warnings = tuple(warnings)
+
+    def __iter__(self) -> Iterator[Feed]:
+        return self._make()
+
+    def __len__(self) -> int:
+        return self.report.count
+
+
+def gather(plan: FeedPlan, proto: onnx.ModelProto, trial: Trial, seed: int = 0) -> FeedSet:
+    """The feeds of a plan for the model `proto` (a skeleton will do).
+
+    Generated feeds are tried on the model with `trial` until it accepts them. Raises
+    `UsageError` where the user's feeds do not fit the inputs, `CouldNotTell` where the model accepts
+    no generated feed.
+    """
+    required, optional = required_inputs(proto), default_inputs(proto)
+    if plan.limit is not None and plan.limit < 1:
+        raise UsageError(f"the number of feeds cannot be {plan.limit}; give 1 or more")
+    if plan.feeds is None:
+        pins = check_pins(plan.values, (*required, *optional))
+        found = explore(proto, required, pins, plan.sizes, trial, seed)
+        feeds = found.feeds[: plan.limit]
+        return FeedSet(lambda: iter(feeds), _report(feeds, "generated", seed), found.warnings)
+    if plan.values or plan.sizes:
+        raise UsageError("--input-value and --dim pin generated feeds; leave them out when giving --feeds")
+    return _given(plan, required, optional)
+
+
+def _given(plan: FeedPlan, required: tuple[Input, ...], optional: tuple[Input, ...]) -> FeedSet:
+    """The user's feeds, gone through once to check and count them."""
+    sources, name = _sources(plan.feeds)
+    notes: dict[str, None] = {}
+
+    def make() -> Iterator[Feed]:
+        for label, arrays in sources():
+            for extra in ignored(arrays, required, optional):
+                notes.setdefault(f"the array {extra!r} of {label} is no input and was not fed")
+            yield from cut(arrays, required, optional, label)
+
+    shapes: dict[str, None] = {}
+    count = 0
+    for feed in itertools.islice(make(), plan.limit):
+        count += 1
+        if len(shapes) < 8:
+            shapes.setdefault(_shapes(feed))
+    if count == 0:
+        raise UsageError(f"{name} gave no feeds; give at least one")
+    report = FeedsReport(generated=False, count=count, source=name, shapes=tuple(shapes))
+    return FeedSet(lambda: itertools.islice(make(), plan.limit), report, tuple(notes))
+
+
+def _sources(given: Given | None) -> tuple[Callable[[], Iterator[tuple[str, Arrays]]], str]:
+    """A function that goes through (label, arrays), and what to call the whole."""
+    if isinstance(given, str) and ":" in given and not Path(given).exists():
+        return _called(load_function(given, "feeds"), given)
+    if isinstance(given, (str, Path)):
+        return _files(Path(given))
+    if callable(given):
+        return _called(given, getattr(given, "__name__", "the feeds function"))
+    several = [given] if isinstance(given, Mapping) else list(given or ())
+    return _listed(several, "the given feeds")
+
+
+def _files(path: Path) -> tuple[Callable[[], Iterator[tuple[str, Arrays]]], str]:
+    if path.is_dir():
+        files = sorted(path.glob("*.npz"), key=natural_key)
+        if not files:
+            raise UsageError(f"the folder {str(path)!r} holds no .npz file; give feeds as .npz files")
+    elif path.suffix == ".npz" or path.is_file():
+        files = [path]
+    else:
+        raise UsageError(f"there are no feeds at {str(path)!r}; give an .npz file, a folder of them, or module:function")
+    if len(files) == 1:
+        only = read_npz(files[0])
+        return lambda: iter([(files[0].name, only)]), path.name
+    return lambda: ((file.name, read_npz(file)) for file in files), f"{path.name}/ ({len(files)} files)"
+
+
+def _called(function: Callable[[], Any], name: str) -> tuple[Callable[[], Iterator[tuple[str, Arrays]]], str]:
+    """What a function returned or yielded, kept: a second call might give something else."""
+    several: list[Arrays] = []
+    size = 0
+    try:
+        result = function()
+        for arrays in [result] if isinstance(result, Mapping) else result:
+            several.append(arrays)
+            size += sum(nbytes(value) for value in arrays.values()) if isinstance(arrays, Mapping) else 0
+            if size > FUNCTION_LIMIT:
+                break
+    except Exception as error:  # noqa: BLE001 - the user's own code may raise anything
+        raise UsageError(f"the feeds function {name} raised {type(error).__name__}: {error}") from error
+    if size > FUNCTION_LIMIT:
+        raise OverLimit(f"the feeds function {name} gave more than {FUNCTION_LIMIT >> 30} GiB; write them to a folder of .npz files")
+    return _listed(several, name)
+
+
+def _listed(several: list[Any], name: str) -> tuple[Callable[[], Iterator[tuple[str, Arrays]]], str]:
+    for arrays in several:
+        if not isinstance(arrays, Mapping):
+            raise UsageError(f"{name} gave a {type(arrays).__name__}; a feed is a dict of arrays by input name")
+    label = name if len(several) == 1 else f"{name} item"
+    return lambda: ((label if len(several) == 1 else f"{label} {i}", each) for i, each in enumerate(several, 1)), name
+
+
+def _report(feeds: Sequence[Feed], source: str, seed: int) -> FeedsReport:
+    shapes = tuple(dict.fromkeys(_shapes(feed) for feed in feeds))
+    return FeedsReport(generated=True, count=len(feeds), source=source, shapes=shapes, seed=seed)
+
+
+def _shapes(feed: Feed) -> str:
+    """The shapes of one feed in words: `x[2,3] mask[2]`."""
+    parts = []
+    for name, value in feed.values.items():
+        if isinstance(value, np.ndarray):
+            parts.append(f"{name}[{','.join(map(str, value.shape))}]")
+        else:
+            parts.append(f"{name}(absent)" if value is None else f"{name}({len(value)} items)")
+    return " ".join(parts)
