@@ -38,7 +38,7 @@ def _known() -> tuple[dict[int, np.dtype[Any]], dict[int, int]]:
         except (KeyError, TypeError):
             continue
         dtypes[number] = dtype
-        widths[number] = 0 if dtype == object else _NARROW.get(name, 8 * dtype.itemsize)
+        widths[number] = 0 if dtype.kind == "O" else _NARROW.get(name, 8 * dtype.itemsize)
     return dtypes, widths
 
 

@@ -16,6 +16,7 @@ from graphopt.ir.initializers import Initializers
 from graphopt.ir.journal import Edit
 from graphopt.ir.node import Node
 from graphopt.ir.order import sorted_nodes
+from graphopt.ir.shadows import shadowed
 from graphopt.ir.values import Array, Constant, Tensor, Variable
 
 if TYPE_CHECKING:
@@ -124,12 +125,14 @@ class Edits:
     def why_not_replace(self, old: Tensor, new: Tensor) -> str | None:
         """Why `new` cannot stand for `old` everywhere, in a clause; None when it can.
 
-        Only outputs of graphs are in the way: they keep their names in the main graph, and must
-        be made by a node of their own graph everywhere.
+        Outputs of graphs are in the way: they keep their names in the main graph, and must be
+        made by a node of their own graph everywhere. So are bodies that read `old` and mean
+        something else by the name of `new`.
         """
         places = old.graph_outputs
-        if not places:
-            return None
+        hidden = self._hidden(old.name, old, new.readers) if places else self._hidden(new.name, new, old.readers)
+        if hidden is not None or not places:
+            return hidden
         if len(old.inputs) != 1:
             return f"{old.name!r} is a graph output that no single node makes"
         graph = places[0]
@@ -144,6 +147,13 @@ class Edits:
         if new.graph_outputs:
             return f"{old.name!r} and {new.name!r} are both graph outputs"
         return None
+
+    def _hidden(self, name: str, meant: Tensor, readers: Iterable[Node]) -> str | None:
+        """A clause on the body where one of `readers` takes `name` for another value than `meant`."""
+        if name not in self._graph.names.in_bodies:
+            return None
+        place = shadowed(name, meant, readers)
+        return None if place is None else f"{place} has another value called {name!r}"
 
     def replace_uses(self, old: Tensor, new: Tensor) -> None:
         """Let everything that reads `old`, in bodies too, read `new`; graph outputs included.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from graphopt.ir.shadows import declared_in_bodies
+
 if TYPE_CHECKING:
     from graphopt.ir.graph import Graph
 
@@ -17,6 +19,8 @@ class Names:
     def __init__(self, root: Graph) -> None:
         self._used: set[str] = set()
         self._next: dict[str, int] = {}
+        self._root = root
+        self._in_bodies: set[str] | None = None
         used = self._used
         for graph in root.scopes():
             used.update(t.name for t in graph.inputs)
@@ -32,6 +36,13 @@ class Names:
     def add(self, name: str) -> None:
         """Reserve a name."""
         self._used.add(name)
+
+    @property
+    def in_bodies(self) -> set[str]:
+        """The names that bodies declare, gathered at the first call; fresh ones are nobody else's."""
+        if self._in_bodies is None:
+            self._in_bodies = declared_in_bodies(self._root)
+        return self._in_bodies
 
     def __contains__(self, name: str) -> bool:
         return name in self._used

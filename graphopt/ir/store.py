@@ -160,6 +160,10 @@ class Store:
         """Let references to `location` be read from `file`."""
         self._files[location] = file
 
+    def file(self, location: str) -> Viewable:
+        """The external file that references to `location` are read from. Raises KeyError."""
+        return self._files[location]
+
     def overlay(self) -> Store:
         """A store that sees all of this one and takes additions of its own."""
         child = Store(self.folder)
@@ -174,12 +178,26 @@ class Store:
             return True
         return any(entry.key == "location" and entry.value == EMBEDDED for entry in proto.external_data)
 
+    def holds(self, proto: TensorProto) -> bool:
+        """Whether the embedded values that `proto` refers to are in this store."""
+        found = reference(proto)
+        return found.location == EMBEDDED and self._find(found) is not None
+
+    def adopt(self, proto: TensorProto, other: Store) -> None:
+        """Let `proto`, whose values `other` holds, refer to this store instead; no values are copied."""
+        if other is self or proto.data_location != TensorProto.EXTERNAL:
+            return
+        if not self.holds(proto):
+            payload = other.payload(proto)
+            refer(proto, EMBEDDED, *self.add(payload))
+
     def is_added(self, proto: TensorProto) -> bool:
         """Whether the values were added in memory (`add`) and come from no file."""
         if proto.data_location != TensorProto.EXTERNAL:
             return False
         found = reference(proto)
-        return found.location == EMBEDDED and self._bases[self._index(found, proto)] in self._added
+        index = self._find(found) if found.location == EMBEDDED else None
+        return index is not None and self._bases[index] in self._added
 
     def payload(self, proto: TensorProto) -> memoryview | None:
         """The raw little-endian bytes of a tensor, or None when they are inside `proto` itself.
@@ -209,14 +227,29 @@ class Store:
             )
         return view[found.offset : found.offset + expected]
 
-    def _index(self, found: Reference, proto: TensorProto) -> int:
+    def fetcher(self, proto: TensorProto) -> Callable[[], memoryview]:
+        """`payload` for later: the reference is remembered as it is now, `proto` may be edited."""
+        kept = TensorProto()
+        kept.CopyFrom(proto)
+
+        def fetch() -> memoryview:
+            payload = self.payload(kept)
+            if payload is None:
+                raise InternalError(f"tensor {shown(kept.name)} has its values in itself")
+            return payload
+
+        return fetch
+
+    def _find(self, found: Reference) -> int | None:
         index = bisect.bisect_right(self._bases, found.offset) - 1
         if index < 0 or found.offset + (found.length or 0) > self._bases[index] + self._sizes[index]:
-            raise InternalError(f"the values of tensor {shown(proto.name)} are not in this model's store")
+            return None
         return index
 
     def _embedded(self, found: Reference, proto: TensorProto, expected: int) -> memoryview:
-        index = self._index(found, proto)
+        index = self._find(found)
+        if index is None:
+            raise InternalError(f"the values of tensor {shown(proto.name)} are not in this model's store")
         source = self._sources[index]
         view = source if isinstance(source, memoryview) else memoryview(source())
         start = found.offset - self._bases[index]

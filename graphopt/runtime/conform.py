@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.errors import UsageError
-from graphopt.runtime.elements import STRING, dtype_of, element_of, number_of
+from graphopt.runtime.elements import STRING, Array, dtype_of, element_of, number_of
 from graphopt.runtime.options import Port, Value
 
 
@@ -68,7 +68,7 @@ def _fitting(value: Any, port: Port) -> Value:
     return _tensor(value, text, port)
 
 
-def _tensor(value: Any, text: str, port: Port) -> Any:
+def _tensor(value: Any, text: str, port: Port) -> Array:
     element = element_of(text)
     if isinstance(value, np.generic):
         value = np.asarray(value)
@@ -79,14 +79,13 @@ def _tensor(value: Any, text: str, port: Port) -> Any:
             _all_text(value, port)
         return value
     wanted = dtype_of(element) if element != STRING else np.dtype(object)
-    if value.dtype.kind == "V" and value.dtype.names is None and value.dtype.name.startswith("void"):
-        # numpy's .npy files keep the bytes of bfloat16 and its like, but not their names.
-        if element != STRING and value.dtype.itemsize == wanted.itemsize:
-            return value.view(wanted)
+    # numpy's .npy files keep the bytes of bfloat16 and its like, but not their names.
+    if value.dtype.name == f"void{8 * wanted.itemsize}" and element != STRING:
+        return value.view(wanted)
     raise _misfit(value, port, f"an array of {'str' if element == STRING else wanted.name}")
 
 
-def _all_text(value: np.ndarray[Any, Any], port: Port) -> None:
+def _all_text(value: Array, port: Port) -> None:
     for each in value.reshape(-1).tolist():
         if not isinstance(each, str):
             raise UsageError(

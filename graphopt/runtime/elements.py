@@ -6,7 +6,9 @@ specification (`TensorProto.DataType`), as far as onnxruntime names the types.
 
 from __future__ import annotations
 
+import math
 import re
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 STRING: Final = 8
+BFLOAT16: Final = 16  # numpy itself has no dtype for this and what follows
 
 # number: (onnxruntime's name, the dtype's name in numpy or ml_dtypes, bits of one element)
 _TABLE: Final[dict[int, tuple[str, str, int]]] = {
@@ -32,7 +35,7 @@ _TABLE: Final[dict[int, tuple[str, str, int]]] = {
     13: ("uint64", "uint64", 64),
     14: ("complex64", "complex64", 64),
     15: ("complex128", "complex128", 128),
-    16: ("bfloat16", "bfloat16", 16),
+    BFLOAT16: ("bfloat16", "bfloat16", 16),
     17: ("float8e4m3fn", "float8_e4m3fn", 8),
     18: ("float8e4m3fnuz", "float8_e4m3fnuz", 8),
     19: ("float8e5m2", "float8_e5m2", 8),
@@ -58,6 +61,7 @@ def element_of(type_text: str) -> int | None:
     return _BY_TEXT.get(found[1]) if found else None
 
 
+@cache  # a dtype's name is slow to make
 def number_of(dtype: np.dtype[Any]) -> int | None:
     """ONNX's number for a numpy or ml_dtypes dtype; None for a dtype that ONNX does not have."""
     if dtype.kind in "OUT":
@@ -65,14 +69,16 @@ def number_of(dtype: np.dtype[Any]) -> int | None:
     return _BY_DTYPE.get(dtype.name)
 
 
+@cache
 def dtype_of(number: int) -> np.dtype[Any]:
     """The dtype of arrays of that element type: object for strings, ml_dtypes' where numpy has none."""
     name = _TABLE[number][1]
-    if number < 16:
+    if number < BFLOAT16:
         return np.dtype(name)
     import ml_dtypes
 
-    return np.dtype(getattr(ml_dtypes, name))
+    found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return found
 
 
 def bits_of(number: int) -> int:
@@ -108,7 +114,7 @@ def unpack(raw: Array, number: int, shape: tuple[int, ...]) -> Array:
     codes = np.empty(raw.size * share, dtype=np.uint8)
     for place in range(share):
         codes[place::share] = (raw >> (place * bits)) & ((1 << bits) - 1)
-    codes = codes[: int(np.prod(shape, dtype=np.int64))]
+    codes = codes[: math.prod(shape)]
     if dtype.name.startswith("int"):
         sign = 1 << (bits - 1)
         return ((codes.view(np.int8) ^ sign) - sign).astype(dtype).reshape(shape)
@@ -117,7 +123,4 @@ def unpack(raw: Array, number: int, shape: tuple[int, ...]) -> Array:
 
 def size_of(number: int, shape: tuple[int, ...]) -> int:
     """Bytes of a tensor of that type and shape in onnxruntime's memory; not for strings."""
-    count = 1
-    for extent in shape:
-        count *= extent
-    return -(-count * bits_of(number) // 8)
+    return -(-math.prod(shape) * bits_of(number) // 8)

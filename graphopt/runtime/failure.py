@@ -10,8 +10,9 @@ from graphopt.errors import GraphoptError
 Kind = Literal["rejected", "failed", "crash", "hang", "memory"]
 
 _LONGEST: Final = 300
-_PREFIX: Final = re.compile(r"^\s*\[ONNXRuntimeError\] : \d+ : \w+ : ")
-_LOADING: Final = re.compile(r"^(?:Exception during loading: |Load model from .*? failed: ?)")
+_PREFIX: Final = re.compile(
+    r"^\s*(?:\[ONNXRuntimeError\] : \d+ : \w+ : |Exception during (?:loading|initialization): |Load model from .*? failed: ?)"
+)
 _NODE: Final = re.compile(
     r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: ", re.DOTALL
 )
@@ -19,7 +20,7 @@ _SOURCE: Final = re.compile(r"(?:/\S*/)?[\w.]+\.(?:cc|cpp|h|hpp|inl):\d+ ")
 _FUNCTION: Final = re.compile(r"[A-Z][a-z0-9]+[A-Z]\w* (?=[A-Z])")
 _MEMORY: Final = re.compile(
     r"bad_alloc|bad_array_new_length|Failed to allocate memory|[Cc]annot allocate memory|MemoryError"
-    r"|out of memory|Unable to allocate|size overflow|Integer overflow|SafeInt"
+    r"|out of memory|Unable to allocate"
 )
 
 
@@ -52,13 +53,13 @@ def shorten(text: str) -> str:
     Error numbers, source paths and C++ signatures are dropped; the operator and the name of the
     node that failed are kept.
     """
-    text = _LOADING.sub("", _PREFIX.sub("", text))
+    text = _without_prefix(text)
     node = _NODE.search(text)
     label = ""
     if node:
         label = f"{node[1]} node {node[2]!r}: " if node[2] else f"{node[1]} node: "
         text = text[node.end() :]
-    text = _PREFIX.sub("", _without_source(text))
+    text = _without_prefix(_without_source(text))
     return label + clean(text)
 
 
@@ -69,6 +70,17 @@ def clean(text: str, longest: int = _LONGEST) -> str:
     if len(line) > longest:
         line = line[: longest - 1].rstrip() + "…"
     return line.rstrip(". ") or "no reason given"
+
+
+def sentence(text: str) -> str:
+    """`text` with a full stop, unless it was cut."""
+    return text if text.endswith("…") else f"{text}."
+
+
+def _without_prefix(text: str) -> str:
+    while found := _PREFIX.match(text):
+        text = text[found.end() :]
+    return text
 
 
 def _without_source(text: str) -> str:

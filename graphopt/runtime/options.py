@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    from graphopt.runtime.elements import Array
+from graphopt.runtime.elements import Array, dtype_of, element_of
 
-    Value = Array | list["Value"] | dict[int, Any] | dict[str, Any] | None
+# What is fed and returned: a tensor, a sequence, a map, or an absent optional.
+Value: TypeAlias = "Array | list[Value] | dict[int, Any] | dict[str, Any] | None"
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,6 @@ class Port:
     @property
     def dtype(self) -> np.dtype[Any] | None:
         """Of the arrays in it (object for strings); None when the type is not known."""
-        from graphopt.runtime.elements import dtype_of, element_of
-
         element = element_of(self.type_text)
         return None if element is None else dtype_of(element)
 

@@ -45,6 +45,7 @@ class Process:
         self._words, words = os.pipe()
         lifeline, self._lifeline = os.pipe()
         self._tail = b""
+        self._parent = os.getpid()
         self._kills = killed_for_memory()
         handed = (there.fileno(), lifeline)
         main_thread = threading.current_thread() is threading.main_thread()
@@ -76,6 +77,11 @@ class Process:
         """Of the child, which also leads its own session and process group."""
         return self._child.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, as a child of this very process."""
+        return os.getpid() == self._parent and self._child.poll() is None
+
     def ask(self, message: Message, files: list[int], seconds: float) -> tuple[Message, list[int]]:
         """Send a message and wait for the answer. Raises TimeoutError, or Closed when the child is gone."""
         deadline = time.monotonic() + seconds
@@ -86,17 +92,16 @@ class Process:
         return self.channel.receive()
 
     def end(self) -> None:
-        """Kill it and everything it started, and wait for it; does nothing the second time."""
-        if self._child.returncode is None:
+        """Kill it and everything it started, and wait for it; does nothing the second time.
+
+        In a fork of the process that started it, the child is not touched.
+        """
+        if self._child.returncode is None and os.getpid() == self._parent:
             try:
                 os.killpg(self._child.pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 self._child.kill()
             self._child.wait()
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Close what this process holds of it, without touching the child."""
         self.channel.close()
         for file in (self._words, self._lifeline):
             if file >= 0:

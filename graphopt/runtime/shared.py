@@ -22,6 +22,10 @@ import numpy as np
 from graphopt.runtime.elements import Array
 from graphopt.runtime.transport import Closed, Message
 
+KEEP_INPUTS: Final = 1 << 26  # bytes of shared memory that stay between two runs
+KEEP_OUTPUTS: Final = 1 << 23
+OWN: Final = 1 << 20  # an output this large gets a block of its own
+
 _ALIGNMENT: Final = 64  # what onnxruntime's own allocator gives
 _SMALLEST: Final = 1 << 16
 _MOST_OWN: Final = 64
@@ -35,6 +39,17 @@ def anonymous_file(size: int) -> int:
         with tempfile.TemporaryFile() as temporary:
             file = os.dup(temporary.fileno())
     os.ftruncate(file, size)
+    return file
+
+
+def file_of(data: bytes) -> int:
+    """A descriptor of shared memory that holds `data`. Raises OSError when there is none left."""
+    file = anonymous_file(0)
+    try:
+        _write(file, 0, np.frombuffer(data, np.uint8))
+    except BaseException:
+        os.close(file)
+        raise
     return file
 
 
@@ -138,10 +153,16 @@ class Parcel:
 
 
 class Inbox:
-    """The receiving end: keeps the common block mapped between parcels."""
+    """The receiving end: keeps the common block mapped between parcels.
 
-    def __init__(self, seal: bool) -> None:
-        self._seal = seal
+    sealing: whether to take from the sender the power to shrink what it sent, because reading it
+    would then end this process (SIGBUS). keep: bytes of the common block that are kept, the
+    sender's own figure where it uses `renew`; None, without a limit, where it uses `trim`.
+    """
+
+    def __init__(self, *, sealing: bool, keep: int | None) -> None:
+        self._sealing = sealing
+        self._keep = keep
         self._common = np.empty(0, np.uint8)
 
     def open(self, told: Message, files: Sequence[int]) -> Parcel:
@@ -154,9 +175,10 @@ class Inbox:
         finally:
             for file in files:
                 os.close(file)
-        if told["common"]:
-            self._common = maps.pop(0)
-        return Parcel([self._common, *maps])
+        common = maps.pop(0) if told["common"] else self._common
+        kept = self._keep is None or common.size <= self._keep
+        self._common = common if kept else np.empty(0, np.uint8)
+        return Parcel([common, *maps])
 
     def close(self) -> None:
         """Drop the common block."""
@@ -164,8 +186,7 @@ class Inbox:
 
     def _map(self, file: int, size: int) -> Array:
         try:
-            if self._seal and hasattr(fcntl, "F_ADD_SEALS"):
-                # From here the sender cannot shrink it, so reading it cannot end this process (SIGBUS).
+            if self._sealing and hasattr(fcntl, "F_ADD_SEALS"):
                 fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
             if size <= 0 or os.fstat(file).st_size < size:
                 raise Closed("a block shorter than told")
@@ -177,7 +198,7 @@ class Inbox:
 
 def _write(file: int, offset: int, piece: Array) -> None:
     if piece.flags.c_contiguous:
-        view = memoryview(piece.reshape(-1).view(np.uint8))
+        view = piece.reshape(-1).view(np.uint8).data
         while view:
             count = os.pwrite(file, view, offset)
             view, offset = view[count:], offset + count

@@ -7,6 +7,7 @@ A description is a small JSON list: `["tensor", element, shape, place]`, `["text
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +38,10 @@ def describe(value: Value, layout: Layout) -> Description:
     if isinstance(value, (list, tuple)):
         return ["list", [describe(each, layout) for each in value]]
     if not isinstance(value, np.ndarray):
-        raise TypeError(f"a value of type {type(value).__name__}")
+        raise TypeError(f"a value of type {type(value).__name__} cannot be passed")
     number = number_of(value.dtype)
     if number is None:
-        raise TypeError(f"an array of {value.dtype}")
+        raise TypeError(f"an array of {value.dtype} cannot be passed")
     if number == STRING:
         return ["text", list(value.shape), layout.add(_encode_text(value))]
     piece = value
@@ -111,7 +112,7 @@ def _encode_text(value: Array) -> Array:
 
 
 def _decode_text(raw: Array, shape: tuple[int, ...]) -> Array:
-    count = int(np.prod(shape, dtype=np.int64))
+    count = math.prod(shape)
     lengths = raw[: 8 * count].view("<i8").tolist()
     blob = raw[8 * count :].tobytes()
     texts = np.empty(count, dtype=object)

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from graphopt.runtime.failure import clean, is_memory, shorten
 from graphopt.runtime.guard import be_modest, die_with_parent, limit_memory, private_bytes, release_memory
-from graphopt.runtime.shared import Inbox, Layout, Outbox
+from graphopt.runtime.shared import KEEP_OUTPUTS, OWN, Inbox, Layout, Outbox
 from graphopt.runtime.transport import Channel, Closed, Message
 
 if TYPE_CHECKING:
     from graphopt.runtime.engine import Loaded
 
-_OWN: Final = 1 << 20  # an output this large gets a block of its own, which the client keeps
-_KEEP: Final = 1 << 23
 _EXTERNAL: Final = "External data path"
 
 
@@ -28,8 +26,8 @@ class Server:
         self._sessions: dict[int, Loaded] = {}
         self._libraries: list[str] = []
         self._limit: int | None = None
-        self._inbox = Inbox(seal=False)
-        self._outbox = Outbox(_KEEP)
+        self._inbox = Inbox(sealing=False, keep=None)
+        self._outbox = Outbox(KEEP_OUTPUTS)
 
     def serve(self) -> None:
         """Answer until the other side closes."""
@@ -38,12 +36,12 @@ class Server:
                 request, files = self._channel.receive()
             except Closed:
                 return
-            layout = Layout(_OWN)
+            layout = Layout(OWN)
             try:
                 answer = {"ok": self._answer(request, files, layout)}
                 told, sent, temporary = self._publish(layout)
             except Exception as error:  # noqa: BLE001  (whatever onnxruntime raises is the answer)
-                answer, layout = {"fault": _fault(error)}, Layout(_OWN)
+                answer, layout = {"fault": _fault(error)}, Layout(OWN)
                 told, sent, temporary = self._publish(layout)
             # Before sending, so that the client does not find the memory of the outputs twice.
             del layout
@@ -104,7 +102,12 @@ class Server:
                     session = Loaded(path, request["options"], self._libraries)
                     break
                 except Exception as error:
-                    if path == paths[-1] or _EXTERNAL not in str(error):
+                    if _EXTERNAL not in str(error):
+                        raise
+                    if files:
+                        why = "it has external data, which a model without a file cannot have"
+                        raise ValueError(f"{why}; give its path") from error
+                    if path == paths[-1]:
                         raise
         finally:
             for file in files:
@@ -114,7 +117,7 @@ class Server:
 
     def _publish(self, layout: Layout) -> tuple[Message, list[int], list[int]]:
         """Write the outputs to shared memory, which RLIMIT_DATA does not count: so count it here."""
-        if self._limit is not None and layout.bytes > _KEEP:
+        if self._limit is not None and layout.bytes > KEEP_OUTPUTS:
             used = private_bytes() or 0
             if used + layout.bytes > self._limit:
                 raise MemoryError(f"outputs of {layout.bytes} bytes do not fit under the limit")
@@ -137,15 +140,18 @@ def _fault(error: Exception) -> Message:
     text = str(error)
     if isinstance(error, MemoryError) or is_memory(text):
         return {"kind": "memory", "text": shorten(text)}
-    module = type(error).__module__
-    if isinstance(error, (KeyError, TypeError, Closed)) and not module.startswith("onnxruntime"):
+    if isinstance(error, (LookupError, Closed)):  # of this program: onnxruntime raises neither
         return {"kind": "fault", "text": clean(f"{type(error).__name__}: {text}")}
-    return {"kind": "error", "text": shorten(text), "type": type(error).__name__}
+    if isinstance(error, UnicodeDecodeError):
+        text = f"a string that it gave is not UTF-8: {error.object[:40]!r}"
+    return {"kind": "error", "text": shorten(text)}
 
 
 def main() -> None:
     """Entry point: `worker CONNECTION LIFELINE PARENT MAIN_THREAD`, numbers all of them."""
     connection, lifeline, parent, main_thread = map(int, sys.argv[1:5])
+    os.set_inheritable(connection, False)
+    os.set_inheritable(lifeline, False)
     die_with_parent(lifeline, parent, bool(main_thread))
     be_modest()
     Server(Channel(socket.socket(fileno=connection))).serve()
@@ -155,4 +161,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-

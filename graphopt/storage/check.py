@@ -10,12 +10,12 @@ from onnx import SparseTensorProto, TensorProto
 
 from graphopt.errors import BadModel
 from graphopt.ir.dtypes import bits, np_dtype
-from graphopt.ir.store import EMBEDDED, byte_count, element_count, reference
+from graphopt.ir.store import EMBEDDED, Store, byte_count, element_count, reference
 from graphopt.ir.wording import shown
 from graphopt.storage.external import Folder
 
 _FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
-_WIDE = {
+_WIDE: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.COMPLEX64: "float_data",
     TensorProto.DOUBLE: "double_data",
@@ -27,10 +27,10 @@ _WIDE = {
 }
 
 
-def check_tensor(proto: TensorProto, folder: Folder | None) -> None:
+def check_tensor(proto: TensorProto, store: Store, folder: Folder | None) -> None:
     """Raise BadModel when `proto` is not a whole tensor, Unsafe when its external file is refused.
 
-    `folder` is where external files may be, None when the model came without one.
+    `store` holds the embedded payloads; `folder` is where external files may be, None when the model came without one.
     """
     name = shown(proto.name)
     if np_dtype(proto.data_type) is None:
@@ -38,7 +38,7 @@ def check_tensor(proto: TensorProto, folder: Folder | None) -> None:
             return  # the empty placeholder of an attribute that refers to a function's parameter
         raise BadModel(f"tensor {name} has element type {proto.data_type}, which onnx {onnx.__version__} does not know")
     if proto.data_location == TensorProto.EXTERNAL:
-        _check_external(proto, folder)
+        _check_external(proto, store, folder)
         return
     count = element_count(proto)
     raw = len(proto.raw_data)
@@ -74,7 +74,7 @@ def _entries(proto: TensorProto, count: int) -> int:
     return -(-count * width // 8) if width in (2, 4) else count
 
 
-def _check_external(proto: TensorProto, folder: Folder | None) -> None:
+def _check_external(proto: TensorProto, store: Store, folder: Folder | None) -> None:
     name = shown(proto.name)
     found = reference(proto)
     embedded = found.location == EMBEDDED
@@ -90,6 +90,8 @@ def _check_external(proto: TensorProto, folder: Folder | None) -> None:
             f"{found.length}; the model is damaged or was written wrong"
         )
     if embedded:
+        if not store.holds(proto):
+            raise BadModel(f"tensor {name} refers to values of another model in memory; encode that model as a whole")
         return
     if folder is None:
         raise BadModel(
@@ -104,13 +106,13 @@ def _check_external(proto: TensorProto, folder: Folder | None) -> None:
         )
 
 
-def check_sparse(proto: SparseTensorProto, folder: Folder | None) -> None:
+def check_sparse(proto: SparseTensorProto, store: Store, folder: Folder | None) -> None:
     """Raise BadModel when values, indices and dims do not belong together; nothing is made dense."""
     if not proto.ListFields():
         return  # the empty placeholder of an attribute that refers to a function's parameter
     name = shown(proto.values.name)
-    check_tensor(proto.values, folder)
-    check_tensor(proto.indices, folder)
+    check_tensor(proto.values, store, folder)
+    check_tensor(proto.indices, store, folder)
     element_count(TensorProto(name=proto.values.name, dims=proto.dims))
     values, indices = list(proto.values.dims), list(proto.indices.dims)
     if len(values) != 1:

@@ -75,6 +75,11 @@ class Maps:
             self._views.move_to_end(file.path)
         return view
 
+    def keep(self, file: ExternalFile, descriptor: int) -> None:
+        """Map `file`, which is open, as long as there is room: it stays readable if it is renamed."""
+        if len(self._views) < _MAPS:
+            self._views.setdefault(file.path, map_file(descriptor))
+
     @staticmethod
     def _map(file: ExternalFile) -> memoryview:
         try:

@@ -72,4 +72,6 @@ def _by_wire(proto: ModelProto, store: Store) -> ModelProto:
         raise OverLimit(
             "the model has more than 2 GB and parts that this onnx does not know; save it with external data first"
         ) from None
-    return ModelProto.FromString(split(memoryview(data), store.hold(data)))
+    skeleton = ModelProto()
+    skeleton.ParseFromString(split(memoryview(data), store.hold(data)))
+    return skeleton

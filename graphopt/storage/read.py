@@ -135,10 +135,12 @@ def _parse(buffer: memoryview, store: Store, what: str, limits: Limits) -> Model
         raise OverLimit(
             f"{what} has {len(skeleton)} bytes beside its raw weights, more than the limit of {limits.parsed_bytes}"
         )
+    proto = ModelProto()
     try:
-        return ModelProto.FromString(skeleton)
+        proto.ParseFromString(skeleton)
     except DecodeError:
         raise unparsable(buffer, what) from None
+    return proto
 
 
 def _check(proto: ModelProto, what: str, folder: Folder | None, store: Store) -> None:
@@ -151,9 +153,9 @@ def _check(proto: ModelProto, what: str, folder: Folder | None, store: Store) ->
     try:
         for tensor in tensors(canonical):
             if isinstance(tensor, SparseTensorProto):
-                check_sparse(tensor, folder)
+                check_sparse(tensor, store, folder)
             else:
-                check_tensor(tensor, folder)
+                check_tensor(tensor, store, folder)
     except GraphoptError as error:
         raise type(error)(f"{what}: {error}") from None
     if folder is not None:

@@ -15,10 +15,30 @@ from dataclasses import dataclass, field
 
 from onnx import ModelProto, TensorProto
 
-from graphopt.ir.store import EMBEDDED, EXPLICIT, LARGE, Store, reference
+from graphopt.ir.store import EMBEDDED, EXPLICIT, LARGE, Store, byte_count, reference
 
 Piece = bytes | memoryview
-Pieces = list[Piece]
+
+
+@dataclass(frozen=True)
+class Later:
+    """A piece of `size` bytes that is fetched only when its turn comes."""
+
+    fetch: Callable[[], Piece]
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+
+Pieces = list[Piece | Later]
+
+
+def resolved(pieces: Sequence[Piece | Later]) -> Iterator[Piece]:
+    """The pieces themselves, each fetched when it is asked for."""
+    for piece in pieces:
+        yield piece.fetch() if isinstance(piece, Later) else piece
+
 
 _NO_LIMIT = 1 << 62
 
@@ -203,11 +223,13 @@ class _Walk:
                     break
                 frame.seen.add(tag)
             child = children.get(tag)
-            if child is not None and not deep:
-                if size >= least or (marked and within(pos, stop)) or (every and (child.leaf or depth == 1)):
-                    found = _Frame(child, tag, start, pos, stop)
-                    pos = stop
-                    break
+            if child is None or deep:
+                pos = stop
+                continue
+            if size >= least or (marked and within(pos, stop)) or (every and (child.leaf or depth == 1)):
+                found = _Frame(child, tag, start, pos, stop)
+                pos = stop
+                break
             pos = stop
         frame.pos = pos
         self.budget = budget
@@ -222,15 +244,16 @@ def rewrite(
     *,
     marks: Sequence[int] = (),
     minimum: int | None = LARGE,
+    depth: int = _NO_LIMIT,
     budget: int = _NO_LIMIT,
 ) -> Pieces | None:
     """Rewrite tensor messages of the serialized ModelProto in `buffer`: pieces, or None if nothing changed.
 
     `replace` sees the tensors that are at least `minimum` bytes long or hold one of the ascending
-    positions `marks`. A message that gives a singular tensor twice is left as it is: a parser
-    merges those. Raises Malformed, and TooMany after `budget` fields.
+    positions `marks`, at most `depth` messages deep. A message that gives a singular tensor twice
+    is left as it is: a parser merges those. Raises Malformed, and TooMany after `budget` fields.
     """
-    walk = _Walk(_NO_LIMIT if minimum is None else minimum, _Marks(marks), DEPTH, budget)
+    walk = _Walk(_NO_LIMIT if minimum is None else minimum, _Marks(marks), depth, budget)
     stack = [_Frame(MODEL, 0, 0, 0, len(buffer))]
     while True:
         frame = stack[-1]
@@ -337,8 +360,8 @@ def split(buffer: Piece, base: int, budget: int = _NO_LIMIT) -> bytes:
             link += _entry(EXPLICIT, "1")
         return [buffer[start : raw.tag], buffer[raw.stop : stop], link, b"\x70\x01"]
 
-    pieces = rewrite(buffer, replace, budget=budget)
-    return bytes(buffer) if pieces is None else b"".join(pieces)
+    pieces = rewrite(buffer, replace, depth=DEPTH, budget=budget)
+    return bytes(buffer) if pieces is None else b"".join(resolved(pieces))
 
 
 def occurrences(buffer: bytes, pattern: bytes) -> list[int]:
@@ -351,7 +374,7 @@ def occurrences(buffer: bytes, pattern: bytes) -> list[int]:
     return found
 
 
-def with_raw(proto: TensorProto, payload: Piece) -> Pieces:
+def with_raw(proto: TensorProto, payload: Piece | Later) -> Pieces:
     """The content of a tensor message: `proto`, which has no data of its own, with `raw_data` in its place."""
     head = proto.SerializeToString()
     pos = last = 0
@@ -364,7 +387,7 @@ def with_raw(proto: TensorProto, payload: Piece) -> Pieces:
     return [head[:pos], b"\x4a" + encoded(len(payload)), payload, head[pos:]]
 
 
-def embedded(proto: TensorProto, payload: Piece) -> Pieces:
+def embedded(proto: TensorProto, payload: Piece | Later) -> Pieces:
     """The content of a tensor message whose reference is replaced by the bytes it refers to."""
     explicit = reference(proto).explicit
     proto.ClearField("external_data")
@@ -386,9 +409,8 @@ def join(proto: ModelProto, store: Store) -> Iterator[Piece]:
         tensor = TensorProto.FromString(skeleton[start:stop])
         if tensor.data_location != TensorProto.EXTERNAL or reference(tensor).location != EMBEDDED:
             return None
-        payload = store.payload(tensor)
-        assert payload is not None
-        return embedded(tensor, payload)
+        fetch = store.fetcher(tensor)
+        return embedded(tensor, Later(fetch, byte_count(tensor)))
 
     pieces = rewrite(skeleton, replace, marks=occurrences(skeleton, EMBEDDED.encode()), minimum=None)
-    yield from [skeleton] if pieces is None else pieces
+    yield from resolved([skeleton] if pieces is None else pieces)

@@ -90,7 +90,9 @@ def parse_budget(text: str) -> Budget:
     if sign != direction:
         said = f"has {sign!r}" if sign else "has no '>=' or '<='"
         better = "more" if direction == ">=" else "less"
-        raise UsageError(f"the budget {text!r} {said}; {name} is better when {better}, so write {name}{direction}NUMBER")
+        raise UsageError(
+            f"the budget {text!r} {said}; {name} is better when {better}, so write {name}{direction}NUMBER"
+        )
     if not number:
         raise UsageError(f"the budget {text!r} has no number after {sign!r}; write it in full, {_EXAMPLE}")
     return Budget(name, _limit(text, name, number, least, most))
@@ -102,7 +104,9 @@ def parse_budgets(texts: Iterable[str]) -> tuple[Budget, ...]:
     for text in texts:
         budget = parse_budget(text)
         if budget.metric in budgets:
-            raise UsageError(f"the metric {budget.metric!r} has two budgets, {budgets[budget.metric]} and {budget}; keep one")
+            raise UsageError(
+                f"the metric {budget.metric!r} has two budgets, {budgets[budget.metric]} and {budget}; keep one"
+            )
         budgets[budget.metric] = budget
     return tuple(budgets.values())
 

@@ -81,8 +81,8 @@ class _Search:
                 break
         if not self._bindings:
             raise CouldNotTell(
-                f"the model accepted none of {self._tries} generated inputs; give --feeds, or pin what it needs with --dim and "
-                f"--input-value; onnxruntime said: {self._reason}"
+                f"the model accepted none of {self._tries} generated inputs; give --feeds, or pin what it needs "
+                f"with --dim and --input-value; onnxruntime said: {self._reason}"
             )
         self._widen(wanted)
         self._fill_up()
@@ -119,8 +119,9 @@ class _Search:
             if each.name in self._pins:
                 value = pinned(each, self._pins[each.name], sizes)
                 if value is None:
+                    count = self._pins[each.name].size
                     raise UsageError(
-                        f"the value pinned for {each.name!r} has {self._pins[each.name].size} numbers, which do not fill {each.text}"
+                        f"the value pinned for {each.name!r} has {count} numbers, which do not fill {each.text}"
                     )
                 values[each.name] = value
             else:
@@ -139,5 +140,7 @@ class _Search:
     def _warnings(self, wanted: int) -> tuple[str, ...]:
         said = ["the inputs were generated, not real data; give --feeds for a verdict on the data that matters"]
         if len(self._bindings) < wanted:
-            said.append(f"the model accepted only one binding of its sizes ({self._symbols.text(self._bindings[0][0])})")
+            said.append(
+                f"the model accepted only one binding of its sizes ({self._symbols.text(self._bindings[0][0])})"
+            )
         return tuple(said)

@@ -72,12 +72,16 @@ def cut(
     counts = {each.wanted.name: each.count for each in cuts if each.count > 1}
     if len(set(counts.values())) > 1:
         said = " and ".join(f"{name!r} {count}" for name, count in counts.items())
-        raise UsageError(f"{label} has a different number of feeds for each input: {said}; give each the same number of rows")
+        raise UsageError(
+            f"{label} has a different number of feeds for each input: {said}; give each the same number of rows"
+        )
     total = next(iter(counts.values()), 1)
     for index in range(total):
         values: dict[str, Value] = dict(fixed)
         for each in cuts:
-            values[each.wanted.name] = cast(each.piece(index), each.wanted, f"the array for {each.wanted.name!r} in {label}")
+            values[each.wanted.name] = cast(
+                each.piece(index), each.wanted, f"the array for {each.wanted.name!r} in {label}"
+            )
         yield Feed(values, label if total == 1 else f"{label} feed {index + 1} of {total}")
 
 
@@ -120,7 +124,9 @@ def _some(count: int, wanted: Input, label: str) -> int:
 
 
 def _fits(shape: tuple[int, ...], dims: tuple[int | str, ...]) -> bool:
-    return len(shape) == len(dims) and all(isinstance(dim, str) or dim == size for size, dim in zip(shape, dims, strict=True))
+    return len(shape) == len(dims) and all(
+        isinstance(dim, str) or dim == size for size, dim in zip(shape, dims, strict=True)
+    )
 
 
 def _misfit(array: Array, wanted: Input, label: str) -> str:
@@ -136,8 +142,8 @@ def _structured(value: Any, wanted: Input, label: str) -> Value:
         raise UsageError(f"the input {wanted.name!r} is a sparse tensor, which onnxruntime cannot be fed from Python")
     if isinstance(value, np.ndarray) and wanted.form in ("sequence", "map"):
         raise UsageError(
-            f"the input {wanted.name!r} is a {wanted.form}, which {label} cannot hold; give feeds as module:function that returns a "
-            f"{'list' if wanted.form == 'sequence' else 'dict'} for it"
+            f"the input {wanted.name!r} is a {wanted.form}, which {label} cannot hold; give feeds as module:function "
+            f"that returns a {'list' if wanted.form == 'sequence' else 'dict'} for it"
         )
     if isinstance(value, (list, tuple)):
         return [cast(np.asarray(item), wanted, f"an element of {wanted.name!r} in {label}") for item in value]

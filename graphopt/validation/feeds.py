@@ -123,7 +123,9 @@ def _files(path: Path) -> tuple[Callable[[], Iterator[tuple[str, Arrays]]], str]
     elif path.suffix == ".npz" or path.is_file():
         files = [path]
     else:
-        raise UsageError(f"there are no feeds at {str(path)!r}; give an .npz file, a folder of them, or module:function")
+        raise UsageError(
+            f"there are no feeds at {str(path)!r}; give an .npz file, a folder of them, or module:function"
+        )
     if len(files) == 1:
         only = read_npz(files[0])
         return lambda: iter([(files[0].name, only)]), path.name
@@ -141,10 +143,12 @@ def _called(function: Callable[[], Any], name: str) -> tuple[Callable[[], Iterat
             size += sum(nbytes(value) for value in arrays.values()) if isinstance(arrays, Mapping) else 0
             if size > FUNCTION_LIMIT:
                 break
-    except Exception as error:  # noqa: BLE001 - the user's own code may raise anything
+    except Exception as error:  # the user's own code may raise anything
         raise UsageError(f"the feeds function {name} raised {type(error).__name__}: {error}") from error
     if size > FUNCTION_LIMIT:
-        raise OverLimit(f"the feeds function {name} gave more than {FUNCTION_LIMIT >> 30} GiB; write them to a folder of .npz files")
+        raise OverLimit(
+            f"the feeds function {name} gave more than {FUNCTION_LIMIT >> 30} GiB; write them to a folder of .npz files"
+        )
     return _listed(several, name)
 
 

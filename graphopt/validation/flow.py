@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -138,9 +138,7 @@ class Flow:
     def _open_function(self, function: onnx.FunctionProto) -> int:
         return self._register(-1, dict.fromkeys(function.input), list(function.input))
 
-    def _register(
-        self, parent: int, makers: dict[str, NodeProto | TensorProto | None], inputs: list[str]
-    ) -> int:
+    def _register(self, parent: int, makers: dict[str, NodeProto | TensorProto | None], inputs: list[str]) -> int:
         self._parents.append(parent)
         self._makers.append(makers)
         self._inputs.append(inputs)
@@ -182,8 +180,8 @@ class Flow:
         return tuple(dims[axis] for axis in (perm or range(len(dims) - 1, -1, -1)))
 
     @staticmethod
-    def _attribute_value(node: NodeProto | TensorProto | None) -> TensorProto | None:
-        """The tensor of a Constant node, whichever attribute holds it."""
+    def _attribute_value(node: NodeProto | TensorProto | None) -> Any:
+        """The TensorProto of a Constant node, whichever attribute holds it; None for anything else."""
         if not isinstance(node, NodeProto) or node.op_type != "Constant":
             return None
         for attribute in node.attribute:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from onnx import TensorProto
 
 from graphopt.validation.patterns import laid_out
 from graphopt.validation.roles import Role
@@ -45,8 +46,9 @@ def draw(wanted: Input, role: Role, recipe: Recipe) -> Value:
     """A value for one input in its declared type, with the recipe's sizes."""
     rng = _generator(recipe, wanted.name)
     if wanted.form == "map":
-        keys = list(_WORDS[:3]) if wanted.key == 8 else [0, 1, 2]
-        return {key: _element(wanted, rng) for key in keys}
+        keys: list[Any] = list(_WORDS[:3]) if wanted.key == TensorProto.STRING else [0, 1, 2]
+        entries: dict[Any, Any] = {key: _element(wanted, rng) for key in keys}
+        return entries
     shape = wanted.shape(recipe.sizes) if wanted.dims is not None else (recipe.sizes.get("batch", 2), 4)
     if wanted.form == "sequence" or (wanted.form == "optional" and wanted.inner == "sequence"):
         return [_tensor(wanted, role, recipe, rng, shape) for _ in range(3)]
@@ -80,16 +82,14 @@ def _tensor(wanted: Input, role: Role, recipe: Recipe, rng: np.random.Generator,
         return np.asarray(np.array(_WORDS, dtype=object)[picks], dtype=object).reshape(shape)
     if dtype.kind == "c":
         pair = rng.standard_normal((2, *shape))
-        return (pair[0] + 1j * pair[1]).astype(dtype)
+        return np.asarray((pair[0] + 1j * pair[1]).astype(dtype))
     numbers = _numbers(wanted, role, recipe, rng, shape)
     if not is_float(dtype):
         numbers = np.clip(numbers, *_range(dtype))
     return np.ascontiguousarray(numbers.astype(dtype)).reshape(shape)
 
 
-def _numbers(
-    wanted: Input, role: Role, recipe: Recipe, rng: np.random.Generator, shape: tuple[int, ...]
-) -> Array:
+def _numbers(wanted: Input, role: Role, recipe: Recipe, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """float64 or int64 numbers of the role, before the cast to the input's type."""
     kind = role.kind
     if kind in ("index", "position", "length"):
@@ -117,7 +117,7 @@ def _numbers(
     return _free(wanted.dtype, recipe, rng, shape)
 
 
-def _free(dtype: np.dtype[object], recipe: Recipe, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+def _free(dtype: np.dtype[Any], recipe: Recipe, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Numbers of which nothing is known but the type."""
     if is_float(dtype):
         if recipe.timid:
@@ -161,7 +161,7 @@ def _mask(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     return (np.arange(width) < lengths[:, None]).reshape(shape)
 
 
-def _range(dtype: np.dtype[object]) -> tuple[int, int]:
+def _range(dtype: np.dtype[Any]) -> tuple[int, int]:
     """The least and largest value of an integer or boolean type, those of ml_dtypes too."""
     if dtype.kind == "b":
         return 0, 1
@@ -170,7 +170,7 @@ def _range(dtype: np.dtype[object]) -> tuple[int, int]:
         return int(info.min), int(info.max)
     import ml_dtypes
 
-    small = ml_dtypes.iinfo(dtype)
+    small: Any = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
     return int(small.min), int(small.max)
 
 

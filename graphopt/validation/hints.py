@@ -41,8 +41,36 @@ _DEPTHS: Final[dict[tuple[str, int], tuple[tuple[int, int, int], ...]]] = {
 }
 _CONVS: Final = {"Conv": 1, "ConvInteger": 1, "FusedConv": 1, "QLinearConv": 3}
 _SAME_AXES: Final = frozenset(
-    "Identity Cast Relu LeakyRelu Sigmoid Tanh Erf Exp Log Sqrt Abs Neg Clip Dropout QuantizeLinear DequantizeLinear "
-    "DynamicQuantizeLinear HardSwish HardSigmoid Elu Selu Softplus Pow Round Floor Ceil Gelu Softmax".split()
+    [
+        "Identity",
+        "Cast",
+        "Relu",
+        "LeakyRelu",
+        "Sigmoid",
+        "Tanh",
+        "Erf",
+        "Exp",
+        "Log",
+        "Sqrt",
+        "Abs",
+        "Neg",
+        "Clip",
+        "Dropout",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "HardSwish",
+        "HardSigmoid",
+        "Elu",
+        "Selu",
+        "Softplus",
+        "Pow",
+        "Round",
+        "Floor",
+        "Ceil",
+        "Gelu",
+        "Softmax",
+    ]
 )
 _BROADCASTING: Final = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu", "Where"))
 
@@ -61,7 +89,8 @@ def size_hints(inputs: tuple[Input, ...], flow: Flow) -> dict[str, int]:
 
 def _sizes(wanted: Input, flow: Flow) -> dict[int, int]:
     """Axis of the input -> size that some weight asks for."""
-    rank, found = len(wanted.dims or ()), {}
+    rank = len(wanted.dims or ())
+    found: dict[int, int] = {}
     start = Value(0, wanted.name)
     pending: deque[tuple[Value, Axes]] = deque([(start, tuple(range(rank)))])
     seen = {start}

@@ -26,8 +26,10 @@ def load_function(text: str, what: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # noqa: BLE001 - importing the user's module may raise anything
-        raise UsageError(f"the module {module_name!r} of the {what} did not import: {type(error).__name__}: {error}") from error
+    except Exception as error:  # importing the user's module may raise anything
+        raise UsageError(
+            f"the module {module_name!r} of the {what} did not import: {type(error).__name__}: {error}"
+        ) from error
     finally:
         if added:
             sys.path.remove(here)

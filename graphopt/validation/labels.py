@@ -37,7 +37,9 @@ def read_labels(given: Labels) -> Array:
         name = "y" if "y" in arrays else next(iter(arrays), "y") if len(arrays) == 1 else "y"
     if name not in arrays:
         has = ", ".join(map(repr, arrays)) or "nothing"
-        raise UsageError(f"{path.name} has no array {name!r} for the labels; it has {has}; name one as {path.name}:NAME")
+        raise UsageError(
+            f"{path.name} has no array {name!r} for the labels; it has {has}; name one as {path.name}:NAME"
+        )
     return _checked(arrays[name], f"{path.name}:{name}")
 
 

@@ -48,7 +48,7 @@ class Metric:
         assert self.function is not None
         try:
             value = float(self.function(outputs, labels))
-        except Exception as error:  # noqa: BLE001 - the user's own code may raise anything
+        except Exception as error:  # the user's own code may raise anything
             raise UsageError(f"the metric {self.name} raised {type(error).__name__}: {error}") from error
         if math.isnan(value):
             raise UsageError(f"the metric {self.name} gave NaN; it has to give a number, higher is better")
@@ -62,7 +62,9 @@ def find_metric(given: str | Function) -> Metric:
     if given in NAMES:
         return Metric(given)
     if ":" not in given:
-        raise UsageError(f"there is no metric {given!r}; the metrics are {', '.join(NAMES)}, or module:function of your own")
+        raise UsageError(
+            f"there is no metric {given!r}; the metrics are {', '.join(NAMES)}, or module:function of your own"
+        )
     return Metric(given, load_function(given, "metric"))
 
 
@@ -88,7 +90,9 @@ def agreement(outputs: Outputs, reference: Outputs) -> float:
     """Fraction of rows of the decisive output whose top-1 is the reference's."""
     name = decisive(reference)
     if name is None:
-        raise UsageError("agreement needs an output with classes along its last axis, or an integer one; this model has none")
+        raise UsageError(
+            "agreement needs an output with classes along its last axis, or an integer one; this model has none"
+        )
     rows = same = 0
     for mine, theirs in zip(reference[name], outputs[name], strict=True):
         for left, right in zip(arrays(mine), arrays(theirs), strict=False):
@@ -101,11 +105,16 @@ def accuracy(outputs: Outputs, labels: Array) -> float:
     """Fraction of rows of the decisive output whose top-1 is the label, in the order of the feeds."""
     name = decisive(outputs)
     if name is None:
-        raise UsageError("top1 needs an output with classes along its last axis, or an integer one; this model has none")
+        raise UsageError(
+            "top1 needs an output with classes along its last axis, or an integer one; this model has none"
+        )
     said = np.concatenate([_decisions(array) for value in outputs[name] for array in arrays(value)])
     truth = labels.reshape(-1)
     if said.size != truth.size:
-        raise UsageError(f"there are {truth.size} labels for {said.size} rows of the output {name!r}; give one label for each row of the feeds")
+        raise UsageError(
+            f"there are {truth.size} labels for {said.size} rows of the output {name!r}; "
+            "give one label for each row of the feeds"
+        )
     return float(np.mean(said == truth))
 
 

@@ -21,7 +21,16 @@ from graphopt.validation.values import Array
 
 LIMIT: Final = 8 << 30  # bytes that one file may unpack to
 _HEADER: Final = 1 << 16  # bytes that the header of an array may take
-_BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, OSError, ValueError, RuntimeError, NotImplementedError)
+_BROKEN: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    struct.error,
+    OSError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+)
 
 
 def read_npz(path: Path, limit: int = LIMIT) -> dict[str, Array]:
@@ -38,7 +47,10 @@ def read_npz(path: Path, limit: int = LIMIT) -> dict[str, Array]:
             members = [info for info in archive.infolist() if not info.is_dir()]
             total = sum(info.file_size for info in members)
             if total > limit:
-                raise OverLimit(f"{path.name} would unpack to {total} bytes, more than the limit of {limit}; split it into a folder of smaller files")
+                raise OverLimit(
+                    f"{path.name} would unpack to {total} bytes, more than the limit of {limit}; "
+                    "split it into a folder of smaller files"
+                )
             return {info.filename.removesuffix(".npy"): _member(archive, info, path) for info in members}
     except _BROKEN as error:
         raise UsageError(f"{path.name} is not a readable .npz file: {_reason(error)}") from None
@@ -67,7 +79,9 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Arra
     if info.flag_bits & 1:
         raise UsageError(f"{path.name} is encrypted; give a plain .npz file")
     if not info.filename.endswith(".npy"):
-        raise UsageError(f"{path.name} holds {info.filename!r}, which is not an array; give a file that numpy.savez wrote")
+        raise UsageError(
+            f"{path.name} holds {info.filename!r}, which is not an array; give a file that numpy.savez wrote"
+        )
     with archive.open(info) as stream:
         return _array(stream, info.file_size, f"array {info.filename.removesuffix('.npy')!r} of {path.name}", path.name)
 
@@ -79,7 +93,10 @@ def _array(stream: IO[bytes], size: int, label: str, name: str) -> Array:
     elif version == (2, 0):
         shape, fortran, dtype = npy.read_array_header_2_0(stream, max_header_size=_HEADER)
     else:
-        raise UsageError(f"{label} has the .npy version {version[0]}.{version[1]}, which is not supported; save it again with numpy.save")
+        raise UsageError(
+            f"{label} has the .npy version {version[0]}.{version[1]}, which is not supported; "
+            "save it again with numpy.save"
+        )
     if dtype.hasobject:
         raise UsageError(f"{label} holds Python objects, which would need unpickling; save it with a plain dtype")
     if dtype.names is not None:
@@ -89,7 +106,9 @@ def _array(stream: IO[bytes], size: int, label: str, name: str) -> Array:
         count *= length
     expected = count * dtype.itemsize
     if expected != size - stream.tell():
-        raise UsageError(f"{label} says it has {expected} bytes of data and {name} holds {size - stream.tell()}; the file is damaged")
+        raise UsageError(
+            f"{label} says it has {expected} bytes of data and {name} holds {size - stream.tell()}; the file is damaged"
+        )
     data = bytearray(stream.read(expected))
     if len(data) != expected:
         raise UsageError(f"{label} is truncated; save it again")

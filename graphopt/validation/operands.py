@@ -174,14 +174,53 @@ WANTS: Final[dict[tuple[str, int], Want]] = {
 
 # operators whose output holds the elements of operand 0 (Concat, Where, Max, Min: of any), moved at most
 CARRIERS: Final = frozenset(
-    "Cast Identity Reshape Unsqueeze Squeeze Flatten Transpose Slice Split Expand Tile Concat Gather GatherElements Pad "
-    "Where Max Min SequenceConstruct SequenceInsert SequenceAt ConcatFromSequence Optional OptionalGetElement ReverseSequence "
-    "CastLike Clip Relu Abs".split()
+    [
+        "Cast",
+        "Identity",
+        "Reshape",
+        "Unsqueeze",
+        "Squeeze",
+        "Flatten",
+        "Transpose",
+        "Slice",
+        "Split",
+        "Expand",
+        "Tile",
+        "Concat",
+        "Gather",
+        "GatherElements",
+        "Pad",
+        "Where",
+        "Max",
+        "Min",
+        "CastLike",
+        "Clip",
+        "Relu",
+        "Abs",
+        "ReverseSequence",
+        "Optional",
+        "OptionalGetElement",
+        "SequenceConstruct",
+        "SequenceInsert",
+        "SequenceAt",
+        "ConcatFromSequence",
+    ]
 )
 # the operand slots of carriers that are not data but say how to move it
 CONTROLS: Final = frozenset(
-    [(name, slot) for name in ("Reshape", "Unsqueeze", "Squeeze", "Expand", "Tile", "Split", "CastLike") for slot in (1,)]
+    [
+        (name, slot)
+        for name in ("Reshape", "Unsqueeze", "Squeeze", "Expand", "Tile", "Split", "CastLike")
+        for slot in (1,)
+    ]
     + [(name, slot) for name in ("Slice", "Pad", "Clip") for slot in (1, 2, 3, 4)]
-    + [("Where", 0), ("Gather", 1), ("GatherElements", 1), ("SequenceAt", 1), ("SequenceInsert", 2), ("ReverseSequence", 1)]
+    + [
+        ("Where", 0),
+        ("Gather", 1),
+        ("GatherElements", 1),
+        ("SequenceAt", 1),
+        ("SequenceInsert", 2),
+        ("ReverseSequence", 1),
+    ]
 )
 COMPARISONS: Final = frozenset(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"))

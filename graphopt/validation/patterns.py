@@ -16,7 +16,8 @@ Pattern = Callable[[Role, int, dict[str, int], np.random.Generator], Array]
 def laid_out(role: Role, shape: tuple[int, ...], sizes: dict[str, int], rng: np.random.Generator) -> Array:
     """The layout that `role.pattern` names, int64 or float64, in `shape`."""
     count = int(np.prod(shape, dtype=np.int64))
-    return _PATTERNS[role.pattern](role, count, sizes, rng).reshape(shape)
+    laid: Array = _PATTERNS[role.pattern](role, count, sizes, rng)
+    return laid.reshape(shape)
 
 
 def _dims(role: Role, sizes: dict[str, int]) -> list[int]:
@@ -64,7 +65,7 @@ def _corners(role: Role, count: int, sizes: dict[str, int], rng: np.random.Gener
 
 def _scales(role: Role, count: int, sizes: dict[str, int], rng: np.random.Generator) -> Array:
     """Batch and channels kept, the rest doubled."""
-    return np.where(np.arange(count) < 2, 1.0, 2.0)
+    return np.asarray(np.where(np.arange(count) < 2, 1.0, 2.0))
 
 
 def _alternate(role: Role, count: int, sizes: dict[str, int], rng: np.random.Generator) -> Array:

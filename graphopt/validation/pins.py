@@ -45,7 +45,9 @@ def check_pins(values: Mapping[str, Any], inputs: tuple[Input, ...]) -> dict[str
             raise UsageError(f"the model has no input named {name!r}; {hint}")
         if by_name[name].form != "tensor":
             raise UsageError(f"the input {name!r} is a {by_name[name].form} and cannot be pinned; give --feeds")
-        pins[name] = _parse(value, by_name[name]) if isinstance(value, str) else _fitted(np.asarray(value), by_name[name])
+        pins[name] = (
+            _parse(value, by_name[name]) if isinstance(value, str) else _fitted(np.asarray(value), by_name[name])
+        )
     return pins
 
 
@@ -63,7 +65,9 @@ def _parse(text: str, wanted: Input) -> Array:
     try:
         numbers = [_TRUTH[part.lower()] if part.lower() in _TRUTH else float(part) for part in parts]
     except ValueError:
-        raise UsageError(f"the value {text!r} for the input {wanted.name!r} is not a number or a comma list of numbers") from None
+        raise UsageError(
+            f"the value {text!r} for the input {wanted.name!r} is not a number or a comma list of numbers"
+        ) from None
     return _fitted(np.array(numbers, np.float64), wanted)
 
 
@@ -71,6 +75,10 @@ def _fitted(array: Array, wanted: Input) -> Array:
     """In the input's type, where that keeps the value; rounding to a float type is allowed."""
     with np.errstate(all="ignore"):
         converted: Array = array.astype(wanted.dtype)
-    if array.dtype != object and not is_float(wanted.dtype) and not bool(np.all(converted.astype(array.dtype) == array)):
+    if (
+        array.dtype != object
+        and not is_float(wanted.dtype)
+        and not bool(np.all(converted.astype(array.dtype) == array))
+    ):
         raise UsageError(f"the value {array.tolist()} does not fit the input {wanted.name!r}, which is {wanted.text}")
     return converted

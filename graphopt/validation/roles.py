@@ -50,8 +50,8 @@ class Role:
     """What to draw for an input. `kind` is one of `operands.Want`'s, or switch, position, around, free.
 
     `bounds` limit an index, position or length; `value` fills; `choices` are the values of a
-    switch, or the thresholds to draw numbers around; `dims` are those of the operand that a pattern refers to, `axis` and `parts` its
-    attributes.
+    switch, or the thresholds to draw numbers around; `dims` are those of the operand that a
+    pattern refers to, `axis` and `parts` its attributes.
     """
 
     kind: str = "free"
@@ -94,7 +94,11 @@ def role_of(wanted: Input, flow: Flow, inputs: tuple[Input, ...]) -> Role:
         return Role()
     kind = min((role.kind for role in roles), key=_PRECEDENCE.index)
     chosen = next(role for role in roles if role.kind == kind)
-    if named is not None and named.kind in ("mask", "position", "switch", "fill") and kind in ("index", "positive", named.kind):
+    if (
+        named is not None
+        and named.kind in ("mask", "position", "switch", "fill")
+        and kind in ("index", "positive", named.kind)
+    ):
         kind, chosen = named.kind, named  # ids of positions still obey the tables they index
     bounds = tuple(bound for role in roles for bound in role.bounds if role.kind in ("index", kind))
     return replace(chosen, bounds=bounds)

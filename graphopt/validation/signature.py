@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -14,6 +14,7 @@ from graphopt.validation.values import Array
 
 Dim = int | str  # a size, or the name of a symbol; an unnamed dim is called "input[axis]"
 
+_UNNAMED: Final = frozenset(("", "?", "-1", "*", "None", "none", "unk", "unknown"))  # say nothing, so bind nothing
 _FORMS: Final = {
     "tensor_type": "tensor",
     "sequence_type": "sequence",
@@ -39,7 +40,7 @@ class Input:
     key: int = 0
 
     @property
-    def dtype(self) -> np.dtype[object]:
+    def dtype(self) -> np.dtype[Any]:
         """The numpy dtype of the elements; strings are object arrays."""
         if self.element == TensorProto.STRING:
             return np.dtype(object)
@@ -135,5 +136,6 @@ def _element(kind: TypeProto, name: str) -> tuple[int, tuple[Dim, ...] | None]:
         if dim.HasField("dim_value") and dim.dim_value >= 0:
             dims.append(dim.dim_value)
         else:
-            dims.append(dim.dim_param or f"{name}[{axis}]")
+            named = dim.dim_param not in _UNNAMED
+            dims.append(dim.dim_param if named else f"{name}[{axis}]")
     return tensor.elem_type, tuple(dims)

@@ -82,9 +82,9 @@ class Symbols:
         """Bindings near one that a model took: one group of symbols changed at a time."""
         for group in dict.fromkeys(self._groups[name] for name in self.free):
             members = [name for name in self.free if self._groups[name] == group]
-            for change in (lambda size: size + 1, lambda size: size * 2, lambda size: max(1, size // 2)):
+            for factor, more in ((1, 1), (2, 0), (3, 0), (16, 0)):
                 changed = {name: accepted[name] for name in self._groups if name in accepted}
-                changed |= {name: change(accepted[name]) for name in members if name in accepted}
+                changed |= {name: accepted[name] * factor + more for name in members if name in accepted}
                 for summed in (True, False):
                     sizes = self._derive(changed, summed)
                     if sizes is not None and sizes != accepted:

@@ -69,7 +69,7 @@ def describe(array: Array) -> str:
     return f"{name}[{','.join(map(str, array.shape))}]"
 
 
-def _match(a: Value, b: Value, found: list[tuple[Array, Array]], where: str) -> str:
+def _match(a: Any, b: Any, found: list[tuple[Array, Array]], where: str) -> str:
     if a is None or b is None:
         if a is b is None:
             return ""
@@ -87,7 +87,7 @@ def _match(a: Value, b: Value, found: list[tuple[Array, Array]], where: str) -> 
     return ""
 
 
-def _match_maps(a: Value, b: Value, found: list[tuple[Array, Array]], where: str) -> str:
+def _match_maps(a: Any, b: Any, found: list[tuple[Array, Array]], where: str) -> str:
     if not isinstance(a, Mapping) or not isinstance(b, Mapping):
         return f"is {_form(b)}{where} instead of {_form(a)}"
     if a.keys() != b.keys():
@@ -102,7 +102,7 @@ def _match_maps(a: Value, b: Value, found: list[tuple[Array, Array]], where: str
     return ""
 
 
-def _match_sequences(a: Value, b: Value, found: list[tuple[Array, Array]], where: str) -> str:
+def _match_sequences(a: Any, b: Any, found: list[tuple[Array, Array]], where: str) -> str:
     if not isinstance(a, (list, tuple)) or not isinstance(b, (list, tuple)):
         return f"is {_form(b)}{where} instead of {_form(a)}"
     if len(a) != len(b):
@@ -117,7 +117,7 @@ def _match_sequences(a: Value, b: Value, found: list[tuple[Array, Array]], where
     return ""
 
 
-def _form(value: Value) -> str:
+def _form(value: Any) -> str:
     if isinstance(value, Mapping):
         return "a map"
     return "a sequence" if isinstance(value, (list, tuple)) else "a tensor"

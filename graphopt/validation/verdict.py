@@ -173,13 +173,21 @@ class Verdict:
             "warnings": list(self.warnings),
             "outputs": [{**dataclasses.asdict(report), "passed": report.passed} for report in self.outputs],
             "budgets": [
-                {"budget": str(result.budget), "off": result.off, "on": result.on, "reached": result.reached, "kept": result.kept}
+                {
+                    "budget": str(result.budget),
+                    "off": result.off,
+                    "on": result.on,
+                    "reached": result.reached,
+                    "kept": result.kept,
+                }
                 for result in self.budgets
             ],
             "metric": None
             if self.metric_before is None
             else {"name": self.metric, "before": self.metric_before, "after": self.metric_after},
-            "feeds": None if self.feeds is None else {**dataclasses.asdict(self.feeds), "shapes": list(self.feeds.shapes)},
+            "feeds": None
+            if self.feeds is None
+            else {**dataclasses.asdict(self.feeds), "shapes": list(self.feeds.shapes)},
             "seconds": round(self.seconds, 3),
         }
         finite: dict[str, Any] = _finite(plain)

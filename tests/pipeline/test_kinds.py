@@ -94,6 +94,7 @@ def test_choices_that_have_no_text(hint: object, clause: str) -> None:
     ("hint", "value", "result"),
     [
         (float, 3, 3.0),
+        (float, -(2**53), -(2.0**53)),
         (int, 3, 3),
         (int | None, "none", None),
         (tuple[str, ...] | None, "none", None),
@@ -121,6 +122,7 @@ def test_values_from_toml(hint: object, value: object, result: object) -> None:
         (bool, 0, "expects true or false, not 0"),
         (float, True, "expects a number, not true"),
         (float, float("inf"), "expects a number that is finite"),
+        (float, 2**53 + 1, "expects a number, and this one needs a decimal point or an exponent"),
         (str, 3, "expects a text, not 3"),
         pytest.param(str, 10**5000, "expects a text, not a number that large", id="huge"),
         (str, {"a": 1}, "expects a text, not a table"),

@@ -83,6 +83,7 @@ def test_the_options_of_a_page() -> None:
         "One.\n\n**Source:** Two.",
         "One.\n\n**Source**: Two.",
         "One.\nSource: Two.",
+        "One.\nSource\n    Two.",
         "    One.\n\n    Source\n        Two.\n    ",
     ],
 )

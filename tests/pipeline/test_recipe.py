@@ -167,6 +167,8 @@ WRONG = {
     "the max of repeat must be a whole number from 1 to 1000, not 0",
     HEAD + "pipeline = [{repeat = true, passes = []}]": ": pipeline, step 1: "
     "repeat expects a whole number of rounds, not true",
+    HEAD + "pipeline = [{repeat = 'x', passes = []}]": ": pipeline, step 1: "
+    "repeat expects a whole number of rounds, not the text 'x'",
     HEAD + "pipeline = [{repeat = 2, passes = 'sweep'}]": ": pipeline, step 1: "
     "passes expects a list of tables, not the text 'sweep'",
     HEAD + "pipeline = [{repeat = 2, pases = []}]": ": pipeline, step 1: a repeat group has no key 'pases'; "

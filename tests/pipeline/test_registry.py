@@ -272,6 +272,7 @@ def test_a_registry_by_hand() -> None:
     registry = Registry.of([ByHand])
     (entry,) = registry.entries
     assert (entry.name, entry.pass_class, entry.distribution) == ("by-hand", ByHand, "")
+    assert entry.family == (ByHand.__module__.split(".")[-2] if "." in ByHand.__module__ else "")
     assert Registry.of([ByHand], family="mine").entries[0].family == "mine"
     assert Registry.of([]).names() == ()
 

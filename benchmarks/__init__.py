@@ -1,0 +1,11 @@
+"""Measurements that the project's claims come from. Nothing here is imported by the product.
+
+    python -m benchmarks.scale     load, remove dead nodes, save: against peers, by graph size
+    python -m benchmarks.memory    anonymous memory of a clean run on a model with external data
+    python -m benchmarks.corpus    every recipe on real models: size, time, verdict, SQNR, metric
+    python -m benchmarks.startup   how long `graphopt --help` takes
+
+Times are CPU seconds of contenders that run in turn, each in a process of its own, and are quoted
+as medians of the ratio of neighbouring runs, so that a machine that speeds up or slows down does
+not favour anybody.
+"""

@@ -1,0 +1,157 @@
+"""What a run did, as plain facts: the one source of the screen, the JSON and the report file."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+from graphopt.analysis.cost import Facts
+from graphopt.contract import Contract
+from graphopt.instruments.size import Size
+from graphopt.instruments.timing import Timing
+from graphopt.measure.latency import Latency
+from graphopt.pipeline.manager import Outcome, Skipped
+from graphopt.pipeline.protocol import Remark
+from graphopt.validation.verdict import Verdict
+
+FORMAT = 1  # of the JSON; raised when a field changes its meaning
+
+
+@dataclass(frozen=True)
+class PassRow:
+    """All runs of one pass together. `nodes` and `weight_bytes` are differences, seconds wall time."""
+
+    name: str
+    contract: Contract
+    turns: int
+    applied: int
+    missed: int
+    disabled: int
+    nodes: int
+    weight_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model: file bytes (external data included), counts, and multiply-accumulates."""
+
+    path: str | None
+    bytes: int
+    sha256: str
+    facts: Facts
+    macs: int
+
+
+@dataclass
+class Report:
+    """Everything that is known about one run."""
+
+    recipe: str | None
+    pipeline: str
+    seed: int
+    before: ModelRow
+    after: ModelRow
+    changed: bool
+    passes: list[PassRow]
+    steps: list[dict[str, Any]]
+    remarks: list[Remark]
+    skipped: list[Skipped]
+    verdict: Verdict
+    step_verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
+    origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    latency: Latency | None = None
+    warnings: list[str] = field(default_factory=list)
+    written: tuple[str, ...] = ()
+    kept_despite: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """The verdict's exit code: 0 done, 1 not equivalent or over budget, 6 could not tell."""
+        return self.verdict.exit_code
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `json.dumps`, with a `format` number."""
+        return {
+            "format": FORMAT,
+            "versions": versions(),
+            "recipe": self.recipe,
+            "pipeline": self.pipeline,
+            "seed": self.seed,
+            "changed": self.changed,
+            "exit_code": self.exit_code,
+            "before": _model(self.before),
+            "after": _model(self.after),
+            "passes": [dataclasses.asdict(row) | {"contract": str(row.contract)} for row in self.passes],
+            "steps": self.steps,
+            "skipped": [dataclasses.asdict(one) for one in self.skipped],
+            "verdict": self.verdict.to_json(),
+            "step_verdicts": [{"step": step, "verdict": one.to_json()} for step, one in self.step_verdicts],
+            "latency": None if self.latency is None else dataclasses.asdict(self.latency),
+            "warnings": self.warnings,
+            "written": list(self.written),
+            "kept_despite": self.kept_despite,
+            "seconds": {key: round(value, 4) for key, value in self.seconds.items()},
+            "remarks": [dataclasses.asdict(one) for one in self.remarks],
+            "origins": {name: list(old) for name, old in self.origins.items()},
+        }
+
+
+def _model(row: ModelRow) -> dict[str, Any]:
+    facts = row.facts
+    return {
+        "path": row.path,
+        "bytes": row.bytes,
+        "sha256": row.sha256,
+        "nodes": facts.nodes,
+        "operators": dict(sorted(facts.operators.items())),
+        "initializers": facts.initializers,
+        "parameters": facts.parameters,
+        "weight_bytes": facts.weight_bytes,
+        "macs": row.macs,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of graphopt, Python and the libraries that the result depends on."""
+    found = {"python": platform.python_version()}
+    for name in ("graphopt", "onnx", "onnxruntime", "onnx-graphsurgeon", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def pass_rows(outcome: Outcome, timing: Timing, size: Size) -> list[PassRow]:
+    """One row for each pass that ran, in order of its first turn."""
+    rows: dict[str, PassRow] = {}
+    last = size.before
+    for turn in outcome.turns:
+        running = turn.place.pass_
+        now = size.after.get(turn.place.turn, last)
+        assert now is not None and last is not None
+        old = rows.get(running.name)
+        rows[running.name] = PassRow(
+            running.name,
+            running.contract,
+            (old.turns if old else 0) + 1,
+            (old.applied if old else 0) + turn.applied,
+            (old.missed if old else 0) + turn.missed,
+            (old.disabled if old else 0) + turn.disabled,
+            (old.nodes if old else 0) + now.nodes - last.nodes,
+            (old.weight_bytes if old else 0) + now.weight_bytes - last.weight_bytes,
+            (old.seconds if old else 0.0) + timing.turns.get(turn.place.turn, 0.0),
+        )
+        last = now
+    return list(rows.values())
+
+
+def step_rows(outcome: Outcome) -> Sequence[dict[str, Any]]:
+    """The steps of the pipeline as they ran: text, contract, rounds, whether anything changed."""
+    return [dataclasses.asdict(one) | {"contract": str(one.contract)} for one in outcome.steps]

@@ -1,0 +1,1 @@
+"""One run: reads, runs the pipeline, validates, writes. The command line and the API call it."""

@@ -1,0 +1,158 @@
+"""The Python API: load, save, optimize, validate. `graphopt` itself re-exports these."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from graphopt.contract import Contract
+from graphopt.ir import Graph, decode, encode
+from graphopt.pipeline.pipeline import Pipeline
+from graphopt.runtime.client import Worker
+from graphopt.session.evidence import on_disk, validator
+from graphopt.session.job import Job, Target, Validate, plan
+from graphopt.session.run import Result, run
+from graphopt.storage.read import from_proto, read
+from graphopt.storage.source import Source
+from graphopt.storage.write import stage
+from graphopt.validation.budget import parse_budgets
+from graphopt.validation.feeds import FeedPlan, Given
+from graphopt.validation.labels import Labels
+from graphopt.validation.metrics import Function
+from graphopt.validation.verdict import Verdict
+
+Model = str | os.PathLike[str] | onnx.ModelProto | Graph
+Budgets = str | Sequence[str] | None
+
+
+def load(path: str | os.PathLike[str]) -> Graph:
+    """Read a model file. Weights stay in the file (memory-mapped) until they are asked for.
+
+    Raises BadModel, Unsafe or OverLimit with one sentence.
+    """
+    source = read(path)
+    graph = decode(source.proto, source.store)
+    graph.__dict__["source"] = source
+    return graph
+
+
+def save(graph: Graph, path: str | os.PathLike[str]) -> Path:
+    """Write the model whose main graph is `graph`, atomically; returns the path written.
+
+    A graph that was loaded and not changed gives the bytes of its file. Above 2 GB the weights go
+    to one file beside it by themselves. An existing file is replaced only once the new one is
+    complete and was read back.
+
+    Raises UsageError (the folder does not exist), OverLimit (no space).
+    """
+    encoded = encode(graph)
+    source: Source | None = graph.__dict__.get("source")
+    with stage(Path(path), source=None) as staged:
+        if source is not None and encoded.proto.SerializeToString() == source.proto.SerializeToString():
+            staged.copy(source)
+        else:
+            staged.put(encoded.proto, encoded.store)
+        return staged.commit().path
+
+
+def source_of(model: Model) -> Source:
+    """A model given as a path, a message or a graph, as the rest of a run wants it.
+
+    The caller's object is neither changed nor kept in step.
+    """
+    if isinstance(model, Graph):
+        encoded = encode(model)
+        return Source(None, encoded.proto, encoded.store)
+    if isinstance(model, onnx.ModelProto):
+        return from_proto(model, None)
+    return read(model)
+
+
+def optimize(
+    model: Model,
+    *,
+    recipe: str | Path | None = None,
+    pipeline: str | Pipeline | None = None,
+    output: str | os.PathLike[str] | None = None,
+    feeds: Given | FeedPlan | None = None,
+    labels: Labels | None = None,
+    metric: str | Function | None = None,
+    budget: Budgets = None,
+    validate: Validate = "end",
+    seed: int = 0,
+    **options: Any,
+) -> Result:
+    """Optimize a model and validate the result against it. The caller's object is never changed.
+
+    `model` is a path, a ModelProto or a Graph; `recipe` a name or a TOML file ("clean" when
+    neither it nor `pipeline` is given); `feeds` an npz file, a folder of them,
+    "module:function", a mapping of arrays or several, or None to generate them; `budget` texts
+    such as "sqnr_db>=30", which LOSSY passes need; `options` are further fields of `Job`. With
+    `output` the result is also written there, if its verdict allows.
+
+    Look at `result.verdict` before using `result.graph`, or call `result.raise_unless_passed()`.
+    Raises UsageError, BadModel, Unsafe, OverLimit, and InternalError for a pass that failed.
+    """
+    steps, name, budgets = plan(
+        recipe=recipe, pipeline=pipeline, budget=(budget,) if isinstance(budget, str) else tuple(budget or ())
+    )
+    job = Job(
+        steps,
+        name,
+        budgets,
+        feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds),
+        labels,
+        metric,
+        validate,
+        seed=seed,
+        **options,
+    )
+    return run(source_of(model), job, Target(Path(output)) if output is not None else None)
+
+
+def validate(
+    reference: Model,
+    candidate: Model,
+    *,
+    contract: Contract | None = None,
+    feeds: Given | FeedPlan | None = None,
+    labels: Labels | None = None,
+    metric: str | Function | None = None,
+    budget: Budgets = None,
+    seed: int = 0,
+    custom_ops: Sequence[str | os.PathLike[str]] = (),
+    worker_seconds: float = 600.0,
+    worker_memory: int | None = None,
+) -> Verdict:
+    """Compare two models on the same inputs; the verdict says how far `candidate` moved.
+
+    Without a `contract` it is LOSSY when a `budget` is given, else ROUNDING. The other arguments
+    are those of `optimize`.
+    """
+    budgets = parse_budgets((budget,) if isinstance(budget, str) else tuple(budget or ()))
+    if contract is None:
+        contract = Contract.LOSSY if budgets else Contract.ROUNDING
+    job = Job(
+        Pipeline(()),
+        None,
+        budgets,
+        feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds),
+        labels,
+        metric,
+        seed=seed,
+        custom_ops=tuple(Path(one) for one in custom_ops),
+        worker_seconds=worker_seconds,
+        worker_memory=worker_memory,
+    )
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        worker = stack.enter_context(Worker(seconds=worker_seconds, memory=worker_memory, custom_ops=job.custom_ops))
+        first, second = source_of(reference), source_of(candidate)
+        validating = stack.enter_context(validator(first, on_disk(first, work / "reference"), job, worker))
+        return validating.check(on_disk(second, work / "candidate"), contract, budgets)

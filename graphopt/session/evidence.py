@@ -1,0 +1,67 @@
+"""What a run measures of its input and its output: files, counts, outputs, latency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from graphopt.analysis.cost import Facts, facts, macs
+from graphopt.analysis.shapes import infer
+from graphopt.ir import Graph, decode
+from graphopt.measure.latency import Latency, compare_latency, timed
+from graphopt.report.summary import ModelRow
+from graphopt.runtime.client import Options, Worker
+from graphopt.session.job import Job
+from graphopt.storage.source import Source
+from graphopt.storage.write import stage
+from graphopt.validation.validate import Validator
+
+
+def on_disk(source: Source, folder: Path) -> Path:
+    """The file that onnxruntime can load a model from: its own, or a copy of a model from memory."""
+    if source.path is not None:
+        return source.path
+    folder.mkdir(parents=True, exist_ok=True)
+    with stage(folder / "model.onnx", source=None) as staged:
+        staged.put(source.proto, source.store)
+        return staged.commit().path
+
+
+def validator(source: Source, reference: Path, job: Job, worker: Worker) -> Validator:
+    """The validator of a run: `reference` is the input's file."""
+    return Validator(
+        reference,
+        worker=worker,
+        plan=job.feeds,
+        source=source,
+        labels=job.labels,
+        metric=job.metric,
+        seed=job.seed,
+    )
+
+
+def input_row(source: Source, counted: Facts) -> ModelRow:
+    """The size table's column of the input."""
+    graph = decode(source.proto, source.store)
+    return ModelRow(
+        str(source.path) if source.path is not None else None,
+        source.size + sum(one.size for one in source.external),
+        source.sha256(),
+        counted,
+        macs(graph, infer(graph)),
+    )
+
+
+def output_row(written: Source, graph: Graph, before: ModelRow, changed: bool) -> ModelRow:
+    """The size table's column of the result, whose file was read back as `written`."""
+    if not changed:
+        return before
+    size = written.size + sum(one.size for one in written.external)
+    return ModelRow(None, size, written.sha256(), facts(graph), macs(graph, infer(graph)))
+
+
+def latency(validating: Validator, reference: Path, candidate: Path, worker: Worker) -> Latency:
+    """Interleaved timing of input and result on the first feed, with onnxruntime's defaults."""
+    feed = next(iter(validating.feeds()))
+    options = timed(Options())
+    with worker.load(reference, options) as before, worker.load(candidate, options) as after:
+        return compare_latency(worker, before, after, feed.values)

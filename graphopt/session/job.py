@@ -1,0 +1,86 @@
+"""Everything that one run depends on besides the model: a value that can be kept and repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from graphopt.contract import Contract
+from graphopt.errors import UsageError
+from graphopt.pipeline.gate import Gate, Open
+from graphopt.pipeline.manager import OnError
+from graphopt.pipeline.pipeline import Pipeline
+from graphopt.pipeline.recipe import Recipe
+from graphopt.validation.budget import Budget, parse_budgets
+from graphopt.validation.feeds import FeedPlan
+from graphopt.validation.labels import Labels
+from graphopt.validation.metrics import Function
+
+Validate = Literal["end", "each", "none"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with a model, and how to judge the result.
+
+    `budgets` are only needed for LOSSY passes. `worker_seconds` bounds each request to the worker
+    process, `worker_memory` (bytes) its memory; `custom_ops` are operator libraries that only the
+    worker loads. `latency` measures input against output, interleaved.
+    """
+
+    pipeline: Pipeline
+    recipe: str | None = None
+    budgets: tuple[Budget, ...] = ()
+    feeds: FeedPlan = field(default_factory=FeedPlan)
+    labels: Labels | None = None
+    metric: str | Function | None = None
+    validate: Validate = "end"
+    on_error: OnError = "stop"
+    gate: Gate = field(default_factory=Open)
+    only: tuple[str, ...] = ()
+    until: str | None = None
+    check: bool = True
+    snapshots: Path | None = None
+    latency: bool = False
+    seed: int = 0
+    custom_ops: tuple[Path, ...] = ()
+    worker_seconds: float = 600.0
+    worker_memory: int | None = None
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.validate not in ("end", "each", "none"):
+            raise UsageError(f"validate expects end, each or none, not {self.validate!r}")
+        if self.on_error not in ("stop", "skip"):
+            raise UsageError(f"on-error expects stop or skip, not {self.on_error!r}")
+        if self.pipeline.contract is Contract.LOSSY and not self.budgets and self.validate != "none":
+            lossy = next(one.name for one in self.pipeline.passes() if one.contract is Contract.LOSSY)
+            raise UsageError(f"the pass {lossy} is LOSSY and needs a budget, for example --budget 'sqnr_db>=30'")
+
+
+def plan(
+    *, recipe: str | Path | None, pipeline: str | Pipeline | None, budget: tuple[str, ...] | list[str] | str | None
+) -> tuple[Pipeline, str | None, tuple[Budget, ...]]:
+    """Pipeline, recipe name and budgets from what the user gave; a budget given replaces the recipe's.
+
+    Raises UsageError when both a recipe and a pipeline are given, or either cannot be read.
+    """
+    given = (budget,) if isinstance(budget, str) else tuple(budget or ())
+    if pipeline is not None and recipe is not None:
+        raise UsageError("give either a recipe or a pipeline, not both")
+    if pipeline is not None:
+        steps = Pipeline.parse(pipeline) if isinstance(pipeline, str) else pipeline
+        return steps, None, parse_budgets(given)
+    loaded = Recipe.load(recipe or "clean")
+    return loaded.pipeline, loaded.name, parse_budgets(given or loaded.budget)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the result goes. `keep` writes it whatever the verdict says."""
+
+    path: Path
+    in_place: bool = False
+    keep: bool = False
+    require_change: bool = False

@@ -1,0 +1,200 @@
+"""One run from a model that was read to a validated file, or to nothing at all."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+
+from graphopt.contract import Contract
+from graphopt.errors import CouldNotTell, NotEquivalent, UsageError
+from graphopt.instruments.check import Check
+from graphopt.instruments.limit import Limit
+from graphopt.instruments.progress import Progress
+from graphopt.instruments.size import Size
+from graphopt.instruments.snapshot import Snapshots
+from graphopt.instruments.timing import Timing
+from graphopt.instruments.validate import ValidateEach
+from graphopt.ir import Graph, decode, encode
+from graphopt.pipeline import manager
+from graphopt.pipeline.instrument import Instrument
+from graphopt.pipeline.services import NoServices
+from graphopt.report.summary import Report, pass_rows, step_rows
+from graphopt.runtime.client import Worker
+from graphopt.session.evidence import input_row, latency, on_disk, output_row, validator
+from graphopt.session.job import Job, Target
+from graphopt.storage.source import Source
+from graphopt.storage.wire import join
+from graphopt.storage.write import Staged, stage
+from graphopt.validation.validate import Validator
+from graphopt.validation.verdict import Verdict, not_validated
+
+
+@dataclass
+class Result:
+    """What came out of a run. `graph` is yours to change; the input never was."""
+
+    graph: Graph
+    report: Report
+
+    @property
+    def verdict(self) -> Verdict:
+        """What validation said of the result against the input."""
+        return self.report.verdict
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line exits with: 0 validated, 1 different, 6 could not tell."""
+        return self.report.exit_code
+
+    def to_proto(self) -> onnx.ModelProto:
+        """The result as one message with its weights inside; external data is read in.
+
+        Raises UsageError when the model is larger than the 2 GB that a message can hold.
+        """
+        encoded = encode(self.graph)
+        data = b"".join(join(encoded.proto, encoded.store))
+        if len(data) >= 2**31:
+            raise UsageError("the model is larger than 2 GB and cannot be one message; save it to a file instead")
+        made: onnx.ModelProto = onnx.ModelProto.FromString(data)
+        return made
+
+    def raise_unless_passed(self) -> Result:
+        """Raises NotEquivalent or CouldNotTell with the verdict's sentence; returns itself otherwise."""
+        if self.verdict.exit_code == 1:
+            raise NotEquivalent(self.verdict.sentence())
+        if self.verdict.exit_code == 6:
+            raise CouldNotTell(self.verdict.sentence())
+        return self
+
+
+@dataclass
+class _Clock:
+    """Wall seconds of the phases of a run."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class _Watch:
+    """The instruments of one run."""
+
+    def __init__(self, job: Job, source: Source, validating: Validator, work: Path) -> None:
+        self.timing, self.size, self.progress = Timing(), Size(), Progress()
+        self.check = Check(source.proto) if job.check else None
+        self.each = ValidateEach(validating, work, job.budgets) if job.validate == "each" else None
+        self.all: list[Instrument] = [Limit(job.pipeline, job.only, job.until)]
+        if job.progress:
+            self.all.append(self.progress)
+        # After-hooks run in reverse: the clock stops first, then sizes, then the checks.
+        if job.snapshots is not None:
+            self.all.append(Snapshots(job.snapshots))
+        self.all += [one for one in (self.each, self.check) if one is not None]
+        self.all += [self.size, self.timing]
+
+
+def run(source: Source, job: Job, target: Target | None = None) -> Result:
+    """Run `job` on a model; with a `target`, write the result there when its verdict allows.
+
+    Nothing is written, and whatever stood at the target stays, unless the result was validated
+    (or validation was switched off, or `keep` is set). Raises GraphoptError subclasses.
+    """
+    clock = _Clock()
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        worker = stack.enter_context(
+            Worker(seconds=job.worker_seconds, memory=job.worker_memory, custom_ops=job.custom_ops)
+        )
+        place = target.path if target is not None else work / "result.onnx"
+        staged = stack.enter_context(stage(place, source=source, in_place=bool(target and target.in_place)))
+        reference = on_disk(source, work / "input")
+        validating = stack.enter_context(validator(source, reference, job, worker))
+        watch = _Watch(job, source, validating, work)
+        stack.callback(watch.progress.stop)
+        with clock.phase("passes"):
+            outcome = manager.run(
+                lambda: decode(source.proto, source.store),
+                job.pipeline,
+                services=NoServices(),
+                gate=job.gate,
+                instruments=watch.all,
+                on_error=job.on_error,
+            )
+        changed = outcome.rewrites > 0
+        report = _report(source, job, outcome, watch, changed)
+        with clock.phase("write"):
+            written = _put(staged, source, outcome.graph, changed)
+        report.after = output_row(written, outcome.graph, report.before, changed)
+        with clock.phase("validate"):
+            watch.progress.say("validating")
+            report.verdict = _verdict(job, outcome.contract, staged.path, validating, changed)
+        if job.latency:
+            with clock.phase("latency"):
+                watch.progress.say("measuring latency")
+                report.latency = latency(validating, reference, staged.path, worker)
+        if target is not None:
+            with clock.phase("write"):
+                _commit(report, staged, target)
+        report.seconds = clock.seconds
+        return Result(outcome.graph, report)
+
+
+def _put(staged: Staged, source: Source, graph: Graph, changed: bool) -> Source:
+    if not changed:
+        return staged.copy(source)
+    encoded = encode(graph)
+    return staged.put(encoded.proto, encoded.store)
+
+
+def _report(source: Source, job: Job, outcome: manager.Outcome, watch: _Watch, changed: bool) -> Report:
+    assert watch.size.before is not None, "the run has begun"
+    before = input_row(source, watch.size.before)
+    warnings = []
+    if watch.check is not None and watch.check.input_fault is not None:
+        warnings.append(f"the input itself does not pass ONNX's checker: {watch.check.input_fault}")
+    return Report(
+        recipe=job.recipe,
+        pipeline=str(job.pipeline),
+        seed=job.seed,
+        before=before,
+        after=before,
+        changed=changed,
+        passes=pass_rows(outcome, watch.timing, watch.size),
+        steps=list(step_rows(outcome)),
+        remarks=outcome.remarks,
+        skipped=outcome.skipped,
+        verdict=not_validated(),
+        step_verdicts=watch.each.verdicts if watch.each is not None else [],
+        origins=outcome.origins,
+        warnings=warnings,
+    )
+
+
+def _verdict(job: Job, contract: Contract, candidate: Path, validating: Validator, changed: bool) -> Verdict:
+    if not changed:
+        return not_validated("nothing was changed", Contract.EXACT)
+    if job.validate == "none":
+        return not_validated("validation was switched off", contract)
+    return validating.check(candidate, contract, job.budgets)
+
+
+def _commit(report: Report, staged: Staged, target: Target) -> None:
+    if target.require_change and not report.changed:
+        raise NotEquivalent("nothing was changed, and --require-change asks for a change; nothing was written")
+    if report.exit_code != 0 and not target.keep:
+        return
+    written = staged.commit()
+    report.written = tuple(str(path) for path in (written.path, *written.sidecars))
+    report.kept_despite = report.exit_code != 0

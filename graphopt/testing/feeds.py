@@ -1,0 +1,84 @@
+"""Feeds for the small models of tests: typed, seeded, at two bindings of the symbolic dims.
+
+The first feed is drawn from ordinary numbers, the second at other sizes, and the third holds what
+a rewrite may get wrong: zeros of both signs, infinities, NaN, subnormal and very large numbers,
+the limits of integer types. Where an input means more than its type says (an index, a length),
+tests give their own feeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+
+from graphopt.validation.signature import Input, default_inputs, required_inputs
+
+Array = np.ndarray[Any, Any]
+Feeds = dict[str, Any]
+
+_SIZES = ((2, 3, 5, 4, 6), (4, 1, 2, 7, 3))
+_WORDS = np.array(["", "a", "Ab", "12", "é"], dtype=object)
+
+
+def feeds_for(proto: ModelProto) -> list[Feeds]:
+    """Three feeds for the required inputs, and a fourth that overrides defaults where there are any."""
+    wanted = required_inputs(proto)
+    feeds = [
+        _feeds(wanted, 0, sizes_of(proto, 0)),
+        _feeds(wanted, 1, sizes_of(proto, 1)),
+        _feeds(wanted, 2, sizes_of(proto, 0)),
+    ]
+    if overridable := default_inputs(proto):
+        feeds.append(feeds[0] | _feeds(overridable, 3, sizes_of(proto, 0)))
+    return feeds
+
+
+def sizes_of(proto: ModelProto, binding: int) -> dict[str, int]:
+    """The size of each symbolic dim of the inputs at binding 0 or 1; different symbols, different sizes."""
+    symbols = dict.fromkeys(s for each in (*required_inputs(proto), *default_inputs(proto)) for s in each.symbols)
+    row = _SIZES[binding]
+    return {symbol: row[index % len(row)] for index, symbol in enumerate(symbols)}
+
+
+def _feeds(wanted: tuple[Input, ...], index: int, sizes: dict[str, int]) -> Feeds:
+    return {one.name: _value(one, index, sizes) for one in wanted}
+
+
+def _value(wanted: Input, index: int, sizes: dict[str, int]) -> Any:
+    digest = hashlib.sha256(f"{index}\0{wanted.name}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    shape = wanted.shape(sizes) if wanted.dims is not None else (2, 3)
+    special = index == 2
+    if wanted.form == "sequence" or wanted.inner == "sequence":
+        return [_tensor(wanted.dtype, shape, rng, special) for _ in range(3)]
+    return _tensor(wanted.dtype, shape, rng, special)
+
+
+def _tensor(dtype: np.dtype[Any], shape: tuple[int, ...], rng: np.random.Generator, special: bool) -> Array:
+    if dtype == np.dtype(object):
+        return np.asarray(rng.choice(_WORDS, shape), dtype=object).reshape(shape)
+    if dtype.kind == "b":
+        return np.asarray(rng.integers(0, 2, shape)).astype(dtype)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        low = 0 if dtype.kind == "u" else -3
+        numbers = rng.integers(low, 6, shape)
+        extremes = np.array([info.min, info.max, 0, 1], dtype)
+        return _mixed(np.asarray(numbers).astype(dtype), extremes, rng, special)
+    if dtype.kind == "c":
+        return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = np.asarray(rng.standard_normal(shape)).astype(dtype)
+        extremes = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 1e30, 6e4, -0.5]).astype(dtype)
+    return _mixed(numbers, extremes, rng, special)
+
+
+def _mixed(numbers: Array, extremes: Array, rng: np.random.Generator, special: bool) -> Array:
+    """`numbers`, a third of which are replaced by extremes where `special` asks for it."""
+    if not special:
+        return np.ascontiguousarray(numbers)
+    picks = extremes[rng.integers(0, extremes.size, numbers.shape)]
+    return np.ascontiguousarray(np.where(rng.random(numbers.shape) < 1 / 3, picks, numbers))

@@ -1,0 +1,96 @@
+"""The model that candidates are held against: its outputs, its steadiness and its noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import onnx
+from onnx import AttributeProto, NodeProto
+
+from graphopt.ir.schema import draws_randomness
+from graphopt.validation.compare import same_bits
+from graphopt.validation.noise import Noise
+from graphopt.validation.runs import OFF, Runs
+
+if TYPE_CHECKING:
+    from graphopt.storage.source import Source
+
+_TWICE: Final = 2  # feeds that are run a second time; all of them where random operators are known
+
+
+class Reference:
+    """One model on the feeds of a validation, with what is known about it kept."""
+
+    def __init__(self, runs: Runs, source: Source, seed: int, noise: Noise | None = None) -> None:
+        self.runs = runs
+        self.source = source
+        self.noise = noise if noise is not None else Noise(runs, source, seed)
+        self._unsteady: frozenset[str] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The model file."""
+        return self.runs.path
+
+    def unsteady(self) -> frozenset[str]:
+        """Outputs that come out differently when the model is run twice on the same feed."""
+        if self._unsteady is None:
+            self._unsteady = self._run_twice()
+        return self._unsteady
+
+    def inherit_steadiness(self, other: Reference) -> None:
+        """Take over what another reference found, for a model with the same outputs bit for bit."""
+        self._unsteady = other.unsteady()
+
+    def random_operators(self) -> tuple[str, ...]:
+        """Nodes that draw random numbers, such as `RandomNormal 'noise'`, bodies and functions included."""
+        return random_operators(self.source.proto)
+
+    def _run_twice(self) -> frozenset[str]:
+        first = self.runs.outputs(OFF)
+        again = len(first) if self.random_operators() else min(_TWICE, len(first))
+        found: set[str] = set()
+        session = self.runs.worker.load(self.path, OFF)
+        try:
+            for index, feed in enumerate(self.runs.feeds):
+                if index == again:
+                    break
+                # a fresh session and a second run of it: generators advance from run to run
+                for outputs in (session.run(feed.values), session.run(feed.values)):
+                    found.update(name for name, value in outputs.items() if not same_bits(first[index][name], value))
+        finally:
+            session.close()
+        return frozenset(found)
+
+
+def random_operators(proto: onnx.ModelProto) -> tuple[str, ...]:
+    """Operator and name of every node that may draw random numbers.
+
+    The random operators, Dropout with a training input that is not known to be false, and
+    Dropout and BatchNormalization of old opsets that say they train.
+    """
+    found: dict[str, None] = {}
+    for node in _nodes(proto):
+        training = next((each.i for each in node.attribute if each.name == "training_mode"), 0)
+        old_dropout = node.op_type == "Dropout" and any(
+            each.name == "is_test" and not each.i for each in node.attribute
+        )
+        trains = node.op_type == "BatchNormalization" and bool(training)
+        if draws_randomness(node.op_type, node.domain, len(node.input), None) or old_dropout or trains:
+            label = node.name or (node.output[0] if node.output else "")
+            found[f"{node.op_type} {label!r}"] = None
+    return tuple(found)
+
+
+def _nodes(proto: onnx.ModelProto) -> Iterator[NodeProto]:
+    pending = [proto.graph.node, *(function.node for function in proto.functions)]
+    while pending:
+        for node in pending.pop():
+            yield node
+            for attribute in node.attribute:
+                if attribute.type == AttributeProto.GRAPH:
+                    pending.append(attribute.g.node)
+                elif attribute.type == AttributeProto.GRAPHS:
+                    pending.extend(graph.node for graph in attribute.graphs)

@@ -1,0 +1,61 @@
+"""One loaded original that says of a feed whether it accepts it, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from graphopt.errors import CouldNotTell, UsageError
+from graphopt.runtime.failure import WorkerFailure
+from graphopt.validation.runs import OFF
+from graphopt.validation.values import arrays, is_float
+
+if TYPE_CHECKING:
+    from graphopt.runtime.client import Worker
+    from graphopt.runtime.options import Value
+
+_DEATHS: Final = 3  # crashes or memory failures before the search is called off
+
+
+class ModelTrial:
+    """Calls run one feed; "" means accepted. Loading raises `WorkerFailure` if the model is rejected."""
+
+    def __init__(self, path: Path, worker: Worker) -> None:
+        self._session = worker.load(path, OFF)
+        self._deaths = 0
+
+    def __call__(self, values: Mapping[str, Value]) -> str:
+        """Run the feed. Raises `CouldNotTell` on a hang, or when the worker has died too often."""
+        try:
+            outputs = self._session.run(values)
+        except UsageError as error:
+            return _clause(error)
+        except WorkerFailure as failure:
+            if failure.kind == "hang":
+                raise CouldNotTell(
+                    f"the original model did not finish on generated inputs: {_clause(failure)}"
+                ) from None
+            if failure.kind in ("crash", "memory"):
+                self._deaths += 1
+                if self._deaths == _DEATHS:
+                    raise CouldNotTell(
+                        f"the original model fails on generated inputs: {_clause(failure)}; give --feeds"
+                    ) from None
+            return _clause(failure)
+        floats = [
+            array for value in outputs.values() for array in arrays(value) if is_float(array.dtype) and array.size
+        ]
+        if floats and all(bool(np.isnan(array.astype(np.float64)).all()) for array in floats):
+            return "every floating-point output is NaN"
+        return ""
+
+    def close(self) -> None:
+        """Let go of the session."""
+        self._session.close()
+
+
+def _clause(error: Exception) -> str:
+    return str(error).rstrip(". ")

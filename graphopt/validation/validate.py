@@ -1,0 +1,203 @@
+"""Does a candidate still do what its reference does? Many candidates can be held to one reference."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graphopt.contract import Contract
+from graphopt.errors import CouldNotTell, NotEquivalent
+from graphopt.runtime.failure import WorkerFailure
+from graphopt.runtime.options import Options
+from graphopt.storage.read import read
+from graphopt.validation.budget import Budget
+from graphopt.validation.decide import Case, decide
+from graphopt.validation.feeds import FeedPlan, FeedSet, gather
+from graphopt.validation.figures import check_request
+from graphopt.validation.judge import Pair, needs_noise
+from graphopt.validation.labels import Labels, read_labels
+from graphopt.validation.metrics import Function, find_metric
+from graphopt.validation.reference import Reference
+from graphopt.validation.runs import OFF, ON, Runs
+from graphopt.validation.trial import ModelTrial
+from graphopt.validation.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from graphopt.runtime.client import Worker
+    from graphopt.storage.source import Source
+
+
+class Validator:
+    """Holds candidates against a model, and each step of a pipeline against the step before it.
+
+    Feeds are gathered, and the reference run, when the first candidate comes; outputs and noise
+    are kept (large ones in a temporary folder) until `close`. Files given as reference, or as a
+    candidate that passed `step`, must stay in place as long as they may be compared with.
+    Raises `UsageError` where feeds, labels, metric or budgets cannot be used.
+    """
+
+    def __init__(
+        self, reference: Path, *, worker: Worker, plan: FeedPlan | None = None, source: Source | None = None,
+        labels: Labels | None = None, metric: str | Function | None = None, seed: int = 0,
+    ) -> None:  # fmt: skip
+        self._path, self._worker, self._seed = Path(reference), worker, seed
+        self._plan = plan if plan is not None else FeedPlan()
+        self._source = source
+        self._labels = None if labels is None else read_labels(labels)
+        self._metric = None if metric is None else find_metric(metric)
+        self._folder = Path(tempfile.mkdtemp(prefix="graphopt-validation-"))
+        self._count = 0
+        self._feeds: FeedSet | None = None
+        self._original: Reference | None = None
+        self._previous: Reference | None = None
+
+    def __enter__(self) -> Validator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what was kept."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def feeds(self) -> FeedSet:
+        """The feeds, gathered the first time.
+
+        Raises `CouldNotTell` if the original accepts no generated feed, `WorkerFailure` if it
+        does not load, `UsageError` if the user's feeds do not fit.
+        """
+        if self._feeds is None:
+            proto = self._load_source().proto
+            if self._plan.feeds is not None:
+                self._feeds = gather(self._plan, proto, lambda values: "", self._seed)
+            else:
+                trial = ModelTrial(self._path, self._worker)
+                with contextlib.closing(trial):
+                    self._feeds = gather(self._plan, proto, trial, self._seed)
+        return self._feeds
+
+    def check(self, candidate: Path, contract: Contract, budgets: Sequence[Budget] = ()) -> Verdict:
+        """Hold `candidate` against the original."""
+        return self._timed(
+            lambda: self._judged(self._first(), Path(candidate), contract, budgets)[0], contract, budgets
+        )
+
+    def step(
+        self, candidate: Path, contract: Contract, budgets: Sequence[Budget] = (), *, source: Source | None = None
+    ) -> Verdict:
+        """Hold `candidate` against the last step that passed; if it passes, the next is held against it."""
+
+        def judged() -> Verdict:
+            before = self._previous if self._previous is not None else self._first()
+            verdict, runs = self._judged(before, Path(candidate), contract, budgets)
+            if not verdict.passed or runs is None:
+                return verdict
+            unchanged = all(not report.differing for report in verdict.outputs if not report.optimized)
+            known = source if source is not None else read(Path(candidate))
+            self._previous = Reference(runs, known, self._seed, before.noise if unchanged else None)
+            if unchanged:
+                self._previous.inherit_steadiness(before)
+            if before is not self._original and not unchanged:
+                before.runs.close()
+            return verdict
+
+        return self._timed(judged, contract, budgets)
+
+    def _timed(self, judged: Callable[[], Verdict], contract: Contract, budgets: Sequence[Budget]) -> Verdict:
+        """Run a judgement; what keeps it from being reached becomes the verdict `could not tell`."""
+        start = time.perf_counter()
+        check_request(contract, budgets, self._labels, self._metric)
+        try:
+            verdict = judged()
+        except CouldNotTell as error:
+            verdict = Verdict(Outcome.COULD_NOT_TELL, contract, reasons=(_clause(error),))
+        except WorkerFailure as failure:
+            verdict = Verdict(
+                Outcome.COULD_NOT_TELL, contract, reasons=(f"the original could not be run: {_clause(failure)}",)
+            )
+        warnings = verdict.warnings + (self._feeds.warnings if self._feeds is not None else ())
+        report = self._feeds.report if self._feeds is not None else None
+        return replace(verdict, feeds=report, warnings=warnings, seconds=time.perf_counter() - start)
+
+    def _judged(
+        self, before: Reference, candidate: Path, contract: Contract, budgets: Sequence[Budget]
+    ) -> tuple[Verdict, Runs | None]:
+        modes, warnings = _modes(before.runs)
+        random = before.unsteady()
+        runs = self._runs(candidate, like=before.runs)
+        try:
+            pairs = [Pair.of(mode, before.runs.outputs(mode), runs.outputs(mode), random) for mode in modes]
+        except NotEquivalent as error:
+            return Verdict(Outcome.DIFFERENT, contract, reasons=(_clause(error),)), None
+        except WorkerFailure as failure:
+            return _failed(failure, contract), None
+        before.noise.measure(needs_noise(pairs, contract))
+        verdict = decide(Case(before, pairs, contract, tuple(budgets), self._labels, self._metric))
+        return replace(verdict, warnings=(*warnings, *verdict.warnings)), runs
+
+    def _first(self) -> Reference:
+        if self._original is None:
+            feeds = self.feeds()
+            runs = self._runs(self._path, feeds=feeds)
+            self._original = Reference(runs, self._load_source(), self._seed)
+        return self._original
+
+    def _runs(self, path: Path, *, feeds: FeedSet | None = None, like: Runs | None = None) -> Runs:
+        self._count += 1
+        folder = self._folder / str(self._count)
+        return Runs(path, self._worker, self.feeds() if feeds is None else feeds, folder, like)
+
+    def _load_source(self) -> Source:
+        if self._source is None:
+            self._source = read(self._path)
+        return self._source
+
+
+def validate(
+    reference: Path, candidate: Path, *, contract: Contract, worker: Worker, feeds: FeedPlan | None = None,
+    budgets: Sequence[Budget] = (), labels: Labels | None = None, metric: str | Function | None = None,
+    seed: int = 0, reference_source: Source | None = None,
+) -> Verdict:  # fmt: skip
+    """Compare two model files under a contract and budgets.
+
+    Raises `UsageError` where feeds, labels, metric or budgets cannot be used, `BadModel` where the
+    reference cannot be read. Everything else, a model that does not run included, is the verdict.
+    """
+    with Validator(
+        reference, worker=worker, plan=feeds, source=reference_source, labels=labels, metric=metric, seed=seed
+    ) as validator:
+        return validator.check(candidate, contract, budgets)
+
+
+def _modes(runs: Runs) -> tuple[list[Options], tuple[str, ...]]:
+    """The modes in which the reference runs; with optimizations off it must, or `WorkerFailure` is raised."""
+    runs.outputs(OFF)
+    try:
+        runs.outputs(ON)
+    except WorkerFailure as failure:
+        if failure.kind in ("hang", "memory"):
+            raise
+        why = _clause(failure)
+        said = f"compared with onnxruntime's optimizations off only: with them on the original does not run ({why})"
+        return [OFF], (said,)
+    return [OFF, ON], ()
+
+
+def _failed(failure: WorkerFailure, contract: Contract) -> Verdict:
+    """The original ran and the candidate did not: different, unless time or memory ran out."""
+    if failure.kind in ("hang", "memory"):
+        return Verdict(Outcome.COULD_NOT_TELL, contract, reasons=(f"the result could not be run: {_clause(failure)}",))
+    return Verdict(
+        Outcome.DIFFERENT, contract, reasons=(f"the original runs and the result does not: {_clause(failure)}",)
+    )
+
+
+def _clause(error: Exception) -> str:
+    return str(error).rstrip(". ")
