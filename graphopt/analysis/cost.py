@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Constant, Graph, Node
 from graphopt.ir.values import Dim
-
-_MATMULS = ("MatMul", "MatMulInteger", "QLinearMatMul")
-_CONVS = ("Conv", "ConvInteger", "QLinearConv")
-_RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 @dataclass(frozen=True)
@@ -60,56 +55,70 @@ def facts(graph: Graph) -> Facts:
     )
 
 
-def macs(graph: Graph, shapes: Shapes) -> int:
-    """Multiply-accumulates of one run of the main graph (see the module's conventions)."""
-    return sum(_node_macs(node, shapes) for node in graph.nodes)
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates of one run; `unknown` linear nodes have shapes that could not be inferred
+    and are not in `count`."""
+
+    count: int
+    unknown: int = 0
+
+    def __add__(self, other: Macs) -> Macs:
+        return Macs(self.count + other.count, self.unknown + other.unknown)
 
 
-def _node_macs(node: Node, shapes: Shapes) -> int:
+def macs(graph: Graph, shapes: Shapes) -> Macs:
+    """Multiply-accumulates of one run of `graph` (see the module's conventions)."""
+    return sum((_node_macs(node, shapes) for node in graph.nodes), Macs(0))
+
+
+def _node_macs(node: Node, shapes: Shapes) -> Macs:
     if node.bodies:
         costs = [macs(body, shapes) for body in node.bodies]
-        return max(costs) if node.is_op("If") else sum(costs)
-    if not node.is_standard:
-        return 0
-    if node.op in _MATMULS:
-        return _matmul(node, shapes)
-    if node.op in _CONVS:
-        weight = shapes.shape(node.inputs[3 if node.op == "QLinearConv" else 1])
-        return _size(_out(node, shapes)) * _size(weight[1:]) if weight else 0
-    if node.op == "ConvTranspose":
-        weight, data = shapes.shape(node.inputs[1]), shapes.shape(node.inputs[0])
-        return _size(data) * _size(weight[1:]) if weight and data else 0
-    if node.op == "Gemm":
-        left = shapes.shape(node.inputs[0])
-        return _size(_out(node, shapes)) * _one(left[0 if node.attrs.get("transA") else 1]) if left else 0
-    if node.op in _RECURRENT:
-        return _recurrent(node, shapes)
-    return 0
+        return max(costs, key=lambda one: one.count) if node.is_op("If") else sum(costs, Macs(0))
+    count = _COUNTERS[node.op](node, shapes) if node.is_standard and node.op in _COUNTERS else 0
+    return Macs(0, 1) if count is None else Macs(count)
 
 
-def _matmul(node: Node, shapes: Shapes) -> int:
+def _matmul(node: Node, shapes: Shapes) -> int | None:
+    return _times(shapes.shape(node.outputs[0]), (shapes.shape(node.inputs[0]) or (None,))[-1:])
+
+
+def _conv(node: Node, shapes: Shapes) -> int | None:
+    weight = shapes.shape(node.inputs[3 if node.op == "QLinearConv" else 1])
+    return _times(shapes.shape(node.outputs[0]), weight[1:] if weight else None)
+
+
+def _conv_transpose(node: Node, shapes: Shapes) -> int | None:
+    weight = shapes.shape(node.inputs[1])
+    return _times(shapes.shape(node.inputs[0]), weight[1:] if weight else None)
+
+
+def _gemm(node: Node, shapes: Shapes) -> int | None:
     left = shapes.shape(node.inputs[0])
-    out = _out(node, shapes)
-    if not left:
-        return 0
-    return _size(out) * _one(left[-1])
+    inner = None if not left else left[:1] if node.attrs.get("transA") else left[-1:]
+    return _times(shapes.shape(node.outputs[0]), inner)
 
 
-def _recurrent(node: Node, shapes: Shapes) -> int:
+def _recurrent(node: Node, shapes: Shapes) -> int | None:
     data, weight, again = (shapes.shape(node.inputs[i]) for i in range(3))
-    if not (data and weight and again):
-        return 0
-    per_step = _size(weight) + _size(again)
-    return _one(data[0]) * _one(data[1]) * per_step
+    if data is None or weight is None or again is None:
+        return None
+    return _size(data[:2]) * (_size(weight) + _size(again))
 
 
-def _out(node: Node, shapes: Shapes) -> Sequence[Dim] | None:
-    return shapes.shape(node.outputs[0])
+_COUNTERS: dict[str, Callable[[Node, Shapes], int | None]] = {
+    **dict.fromkeys(("MatMul", "MatMulInteger", "QLinearMatMul"), _matmul),
+    **dict.fromkeys(("Conv", "ConvInteger", "QLinearConv"), _conv),
+    "ConvTranspose": _conv_transpose,
+    "Gemm": _gemm,
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
+}
 
 
-def _one(dim: Any) -> int:
-    return dim if isinstance(dim, int) and dim > 0 else 1
+def _times(one: Sequence[Dim] | None, other: Sequence[Dim] | None) -> int | None:
+    return None if one is None or other is None else _size(one) * _size(other)
 
 
-def _size(shape: Sequence[Dim] | None) -> int:
-    return math.prod(_one(dim) for dim in shape) if shape is not None else 0
+def _size(shape: Sequence[Dim]) -> int:
+    return math.prod(dim if isinstance(dim, int) and dim > 0 else 1 for dim in shape)

@@ -159,7 +159,7 @@ class Edits:
         """Let everything that reads `old`, in bodies too, read `new`; graph outputs included.
 
         Where `old` is a graph output, `new` takes its name and its declared type, so that the
-        signature stays; `old` gets a fresh name.
+        signature stays; `old` gets the name that `new` had.
 
         Raises InternalError when `why_not_replace` gives a reason.
         """
@@ -168,14 +168,14 @@ class Edits:
         reason = self.why_not_replace(old, new)
         if reason is not None:
             raise InternalError(f"{old.name!r} cannot be replaced: {reason}")
-        before, after = old.name, new.name
+        before = old.name
         for node in old.readers:
             for index, tensor in enumerate(node.inputs):
                 if tensor is old:
                     node.inputs[index] = new
         if old.graph_outputs:
             self._take_over_outputs(old, new)
-        self._note("replace", (before,), (new.name, after) if new.name != after else (after,))
+        self._note("replace", (before,), (new.name,))
 
     def _take_over_outputs(self, old: Tensor, new: Tensor) -> None:
         graph = old.graph_outputs[0]
@@ -184,7 +184,12 @@ class Edits:
                 graph.outputs[index] = new
         if graph.origin is not None:
             graph.origin.move_output(old, new)
-        old.name, new.name = self.fresh_name(old.name), old.name
+        # The declaration goes with the name: what `new` said of itself was never the signature.
+        for key in ("_info", "_dtype", "_shape", "_kind"):
+            new.__dict__.pop(key, None)
+            if key in old.__dict__:
+                new.__dict__[key] = old.__dict__[key]
+        old.name, new.name = new.name, old.name
 
     def toposort(self) -> Graph:
         """Sort the nodes so that each comes after what it reads; nodes already in order stay.

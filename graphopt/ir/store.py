@@ -211,34 +211,32 @@ class Store:
         expected = byte_count(proto)
         if found.length is not None and found.length != expected:
             raise BadModel(f"tensor {shown(proto.name)} needs {expected} bytes but its data has {found.length}")
+        return self._view(found, expected, proto.name)
+
+    def later(self, proto: TensorProto) -> tuple[Callable[[], memoryview], int]:
+        """The bytes that `proto` refers to, to be fetched later, and how many they are.
+
+        As many as the reference says, whatever dims and type say; `proto` may be edited meanwhile.
+        """
+        found, name = reference(proto), str(proto.name)
+        size = byte_count(proto) if found.length is None else found.length
+        return lambda: self._view(found, size, name), size
+
+    def _view(self, found: Reference, size: int, name: str) -> memoryview:
         if found.location == EMBEDDED:
-            return self._embedded(found, proto, expected)
+            return self._embedded(found, size, name)
         file = self._files.get(found.location)
         if file is None:
             raise BadModel(
-                f"tensor {shown(proto.name)} names external file {shown(found.location)}, "
-                "which was not read with the model"
+                f"tensor {shown(name)} names external file {shown(found.location)}, which was not read with the model"
             )
         view = file.view()
-        if found.offset + expected > len(view):
+        if found.offset + size > len(view):
             raise BadModel(
-                f"tensor {shown(proto.name)} ends at byte {found.offset + expected} of "
+                f"tensor {shown(name)} ends at byte {found.offset + size} of "
                 f"{shown(found.location)}, which has {len(view)}"
             )
-        return view[found.offset : found.offset + expected]
-
-    def fetcher(self, proto: TensorProto) -> Callable[[], memoryview]:
-        """`payload` for later: the reference is remembered as it is now, `proto` may be edited."""
-        kept = TensorProto()
-        kept.CopyFrom(proto)
-
-        def fetch() -> memoryview:
-            payload = self.payload(kept)
-            if payload is None:
-                raise InternalError(f"tensor {shown(kept.name)} has its values in itself")
-            return payload
-
-        return fetch
+        return view[found.offset : found.offset + size]
 
     def _find(self, found: Reference) -> int | None:
         index = bisect.bisect_right(self._bases, found.offset) - 1
@@ -246,13 +244,13 @@ class Store:
             return None
         return index
 
-    def _embedded(self, found: Reference, proto: TensorProto, expected: int) -> memoryview:
+    def _embedded(self, found: Reference, size: int, name: str) -> memoryview:
         index = self._find(found)
         if index is None:
-            raise InternalError(f"the values of tensor {shown(proto.name)} are not in this model's store")
+            raise InternalError(f"the values of tensor {shown(name)} are not in this model's store")
         source = self._sources[index]
         view = source if isinstance(source, memoryview) else memoryview(source())
         start = found.offset - self._bases[index]
-        if start + expected > len(view):
-            raise InternalError(f"the values of tensor {shown(proto.name)} have changed in memory")
-        return view[start : start + expected]
+        if start + size > len(view):
+            raise InternalError(f"the values of tensor {shown(name)} have changed in memory")
+        return view[start : start + size]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
-from graphopt.analysis.cost import Facts
+from graphopt.analysis.cost import Facts, Macs
 from graphopt.contract import Contract
 from graphopt.instruments.size import Size
 from graphopt.instruments.timing import Timing
@@ -44,7 +44,7 @@ class ModelRow:
     bytes: int
     sha256: str
     facts: Facts
-    macs: int
+    macs: Macs
 
 
 @dataclass
@@ -113,7 +113,8 @@ def _model(row: ModelRow) -> dict[str, Any]:
         "initializers": facts.initializers,
         "parameters": facts.parameters,
         "weight_bytes": facts.weight_bytes,
-        "macs": row.macs,
+        "macs": row.macs.count,
+        "nodes_of_unknown_macs": row.macs.unknown,
     }
 
 

@@ -86,9 +86,12 @@ def sizes(before: ModelRow, after: ModelRow) -> list[tuple[str, tuple[int, int, 
         ("file", before.bytes, after.bytes, file_size),
         ("nodes", before.facts.nodes, after.facts.nodes, count),
         ("parameters", before.facts.parameters, after.facts.parameters, count),
-        ("MACs", before.macs, after.macs, count),
     ]
-    return [(title, (a, b, show(a), show(b))) for title, a, b, show in pairs if a or b]
+    rows = [(title, (a, b, show(a), show(b))) for title, a, b, show in pairs if a or b]
+    if before.macs.count or after.macs.count:
+        shown = [("at least " if one.macs.unknown else "") + count(one.macs.count) for one in (before, after)]
+        rows.append(("MACs", (before.macs.count, after.macs.count, shown[0], shown[1])))
+    return rows
 
 
 def latency_cells(measured: Latency) -> tuple[str, str, str]:

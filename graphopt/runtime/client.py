@@ -144,6 +144,11 @@ class Worker:
         """Process id of the worker; None when none is running."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def traffic(self) -> int:
+        """Bytes of messages to and from the running worker; arrays are not among them."""
+        return 0 if self._process is None else self._process.channel.sent + self._process.channel.received
+
     def peak_memory(self) -> int | None:
         """Most memory that the running worker has had resident, in bytes, shared memory included.
 

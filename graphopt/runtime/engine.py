@@ -30,7 +30,7 @@ class Loaded:
 
     def __init__(self, path: str, options: Mapping[str, Any], libraries: list[str]) -> None:
         self._session = ort.InferenceSession(
-            path, _session_options(options, libraries), providers=["CPUExecutionProvider"], enable_fallback=False
+            path, session_options(options, libraries), providers=["CPUExecutionProvider"], enable_fallback=False
         )
         self._types = {each.name: str(each.type) for each in self._session.get_outputs()}
         self._foreign = {name for name, text in self._types.items() if (element_of(text) or 0) >= BFLOAT16}
@@ -45,9 +45,9 @@ class Loaded:
 
     def run(self, feeds: Mapping[str, Description], parcel: Parcel, names: list[str], layout: Layout) -> Message:
         """Run once; the outputs are planned into `layout`, which keeps their memory until written."""
-        results = self._call(_feeds(feeds, parcel), names)
-        described = (_describe(each, self._types[name], layout) for name, each in zip(names, results, strict=True))
-        return dict(zip(names, described, strict=True))
+        results = self._call(_feeds(feeds, parcel), names or list(self._types))
+        pairs = zip(names, results, strict=bool(names))
+        return {name: _describe(result, self._types[name], layout) for name, result in pairs}
 
     def timer(self, feeds: Mapping[str, Description], parcel: Parcel) -> Callable[[int], float]:
         """A function that runs the session a number of times on `feeds` and returns the seconds per run."""
@@ -110,7 +110,8 @@ def try_library(path: str) -> None:
     ort.SessionOptions().register_custom_ops_library(path)
 
 
-def _session_options(options: Mapping[str, Any], libraries: list[str]) -> Any:
+def session_options(options: Mapping[str, Any], libraries: list[str]) -> Any:
+    """onnxruntime's SessionOptions for the fields of `Options`, with libraries of custom operators."""
     session = ort.SessionOptions()
     levels = ort.GraphOptimizationLevel
     session.graph_optimization_level = levels.ORT_ENABLE_ALL if options["optimize"] else levels.ORT_DISABLE_ALL

@@ -11,7 +11,8 @@ Kind = Literal["rejected", "failed", "crash", "hang", "memory"]
 
 _LONGEST: Final = 300
 _PREFIX: Final = re.compile(
-    r"^\s*(?:\[ONNXRuntimeError\] : \d+ : \w+ : |Exception during (?:loading|initialization): |Load model from .*? failed: ?)"
+    r"^\s*(?:\[ONNXRuntimeError\] : \d+ : \w+ : |Exception during (?:loading|initialization): "
+    r"|Load model from .*? failed: ?)"
 )
 _NODE: Final = re.compile(
     r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: ", re.DOTALL

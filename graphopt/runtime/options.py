@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphopt.errors import UsageError
 from graphopt.runtime.elements import Array, dtype_of, element_of
 
 # What is fed and returned: a tensor, a sequence, a map, or an absent optional.
@@ -15,7 +16,7 @@ Value: TypeAlias = "Array | list[Value] | dict[int, Any] | dict[str, Any] | None
 
 @dataclass(frozen=True)
 class Options:
-    """How onnxruntime runs a model.
+    """How onnxruntime runs a model. Raises UsageError for less than one thread.
 
     optimize: all of its graph optimizations, or none. prepack: whether kernels may rearrange
     weights at load; off for bit-for-bit comparisons, because a rearranged weight selects other
@@ -32,6 +33,10 @@ class Options:
     prepack: bool = True
     threads: int = 1
     arena: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise UsageError(f"onnxruntime needs one thread or more, not {self.threads}.")
 
     def as_dict(self) -> dict[str, Any]:
         """For the message to the worker."""

@@ -91,29 +91,35 @@ class Server:
         self._libraries.append(path)
 
     def _load(self, request: Message, files: list[int]) -> Message:
-        from graphopt.runtime.engine import Loaded
-
         # A model without a file is read through its descriptor: no second copy of its bytes, and
         # no folder in which onnxruntime would look for external data.
         paths = [f"/dev/fd/{file}" for file in files] or _paths(request["path"])
         try:
-            for path in paths:
-                try:
-                    session = Loaded(path, request["options"], self._libraries)
-                    break
-                except Exception as error:
-                    if _EXTERNAL not in str(error):
-                        raise
-                    if files:
-                        why = "it has external data, which a model without a file cannot have"
-                        raise ValueError(f"{why}; give its path") from error
-                    if path == paths[-1]:
-                        raise
+            session = self._first(paths, request["options"])
+        except Exception as error:
+            if files and _EXTERNAL in str(error):
+                why = "it has external data, which a model without a file cannot have"
+                raise ValueError(f"{why}; give its path") from error
+            raise
         finally:
             for file in files:
                 os.close(file)
         self._sessions[request["session"]] = session
         return session.ports()
+
+    def _first(self, paths: list[str], options: Message) -> Loaded:
+        """The model from the first of `paths` whose external data onnxruntime finds and accepts."""
+        from graphopt.runtime.engine import Loaded
+
+        refused: list[Exception] = []
+        for path in paths:
+            try:
+                return Loaded(path, options, self._libraries)
+            except Exception as error:
+                if _EXTERNAL not in str(error):
+                    raise
+                refused.append(error)
+        raise refused[0]
 
     def _publish(self, layout: Layout) -> tuple[Message, list[int], list[int]]:
         """Write the outputs to shared memory, which RLIMIT_DATA does not count: so count it here."""

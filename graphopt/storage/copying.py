@@ -11,7 +11,7 @@ from pathlib import Path
 from graphopt.errors import InternalError
 from graphopt.ir.wording import shown
 from graphopt.storage.external import open_regular
-from graphopt.storage.wire import Piece
+from graphopt.storage.walk import Piece
 
 CHUNK = 4 << 20
 _BUFFER = 1 << 20

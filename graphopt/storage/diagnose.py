@@ -7,7 +7,7 @@ from typing import Any
 from onnx import GraphProto, ModelProto, TensorProto
 
 from graphopt.errors import BadModel, GraphoptError, OverLimit
-from graphopt.storage.wire import Malformed, Piece, skip, varint
+from graphopt.storage.walk import Malformed, Piece, skip, varint
 
 DEPTH_LIMIT = 100
 """How deep protobuf reads messages inside messages."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from graphopt.errors import BadModel, GraphoptError, OverLimit, Unsafe
-from graphopt.ir.wording import shown
+from graphopt.ir.wording import shown, shown_path
 
 _MAPS = 64
 """Maps of external files kept open at a time; a map keeps a file descriptor."""
@@ -191,7 +191,7 @@ def _unreadable(location: str, tensor: str, error: OSError, folder: Path | None 
     if tensor:
         what = f"tensor {shown(tensor)} has its values in {what}"
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        where = f" in {shown(str(folder))}" if folder is not None else ""
+        where = f" in {shown_path(folder)}" if folder is not None else ""
         return BadModel(f"{what}, which does not exist{where}; put it next to the model")
     if error.errno in (errno.EINVAL, errno.ENXIO, errno.EISDIR):
         return BadModel(f"{what}, which is not a regular file")

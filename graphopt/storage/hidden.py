@@ -12,18 +12,24 @@ import os
 import re
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
-_NAME = re.compile(r"\.graphopt-(\d+)-[0-9a-f]{16}")
+_NAME = re.compile(r"(\.graphopt-(\d+)-[0-9a-f]{16})(\.onnx)?")
 
 
 class Hidden:
-    """A new folder `.graphopt-<process>-<random>`; `files` in it is for the model. Raises OSError."""
+    """A new folder `.graphopt-<process>-<random>`; `files` in it is for the model. Raises OSError.
+
+    `beside` is a path for a model that must stand in the target's folder itself, because its
+    external data is there: readers follow no links to external data, hard ones included.
+    """
 
     def __init__(self, folder: Path) -> None:
         sweep(folder)
         self.path = folder / f".graphopt-{os.getpid()}-{secrets.token_hex(8)}"
         self.files = self.path / "files"
+        self.beside = self.path.with_name(self.path.name + ".onnx")
         self._lock = -1
         self.path.mkdir(0o700)
         try:
@@ -36,6 +42,7 @@ class Hidden:
 
     def remove(self) -> None:
         """Remove the folder and all in it; links in it are not followed."""
+        self.beside.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
         if self._lock >= 0:
             os.close(self._lock)
@@ -43,22 +50,27 @@ class Hidden:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the hidden folders of runs that are no more. What cannot be removed is left."""
+    """Remove the hidden folders (and files) of runs that are no more. What cannot be removed is left."""
     try:
-        names = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+        matches = [_NAME.fullmatch(entry.name) for entry in os.scandir(folder)]
     except OSError:
         return
-    for name in names:
-        match = _NAME.fullmatch(name)
-        if match is not None and _is_dead(folder / name, int(match[1])):
-            shutil.rmtree(folder / name, ignore_errors=True)
+    for match in sorted(filter(None, matches), key=lambda match: match[0], reverse=True):
+        path = folder / match[0]
+        if not _is_dead(path, folder / match[1], int(match[2])):
+            continue
+        if match[3]:
+            with suppress(OSError):
+                path.unlink()
+        elif not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _is_dead(path: Path, process: int) -> bool:
-    """Whether nobody holds the lock and no process has the number: either alone can mislead, the
-    number in another container and the lock between the making of a folder and its locking."""
+def _is_dead(found: Path, path: Path, process: int) -> bool:
+    """Whether nobody holds the lock in folder `path` and no process has the number: either alone can
+    mislead, the number in another container and the lock between making a folder and locking it."""
     try:
-        if path.lstat().st_uid != os.geteuid() or _runs(process):
+        if found.lstat().st_uid != os.geteuid() or _runs(process):
             return False
         descriptor = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:

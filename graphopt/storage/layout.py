@@ -10,8 +10,9 @@ from google.protobuf.message import EncodeError
 from onnx import ModelProto, TensorProto
 
 from graphopt.errors import OverLimit
-from graphopt.ir.store import EMBEDDED, LARGE, Store, byte_count, refer, reference
-from graphopt.storage.wire import INITIALIZER, Kind, Later, Piece, Pieces, embedded, find_raw, occurrences, rewrite
+from graphopt.ir.store import EMBEDDED, LARGE, Store, refer, reference
+from graphopt.storage.walk import INITIALIZER, Kind, Later, Piece, Pieces, rewrite
+from graphopt.storage.wire import embedded, find_raw, occurrences
 
 External = Literal["auto", "never", "always"]
 Key = tuple[str, int, int]
@@ -79,7 +80,7 @@ class Layout:
             origin: Literal["file", "added", "external"] = "external"
             if found.location == EMBEDDED:
                 origin = "added" if self._store.is_added(proto) else "file"
-            payload = Later(self._store.fetcher(proto), byte_count(proto))
+            payload = Later(*self._store.later(proto))
             self.items[start] = Item(kind, proto, payload, origin, found.location, found.offset)
 
     def decide(self, external: External, limit: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from onnx import ModelProto, SparseTensorProto, TensorProto
 
-from graphopt.storage.wire import Kind, visit
+from graphopt.storage.walk import Kind, visit
 
 _WORTH_A_LOOK = re.compile(rb"p\x01|\xa0\x01[\x04\x05\x09-\x0c]")
 """`data_location: EXTERNAL` of a tensor, or an attribute whose type is a tensor, a graph or several."""

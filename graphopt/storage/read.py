@@ -12,7 +12,7 @@ from onnx import ModelProto, SparseTensorProto
 
 from graphopt.errors import BadModel, GraphoptError, OverLimit
 from graphopt.ir.store import Store
-from graphopt.ir.wording import shown
+from graphopt.ir.wording import shown, shown_path
 from graphopt.storage.check import check_sparse, check_tensor
 from graphopt.storage.diagnose import no_graph, unparsable
 from graphopt.storage.external import Folder, map_file
@@ -22,7 +22,8 @@ from graphopt.storage.memory import skeleton_of
 from graphopt.storage.names import check_names
 from graphopt.storage.places import tensors
 from graphopt.storage.source import Source
-from graphopt.storage.wire import Malformed, TooMany, split
+from graphopt.storage.walk import Malformed, TooMany
+from graphopt.storage.wire import split
 
 __all__ = ["Limits", "Source", "from_proto", "read"]
 
@@ -38,7 +39,7 @@ def read(path: str | os.PathLike[str], limits: Limits = _UNLIMITED) -> Source:
     with one sentence that names the file or the tensor.
     """
     path = Path(path)
-    what = shown(str(path))
+    what = shown_path(path)
     descriptor = _open(path, what)
     try:
         status = os.fstat(descriptor)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graphopt.errors import GraphoptError, OverLimit, Unsafe, UsageError
-from graphopt.ir.wording import shown
+from graphopt.ir.wording import shown, shown_path
 from graphopt.storage.source import Source
 
 
@@ -46,7 +46,7 @@ def aim(target: Path, source: Source | None, in_place: bool) -> Target:
     Raises UsageError for a path that cannot be written, or that is the input without `in_place`;
     Unsafe for a file that holds the input's external data.
     """
-    what = shown(str(target))
+    what = shown_path(target)
     try:
         path = Path(os.path.realpath(target))
         status = _status(path)
@@ -57,13 +57,13 @@ def aim(target: Path, source: Source | None, in_place: bool) -> Target:
     if status is not None and stat.S_ISDIR(status.st_mode):
         raise UsageError(f"cannot write {what}: it is a directory; name a file in it")
     if parent is None or not stat.S_ISDIR(parent.st_mode):
-        raise UsageError(f"cannot write {what}: there is no folder {shown(str(path.parent))}; create it first")
+        raise UsageError(f"cannot write {what}: there is no folder {shown_path(path.parent)}; create it first")
     if status is not None and not stat.S_ISREG(status.st_mode):
         raise UsageError(f"cannot write {what}: it is not a regular file")
     if source is not None:
         _spare(path, status, source, in_place, what)
     if not _may_write(path.parent, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write {what}: no permission to write in {shown(str(path.parent))}")
+        raise UsageError(f"cannot write {what}: no permission to write in {shown_path(path.parent)}")
     if status is not None and not _may_write(path, os.W_OK):
         raise UsageError(f"cannot write {what}: the file is write-protected")
     return Target(target, path, None if status is None else stat.S_IMODE(status.st_mode) & 0o777)
@@ -105,7 +105,7 @@ def writing(what: Path) -> Iterator[None]:
 
 def failure(what: Path, error: OSError) -> GraphoptError:
     """The sentence for an error of the operating system while writing `what`."""
-    name = shown(str(what))
+    name = shown_path(what)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OverLimit(
             f"cannot write {name}: {os.strerror(error.errno).lower()}; make room or choose another output, "

@@ -19,7 +19,7 @@ from onnx import ModelProto
 
 from graphopt.errors import InternalError, UsageError
 from graphopt.ir.store import Store
-from graphopt.ir.wording import shown
+from graphopt.ir.wording import shown, shown_path
 from graphopt.storage.copying import digest, same_content, sync_folder, write_file
 from graphopt.storage.external import ExternalFile
 from graphopt.storage.hidden import Hidden
@@ -29,7 +29,7 @@ from graphopt.storage.limits import Limits
 from graphopt.storage.read import read
 from graphopt.storage.source import Source
 from graphopt.storage.target import Target, aim, writing
-from graphopt.storage.wire import resolved
+from graphopt.storage.walk import resolved
 
 __all__ = ["Staged", "Written", "stage"]
 
@@ -64,7 +64,7 @@ def stage(
     with writing(aimed.asked):
         hidden = Hidden(aimed.folder)
     try:
-        yield Staged(aimed, hidden.files, source, embedded_limit)
+        yield Staged(aimed, hidden, source, embedded_limit)
     finally:
         hidden.remove()
 
@@ -72,9 +72,12 @@ def stage(
 class Staged:
     """A model on its way: complete in a hidden folder, not yet in place."""
 
-    def __init__(self, target: Target, files: Path, source: Source | None, limit: int) -> None:
+    def __init__(self, target: Target, hidden: Hidden, source: Source | None, limit: int) -> None:
         self._target = target
-        self._files = files
+        self._hidden = hidden
+        self._files = hidden.files
+        self.path = hidden.files / target.name
+        """The complete model, loadable with its external data from where it is now."""
         self._source = source
         self._limit = limit
         self._placed: list[Path] = []
@@ -82,11 +85,6 @@ class Staged:
         self._new: list[PurePosixPath] = []
         self._sidecars: list[PurePosixPath] = []
         self._complete = self._done = False
-
-    @property
-    def path(self) -> Path:
-        """The complete model, loadable with its external data from where it is now."""
-        return self._files / self._target.name
 
     def put(self, proto: ModelProto, store: Store, external: External = "auto") -> Source:
         """Write the skeleton `proto` with the payloads that `store` knows: the source of what was written.
@@ -104,7 +102,7 @@ class Staged:
         with writing(self._target.asked):
             if offsets:
                 self._refuse_link()
-                data = self._files.parent / "data"
+                data = self._hidden.path / "data"
                 write_file(data, layout.external_file)
                 name = self._settle(data)
             pieces = layout.model_file(name, offsets)
@@ -126,20 +124,21 @@ class Staged:
         with writing(self._target.asked):
             if source.external:
                 self._refuse_link()
-            for place, file in {PurePosixPath(file.location): file for file in source.external}.items():
-                self._bring(source, file, place, shared=place in shared)
+            files = {PurePosixPath(file.location): file for file in source.external}
+            self._sidecars = list(files)
+            self._new = [place for place in files if place not in shared]
+            if files and not self._new:
+                self.path = self._hidden.beside
+            else:
+                for place, file in files.items():
+                    self._bring(source, file, place)
             write_file(self.path, lambda: [buffer])
         return self._finish()
 
-    def _bring(self, source: Source, file: ExternalFile, place: PurePosixPath, shared: bool) -> None:
-        """Have an external file of `source` in the hidden folder: a second name of it if that will do."""
+    def _bring(self, source: Source, file: ExternalFile, place: PurePosixPath) -> None:
         inside = self._files / place
         inside.parent.mkdir(parents=True, exist_ok=True)
-        if not (shared and _linked(file.path, inside)):
-            write_file(inside, lambda: [source.store.file(file.location).view()])
-        self._sidecars.append(place)
-        if not shared:
-            self._new.append(place)
+        write_file(inside, lambda: [source.store.file(file.location).view()])
 
     def commit(self) -> Written:
         """Put the model in place: external files first, then the model, by one rename.
@@ -169,7 +168,7 @@ class Staged:
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
             raise UsageError(
-                f"{shown(str(target.asked))} is written, but the disk does not confirm it ({reason}); check the disk"
+                f"{shown_path(target.asked)} is written, but the disk does not confirm it ({reason}); check the disk"
             ) from None
         sidecars = tuple(target.folder / place for place in self._sidecars)
         remove_unused([path for path in old if path not in sidecars], target.path)
@@ -187,8 +186,8 @@ class Staged:
     def _refuse_link(self) -> None:
         if self._target.through_link:
             raise UsageError(
-                f"{shown(str(self._target.asked))} is a link into another folder, where readers would not find "
-                f"the model's external data; write to {shown(str(self._target.path))} itself"
+                f"{shown_path(self._target.asked)} is a link into another folder, where readers would not find "
+                f"the model's external data; write to {shown_path(self._target.path)} itself"
             )
 
     def _settle(self, data: Path) -> str:
@@ -230,9 +229,8 @@ class Staged:
             folder.mkdir()
             self._made.append(folder)
         if os.path.lexists(final):
-            raise UsageError(f"{shown(str(final))} has appeared in the meantime; run again")
-        if not _linked(self._files / place, final):
-            (self._files / place).rename(final)
+            raise UsageError(f"{shown_path(final)} has appeared in the meantime; run again")
+        _move(self._files / place, final)
         self._placed.append(final)
 
     def _withdraw(self) -> None:
@@ -253,12 +251,13 @@ def _plain_way(folder: Path, place: PurePosixPath) -> bool:
     return True
 
 
-def _linked(path: Path, new: Path) -> bool:
-    """Give the file `path` a second name, which fails if that exists; False where links do not work."""
+def _move(path: Path, new: Path) -> None:
+    """Rename a file to a name that is not taken: by a link where they work, because a rename replaces."""
     try:
         os.link(path, new, follow_symlinks=False)
     except FileExistsError:
         raise
     except OSError:
-        return False
-    return True
+        path.rename(new)
+    else:
+        path.unlink()

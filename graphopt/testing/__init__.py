@@ -12,6 +12,7 @@
 from graphopt.testing.apply import Applied, apply, assert_missed, remarks_of
 from graphopt.testing.breach import LawBroken
 from graphopt.testing.links import check_links
+from graphopt.testing.random_models import random_model
 from graphopt.testing.text import body, model
 
-__all__ = ["Applied", "LawBroken", "apply", "assert_missed", "body", "check_links", "model", "remarks_of"]
+__all__ = ["Applied", "LawBroken", "apply", "assert_missed", "body", "check_links", "model", "random_model", "remarks_of"]

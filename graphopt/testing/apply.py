@@ -137,9 +137,8 @@ def _premises(trial: Trial) -> Results:
     try:
         return outputs_of(trial.data, trial.feeds)
     except GraphoptError as error:
-        raise ValueError(
-            f"the model under test does not run: {error} (give `feeds`, or an empty list of them to leave outputs alone)"
-        ) from None
+        hint = "give `feeds`, or an empty list of them to leave the outputs alone"
+        raise ValueError(f"the model under test does not run ({hint}): {error}") from None
 
 
 _invalid = functools.lru_cache(maxsize=512)(invalid)

@@ -79,6 +79,6 @@ def _tensor(dtype: np.dtype[Any], shape: tuple[int, ...], rng: np.random.Generat
 def _mixed(numbers: Array, extremes: Array, rng: np.random.Generator, special: bool) -> Array:
     """`numbers`, a third of which are replaced by extremes where `special` asks for it."""
     if not special:
-        return np.ascontiguousarray(numbers)
+        return numbers
     picks = extremes[rng.integers(0, extremes.size, numbers.shape)]
-    return np.ascontiguousarray(np.where(rng.random(numbers.shape) < 1 / 3, picks, numbers))
+    return np.where(rng.random(numbers.shape) < 1 / 3, picks, numbers)

@@ -15,7 +15,7 @@ def check_links(graph: Graph) -> None:
     A node belongs to the graph that lists it and a body to its node; every slot is known to its
     tensor and every use to its node; no tensor is used by a node that has left the model; a value
     has one maker; an initializer knows the graph that declares it; names are unique in each
-    scope; and whatever is read can be seen from where it is read.
+    scope; and what is read is what its name means in the place where it is read.
 
     Raises LawBroken, which names the first thing that does not agree.
     """
@@ -96,9 +96,9 @@ def _uses(tensor: Tensor, nodes: dict[Node, Graph], scopes: set[Graph]) -> Itera
 
 
 def _visible(top: Graph) -> Iterator[str]:
-    """Slots known to their tensors, and readers inside the scope of what they read."""
+    """Slots known to their tensors, and names that mean, where they are read, what is read."""
     uses: dict[Tensor, tuple[set[Node], set[Node]]] = {}
-    pending: list[tuple[Graph, frozenset[Graph]]] = [(top, frozenset((top,)))]
+    pending: list[tuple[Graph, tuple[dict[str, Tensor], ...]]] = [(top, (_declared(top),))]
     while pending:
         scope, around = pending.pop()
         for node in scope.nodes:
@@ -111,23 +111,25 @@ def _visible(top: Graph) -> Iterator[str]:
             for tensor in node.inputs:
                 if node not in uses[tensor][0]:
                     yield f"{tensor.name!r} does not know that node {node.label!r} reads it"
-                yield from _seen(tensor, around, f"node {node.label!r} {_where(scope)}")
-            pending.extend((body, around | {body}) for body in node.bodies)
+                yield from _found(tensor, around, f"node {node.label!r} {_where(scope)}")
+            pending.extend((body, (*around, _declared(body))) for body in node.bodies)
         for tensor in scope.outputs:
             if not any(graph is scope for graph in tensor.graph_outputs):
                 yield f"{tensor.name!r} does not know that it is an output {_where(scope)}"
-            yield from _seen(tensor, around, f"an output {_where(scope)}")
+            yield from _found(tensor, around, f"an output {_where(scope)}")
 
 
-def _seen(tensor: Tensor, around: frozenset[Graph], reader: str) -> Iterator[str]:
-    if isinstance(tensor, Variable) and not tensor.name:
-        return
-    home = tensor.__dict__.get("home") if isinstance(tensor, Constant) else None
-    if home is None and tensor.inputs:
-        home = tensor.inputs[0].graph
-    if home is None:
-        home = next((one for one in around if one.is_input(tensor)), None)
-    if home is None:
-        yield f"{tensor.name!r}, read by {reader}, is neither made, nor an input, nor an initializer"
-    elif home not in around:
-        yield f"{tensor.name!r}, read by {reader}, is out of its sight {_where(home)}"
+def _declared(scope: Graph) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {one.name: one for one in (*scope.inputs, *scope.initializers)}
+    found.update((one.name, one) for node in scope.nodes for one in node.outputs)
+    return found
+
+
+def _found(tensor: Tensor, around: tuple[dict[str, Tensor], ...], reader: str) -> Iterator[str]:
+    if not tensor.name and isinstance(tensor, Variable):
+        return  # a slot that is left out
+    meant = next((names[tensor.name] for names in reversed(around) if tensor.name in names), None)
+    if meant is None:
+        yield f"{tensor.name!r}, read by {reader}, is neither made, nor an input, nor an initializer in its sight"
+    elif meant is not tensor:
+        yield f"{reader} reads a value called {tensor.name!r}, but that name means another one there"

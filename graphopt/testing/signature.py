@@ -35,7 +35,9 @@ def _part(proto: ModelProto, part: Part) -> list[tuple[str, bytes]]:
     if part == "defaults":
         inputs = {one.name for one in proto.graph.input}
         found = [(one.name, one.SerializeToString(deterministic=True)) for one in proto.graph.initializer]
-        found += [(one.values.name, one.SerializeToString(deterministic=True)) for one in proto.graph.sparse_initializer]
+        found += [
+            (one.values.name, one.SerializeToString(deterministic=True)) for one in proto.graph.sparse_initializer
+        ]
         return sorted(one for one in found if one[0] in inputs)
     return _infos(proto.graph.input if part == "inputs" else proto.graph.output)
 

@@ -28,7 +28,8 @@ class Made:
     @property
     def proto(self) -> ModelProto:
         """The result, parsed anew."""
-        return ModelProto.FromString(self.data)
+        proto: ModelProto = ModelProto.FromString(self.data)
+        return proto
 
 
 @dataclass(frozen=True)

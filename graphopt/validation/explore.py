@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -27,6 +29,8 @@ Trial = Callable[[Mapping[str, "Value"]], str]
 STYLES: Final = ("normal", "uniform", "wide")
 BINDINGS: Final = 2  # different sizes wanted where any are free
 FEEDS: Final = 3
+ELEMENTS: Final = 1 << 27  # of one generated input; a declared size beyond this is not tried
+RANKS: Final = (2, 4, 3, 1, 0)  # tried in turn for an input whose rank is not declared
 TRIES: Final = 64  # runs of the original before the search gives up
 PATIENCE: Final = 6  # rungs tried for a second binding before looking near the first
 
@@ -66,12 +70,14 @@ class _Search:
         self._pins, self._trial, self._seed = pins, trial, seed
         self._found = Found()
         self._bindings: list[tuple[Sizes, bool]] = []
+        self._rank = RANKS[0]
         self._reason = ""
         self._tries = 0
 
     def run(self) -> Found:
         wanted = BINDINGS if self._symbols.free else 1
-        for timid in (False, True):
+        ranks = RANKS if any(each.dims is None for each in self._inputs) else RANKS[:1]
+        for timid, self._rank in itertools.product((False, True), ranks):
             missed = 0
             for sizes in self._symbols.ladder():
                 if not self._left() or len(self._bindings) == wanted or (self._bindings and missed == PATIENCE):
@@ -82,7 +88,7 @@ class _Search:
         if not self._bindings:
             raise CouldNotTell(
                 f"the model accepted none of {self._tries} generated inputs; give --feeds, or pin what it needs "
-                f"with --dim and --input-value; onnxruntime said: {self._reason}"
+                f"with --dim and --input-value; the first reason was: {self._reason}"
             )
         self._widen(wanted)
         self._fill_up()
@@ -103,7 +109,7 @@ class _Search:
     def _fill_up(self) -> None:
         """More feeds at the bindings found, in the styles not yet used."""
         for sizes, timid in list(self._cycle()):
-            if len(self._found.feeds) >= FEEDS:
+            if len(self._found.feeds) >= (FEEDS if self._inputs else 1):
                 break
             self._attempt(sizes, timid)
 
@@ -113,9 +119,14 @@ class _Search:
 
     def _attempt(self, sizes: Sizes, timid: bool) -> bool:
         index = len(self._found.feeds)
-        recipe = Recipe(sizes, self._seed, index, STYLES[index % len(STYLES)], timid)
+        recipe = Recipe(sizes, self._seed, index, STYLES[index % len(STYLES)], timid, self._rank)
         values: dict[str, Value] = {}
+        self._tries += 1
         for each in self._inputs:
+            if math.prod(each.shape(sizes)) > ELEMENTS:
+                shape = ",".join(map(str, each.shape(sizes)))
+                self._reason = self._reason or f"{each.name}[{shape}] is too large to be generated"
+                return False
             if each.name in self._pins:
                 value = pinned(each, self._pins[each.name], sizes)
                 if value is None:
@@ -126,7 +137,6 @@ class _Search:
                 values[each.name] = value
             else:
                 values[each.name] = draw(each, self._roles[each.name], recipe)
-        self._tries += 1
         why = self._trial(values)
         if why:
             self._reason = self._reason or why

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from graphopt.runtime.options import Value
 
 _WORDS: Final = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "1", "2.5", "Example text")
+_ABSENT: Final = 2  # the feed in which optional inputs are left out
+_UNDECLARED: Final = ((), (8,), (2, 8), (2, 8, 16), (1, 3, 32, 32))  # shapes by rank
 _LARGE: Final = 1 << 31
 
 
@@ -32,7 +34,8 @@ class Recipe:
 
     `style` is how free floats are spread: normal (mean 0, deviation 1), uniform (0 to 1), or
     wide (deviation 4, so that saturation is seen). `timid` replaces free integers by zeros and
-    free floats by small positive ones, for models that reject the ordinary draw.
+    free floats by small positive ones, for models that reject the ordinary draw. `rank` is that
+    of inputs that do not declare one.
     """
 
     sizes: dict[str, int]
@@ -40,6 +43,7 @@ class Recipe:
     index: int
     style: str = "normal"
     timid: bool = False
+    rank: int = 2
 
 
 def draw(wanted: Input, role: Role, recipe: Recipe) -> Value:
@@ -49,7 +53,9 @@ def draw(wanted: Input, role: Role, recipe: Recipe) -> Value:
         keys: list[Any] = list(_WORDS[:3]) if wanted.key == TensorProto.STRING else [0, 1, 2]
         entries: dict[Any, Any] = {key: _element(wanted, rng) for key in keys}
         return entries
-    shape = wanted.shape(recipe.sizes) if wanted.dims is not None else (recipe.sizes.get("batch", 2), 4)
+    if wanted.form == "optional" and recipe.index == _ABSENT:
+        return None
+    shape = wanted.shape(recipe.sizes) if wanted.dims is not None else _UNDECLARED[recipe.rank]
     if wanted.form == "sequence" or (wanted.form == "optional" and wanted.inner == "sequence"):
         return [_tensor(wanted, role, recipe, rng, shape) for _ in range(3)]
     return _tensor(wanted, role, recipe, rng, shape)

@@ -41,36 +41,9 @@ _DEPTHS: Final[dict[tuple[str, int], tuple[tuple[int, int, int], ...]]] = {
 }
 _CONVS: Final = {"Conv": 1, "ConvInteger": 1, "FusedConv": 1, "QLinearConv": 3}
 _SAME_AXES: Final = frozenset(
-    [
-        "Identity",
-        "Cast",
-        "Relu",
-        "LeakyRelu",
-        "Sigmoid",
-        "Tanh",
-        "Erf",
-        "Exp",
-        "Log",
-        "Sqrt",
-        "Abs",
-        "Neg",
-        "Clip",
-        "Dropout",
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "DynamicQuantizeLinear",
-        "HardSwish",
-        "HardSigmoid",
-        "Elu",
-        "Selu",
-        "Softplus",
-        "Pow",
-        "Round",
-        "Floor",
-        "Ceil",
-        "Gelu",
-        "Softmax",
-    ]
+    {"Identity", "Cast", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Erf", "Exp", "Log", "Sqrt", "Abs", "Neg", "Clip"}
+    | {"Dropout", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "HardSwish", "HardSigmoid", "Elu"}
+    | {"Selu", "Softplus", "Pow", "Round", "Floor", "Ceil", "Gelu", "Softmax"}
 )
 _BROADCASTING: Final = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu", "Where"))
 

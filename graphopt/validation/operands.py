@@ -110,12 +110,12 @@ WANTS: Final[dict[tuple[str, int], Want]] = {
     ("Slice", 2): _pattern("dims", 0),
     ("Slice", 3): _pattern("count up"),
     ("Slice", 4): _fill(1),
-    ("Pad", 1): _fill(1),
+    ("Pad", 1): _pattern("pads", 0),
     ("Pad", 3): _pattern("count up"),
     ("Squeeze", 1): _pattern("unit axes", 0),
     ("Unsqueeze", 1): _pattern("count up"),
     ("Split", 1): _pattern("parts", 0),
-    ("SplitToSequence", 1): _fill(1),
+    ("SplitToSequence", 1): _pattern("parts", 0),
     ("CenterCropPad", 1): _pattern("dims", 0),
     ("Upsample", 1): _fill(1),
     ("Resize", 1): _pattern("corners"),
@@ -174,37 +174,10 @@ WANTS: Final[dict[tuple[str, int], Want]] = {
 
 # operators whose output holds the elements of operand 0 (Concat, Where, Max, Min: of any), moved at most
 CARRIERS: Final = frozenset(
-    [
-        "Cast",
-        "Identity",
-        "Reshape",
-        "Unsqueeze",
-        "Squeeze",
-        "Flatten",
-        "Transpose",
-        "Slice",
-        "Split",
-        "Expand",
-        "Tile",
-        "Concat",
-        "Gather",
-        "GatherElements",
-        "Pad",
-        "Where",
-        "Max",
-        "Min",
-        "CastLike",
-        "Clip",
-        "Relu",
-        "Abs",
-        "ReverseSequence",
-        "Optional",
-        "OptionalGetElement",
-        "SequenceConstruct",
-        "SequenceInsert",
-        "SequenceAt",
-        "ConcatFromSequence",
-    ]
+    {"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice", "Split", "Expand", "Tile"}
+    | {"Concat", "Gather", "GatherElements", "Pad", "Where", "Max", "Min", "CastLike", "Clip", "Relu", "Abs"}
+    | {"SequenceConstruct", "SequenceInsert", "SequenceAt", "ConcatFromSequence", "ReverseSequence"}
+    | {"Optional", "OptionalGetElement"}
 )
 # the operand slots of carriers that are not data but say how to move it
 CONTROLS: Final = frozenset(

@@ -16,7 +16,7 @@ Pattern = Callable[[Role, int, dict[str, int], np.random.Generator], Array]
 def laid_out(role: Role, shape: tuple[int, ...], sizes: dict[str, int], rng: np.random.Generator) -> Array:
     """The layout that `role.pattern` names, int64 or float64, in `shape`."""
     count = int(np.prod(shape, dtype=np.int64))
-    laid: Array = _PATTERNS[role.pattern](role, count, sizes, rng)
+    laid: Array = np.asarray(_PATTERNS[role.pattern](role, count, sizes, rng))
     return laid.reshape(shape)
 
 
@@ -58,6 +58,13 @@ def _parts(role: Role, count: int, sizes: dict[str, int], rng: np.random.Generat
     return np.array([share + (place < rest) for place in range(count)], np.int64)
 
 
+def _pads(role: Role, count: int, sizes: dict[str, int], rng: np.random.Generator) -> Array:
+    """One element at both ends of every axis that has two or more to reflect."""
+    dims = _dims(role, sizes)
+    wide = [int(size > 1) for size in dims] if count == 2 * len(dims) else [0] * (count // 2)
+    return np.array([*wide, *wide], np.int64)
+
+
 def _corners(role: Role, count: int, sizes: dict[str, int], rng: np.random.Generator) -> Array:
     """A region of interest that is the whole image."""
     return (np.arange(count) >= count // 2).astype(np.float64)
@@ -90,6 +97,7 @@ _PATTERNS: Final[dict[str, Pattern]] = {
     "dims": _same_dims,
     "unit axes": _unit_axes,
     "parts": _parts,
+    "pads": _pads,
     "corners": _corners,
     "scales": _scales,
     "alternate": _alternate,

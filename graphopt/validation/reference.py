@@ -10,14 +10,14 @@ import onnx
 from onnx import AttributeProto, NodeProto
 
 from graphopt.ir.schema import draws_randomness
-from graphopt.validation.compare import same_bits
 from graphopt.validation.noise import Noise
 from graphopt.validation.runs import OFF, Runs
 
 if TYPE_CHECKING:
     from graphopt.storage.source import Source
 
-_TWICE: Final = 2  # feeds that are run a second time; all of them where random operators are known
+_TWICE: Final = 2  # feeds that are run a second time
+_ALL: Final = 1 << 31  # where random operators are known
 
 
 class Reference:
@@ -27,7 +27,8 @@ class Reference:
         self.runs = runs
         self.source = source
         self.noise = noise if noise is not None else Noise(runs, source, seed)
-        self._unsteady: frozenset[str] | None = None
+        # generators of random numbers advance from run to run, so a second run shows them
+        runs.repeats = _ALL if self.random_operators() else _TWICE
 
     @property
     def path(self) -> Path:
@@ -36,33 +37,12 @@ class Reference:
 
     def unsteady(self) -> frozenset[str]:
         """Outputs that come out differently when the model is run twice on the same feed."""
-        if self._unsteady is None:
-            self._unsteady = self._run_twice()
-        return self._unsteady
-
-    def inherit_steadiness(self, other: Reference) -> None:
-        """Take over what another reference found, for a model with the same outputs bit for bit."""
-        self._unsteady = other.unsteady()
+        self.runs.outputs(OFF)
+        return self.runs.unsteady
 
     def random_operators(self) -> tuple[str, ...]:
         """Nodes that draw random numbers, such as `RandomNormal 'noise'`, bodies and functions included."""
         return random_operators(self.source.proto)
-
-    def _run_twice(self) -> frozenset[str]:
-        first = self.runs.outputs(OFF)
-        again = len(first) if self.random_operators() else min(_TWICE, len(first))
-        found: set[str] = set()
-        session = self.runs.worker.load(self.path, OFF)
-        try:
-            for index, feed in enumerate(self.runs.feeds):
-                if index == again:
-                    break
-                # a fresh session and a second run of it: generators advance from run to run
-                for outputs in (session.run(feed.values), session.run(feed.values)):
-                    found.update(name for name, value in outputs.items() if not same_bits(first[index][name], value))
-        finally:
-            session.close()
-        return frozenset(found)
 
 
 def random_operators(proto: onnx.ModelProto) -> tuple[str, ...]:

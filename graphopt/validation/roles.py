@@ -163,9 +163,8 @@ def _role(want: Want, reader: Reader, trail: _Trail, flow: Flow) -> Role:
     axis = reader.attribute(*want.axis) if isinstance(want.axis, tuple) else want.axis
     bounds: tuple[Bound, ...] = ()
     if want.kind in ("index", "length") and dims:
-        shift = trail.shift - (1 if want.kind == "length" else 0)
         chosen = dims if axis is None else dims[axis : axis + 1 or None]
-        bounds = tuple(Bound(size, trail.scale, shift) for size in chosen)
+        bounds = tuple(Bound(size, trail.scale, trail.shift) for size in chosen)
     return Role(
         want.kind, bounds, want.value, want.pattern, dims=dims or (),
         axis=reader.attribute("axis", 0), parts=len(reader.node.output),
@@ -229,7 +228,7 @@ def _from_name(wanted: Input, inputs: tuple[Input, ...], evidence: _Evidence) ->
         return Role("fill", value=16000)
     if small and kind in "iu" and _LENGTH.search(name) and not found & {"index", "length", "pattern", "fill"}:
         longest = next((each.dims[1] for each in inputs if each.dims and len(each.dims) > 1), 1)
-        return Role("length", (Bound(longest, shift=-1.0),))
+        return Role("length", (Bound(longest),))
     if kind == "b" and _OFF.search(name):
         return Role("fill", value=0)
     if small and kind == "f" and not found - {"free"} and _NEUTRAL.search(name):

@@ -11,6 +11,7 @@ import numpy as np
 
 from graphopt.errors import NotEquivalent
 from graphopt.runtime.options import Options
+from graphopt.validation.compare import same_bits
 from graphopt.validation.feed_files import Feed
 from graphopt.validation.values import Array
 
@@ -65,6 +66,8 @@ class Runs:
 
     Raises `WorkerFailure` where the model does not load or run; the next call tries again. With
     `like`, `NotEquivalent` where its inputs or outputs are not those of the other model.
+    `repeats` is how many feeds are run a second time with optimizations off; `unsteady` are the
+    outputs that came out differently then.
     """
 
     def __init__(
@@ -74,6 +77,8 @@ class Runs:
         self.worker = worker
         self.feeds = feeds
         self._like = like
+        self.repeats = 0
+        self.unsteady: frozenset[str] = frozenset()
         folder.mkdir(parents=True, exist_ok=True)
         self._spill = Spill(folder)
         self._kept: dict[Options, list[Outputs]] = {}
@@ -100,9 +105,13 @@ class Runs:
                 _same("input", self._like._ports[0], inputs)
                 _same("output", self._like._ports[1], outputs)
             kept: list[Outputs] = []
-            for feed in self.feeds:
+            for index, feed in enumerate(self.feeds):
                 values = session.run(feed.values)
                 kept.append({name: self._spill.keep(value) for name, value in values.items()})
+                if mode == OFF and index < self.repeats:
+                    again = session.run(feed.values)
+                    moved = (name for name, value in again.items() if not same_bits(kept[-1][name], value))
+                    self.unsteady = self.unsteady.union(moved)
             return kept
         finally:
             session.close()

@@ -59,11 +59,12 @@ class Symbols:
 
     def __init__(self, inputs: tuple[Input, ...], hints: Mapping[str, int], pins: Mapping[str, int]) -> None:
         self._dims = tuple(dict.fromkeys(symbol for each in inputs for symbol in each.symbols))
+        self._formulas = _formulas(self._dims)
         self._groups: dict[str, str] = {}
         for each in inputs:
             for axis, dim in enumerate(each.dims or ()):
                 if isinstance(dim, str):
-                    for atom in _atoms(dim) or (dim,):
+                    for atom in _names(self._formulas[dim]) if dim in self._formulas else (dim,):
                         self._groups.setdefault(atom, _group(atom, each, axis))
         self._fixed = {name: hints[name] for name in self._groups if name in hints} | self._checked(pins)
         self.free = tuple(name for name in self._groups if name not in self._fixed)
@@ -117,7 +118,7 @@ class Symbols:
             sizes |= dict.fromkeys(totals, sizes[past] + sizes[tokens])
         for dim in self._dims:
             if dim not in sizes:
-                value = _evaluate(dim, sizes)
+                value = _value(self._formulas[dim], sizes)
                 if value is None or value < 0:
                     return None
                 sizes[dim] = value
@@ -142,11 +143,24 @@ def _group(symbol: str, wanted: Input, axis: int) -> str:
     return "sequence" if rank == 3 else "other"
 
 
-def _atoms(dim: str) -> tuple[str, ...]:
-    """The names in a dim that is arithmetic over names; none where it is a plain name."""
-    tree = _parse(dim)
-    if tree is None or isinstance(tree, ast.Name):
-        return ()
+def _formulas(dims: tuple[str, ...]) -> dict[str, ast.expr]:
+    """The dims that are arithmetic over names, parsed.
+
+    `batch-size` and `images/height` are more likely names than formulas: differences and
+    quotients count as arithmetic only over names that are dims themselves.
+    """
+    trees = {dim: _parse(dim) for dim in dims}
+    found = {}
+    for dim, tree in trees.items():
+        if tree is None or isinstance(tree, ast.Name) or not _names(tree):
+            continue
+        doubtful = any(isinstance(node, (ast.Sub, ast.Div, ast.FloorDiv)) for node in ast.walk(tree))
+        if not doubtful or all(name in trees for name in _names(tree)):
+            found[dim] = tree
+    return found
+
+
+def _names(tree: ast.expr) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name)))
 
 
@@ -159,11 +173,6 @@ def _parse(dim: str) -> ast.expr | None:
         return None
     allowed = (ast.BinOp, ast.Name, ast.Constant, ast.Load, *_ARITHMETIC)
     return tree if all(isinstance(node, allowed) for node in ast.walk(tree)) else None
-
-
-def _evaluate(dim: str, sizes: Mapping[str, int]) -> int | None:
-    tree = _parse(dim)
-    return None if tree is None else _value(tree, sizes)
 
 
 def _value(node: ast.expr, sizes: Mapping[str, int]) -> int | None:

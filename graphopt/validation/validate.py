@@ -102,8 +102,6 @@ class Validator:
             unchanged = all(not report.differing for report in verdict.outputs if not report.optimized)
             known = source if source is not None else read(Path(candidate))
             self._previous = Reference(runs, known, self._seed, before.noise if unchanged else None)
-            if unchanged:
-                self._previous.inherit_steadiness(before)
             if before is not self._original and not unchanged:
                 before.runs.close()
             return verdict

@@ -61,10 +61,18 @@ EXPAND = parsed(
     }"""
 )
 
-RESHAPE = parsed(
-    """g (float[N] x, int64[M] s) => (float[K] y) {
-      y = Reshape <name = "first/reshape"> (x, s)
-    }""".replace('<name = "first/reshape"> ', "")
+RESHAPE = serialized(
+    helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Reshape", ["x", "s"], ["y"], name="first/reshape")],
+            "g",
+            [
+                helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N"]),
+                helper.make_tensor_value_info("s", TensorProto.INT64, ["M"]),
+            ],
+            [tensor("y", TensorProto.FLOAT)],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
 )
-
-__all__ = ["DOUBLE", "ENDLESS", "EXPAND", "RESHAPE", "TensorProto", "cast", "identity", "one_node", "parsed", "tensor"]

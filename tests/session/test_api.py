@@ -1,0 +1,97 @@
+"""load, save, optimize and validate as a user of the package calls them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import graphopt
+from graphopt.errors import UsageError
+from graphopt.testing import model
+
+TEXT = "g (float[N,4] x) => (float[N,3] y) { a = Identity(x)  b = MatMul(a, w)  y = Relu(b)  d = Exp(b) }"
+WEIGHT = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, graphopt; print([m for m in ('onnx', 'numpy', 'onnxruntime', 'typer') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there_and_others_are_not() -> None:
+    for name in graphopt.__all__:
+        assert getattr(graphopt, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = graphopt.nonsense  # type: ignore[attr-defined]
+
+
+def test_a_loaded_and_saved_model_has_the_same_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model(TEXT, w=WEIGHT).SerializeToString() + b"\x28\x07")
+    graph = graphopt.load(path)
+    for node in graph.nodes:
+        assert node.attrs is not None
+    graphopt.save(graph, tmp_path / "copy.onnx")
+    assert (tmp_path / "copy.onnx").read_bytes() == path.read_bytes()
+    graph.nodes[0].name = "renamed"
+    graphopt.save(graph, tmp_path / "changed.onnx")
+    assert onnx.load(tmp_path / "changed.onnx").graph.node[0].name == "renamed"
+
+
+@pytest.mark.parametrize("kind", ["path", "proto", "graph"])
+def test_optimize_takes_paths_messages_and_graphs_and_changes_none(kind: str, tmp_path: Path) -> None:
+    proto = model(TEXT, w=WEIGHT)
+    frozen = proto.SerializeToString()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(frozen)
+    given = {"path": path, "proto": proto, "graph": graphopt.load(path)}[kind]
+    result = graphopt.optimize(given)
+    assert result.verdict.passed
+    assert [node.op_type for node in result.to_proto().graph.node] == ["MatMul", "Relu"]
+    assert proto.SerializeToString() == frozen
+    assert path.read_bytes() == frozen
+    if isinstance(given, graphopt.Graph):
+        assert len(given.nodes) == 4
+
+
+def test_feeds_labels_and_a_metric(tmp_path: Path) -> None:
+    x = np.random.default_rng(2).standard_normal((32, 4)).astype(np.float32)
+    labels = np.argmax(np.maximum(x @ WEIGHT, 0), axis=1)
+    result = graphopt.optimize(model(TEXT, w=WEIGHT), feeds={"x": x}, labels=labels, metric="top1")
+    assert result.verdict.metric_before == result.verdict.metric_after == 1.0
+
+
+def test_validate_compares_two_models() -> None:
+    other = WEIGHT.copy()
+    other[0, 0] *= 1.01
+    one, two = model(TEXT, w=WEIGHT), model(TEXT, w=other)
+    assert graphopt.validate(one, one).passed
+    assert not graphopt.validate(one, two).passed
+    assert graphopt.validate(one, two, budget="sqnr_db>=20").passed
+
+
+def test_recipe_and_pipeline_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="either a recipe or a pipeline"):
+        graphopt.optimize(model(TEXT, w=WEIGHT), recipe="clean", pipeline="dead-nodes")
+
+
+def test_write_a_pass_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every Python block of the page is run, in order, in one namespace."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "write-a-pass.md"
+    monkeypatch.chdir(tmp_path)
+    onnx.save(model("g (float[N] x) => (float[N] y) { a = Relu(x)  b = Relu(a)  y = Neg(b) }"), "model.onnx")
+    page_module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", page_module)  # dataclasses look their module up
+    space = page_module.__dict__
+    blocks = page.read_text().split("```python\n")[1:]
+    assert len(blocks) >= 4
+    for block in blocks:
+        exec(compile(block.split("```")[0], str(page), "exec"), space)
+    assert space["result"].report.changed

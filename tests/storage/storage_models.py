@@ -1,0 +1,79 @@
+"""Small models for the storage tests, and a way to be nobody."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+
+def info(name: str, shape: Any = (500,), kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def build(nodes: list[onnx.NodeProto], initializers: list[TensorProto] | None = None, **graph: Any) -> ModelProto:
+    """A model x -> y of opset 17 around `nodes`."""
+    made = helper.make_graph(nodes, "g", [info("x")], [info("y")], initializers or [], **graph)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def chain(count: int = 3, size: int = 500) -> ModelProto:
+    """y = x + w0 + w1 + ... + c; the weights are initializers, c is a Constant node; 4 * size bytes each."""
+    draw = np.random.default_rng(7)
+    weights = [numpy_helper.from_array(draw.random(size, np.float32).astype(np.float32), f"w{i}") for i in range(count)]
+    constant = numpy_helper.from_array(np.arange(size, dtype=np.float32), "value")
+    nodes = [helper.make_node("Constant", [], ["c"], value=constant)]
+    nodes += [helper.make_node("Add", [f"t{i}" if i else "x", f"w{i}"], [f"t{i + 1}"]) for i in range(count)]
+    nodes.append(helper.make_node("Add", [f"t{count}" if count else "x", "c"], ["y"]))
+    return build(nodes, weights)
+
+
+def outside_tensor(name: str, location: str, count: int = 500, **keys: Any) -> TensorProto:
+    """A float tensor whose values are said to be in an external file."""
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[count], data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": location, **keys}.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, str(value)
+    return tensor
+
+
+def save_external(folder: Path, name: str = "in.onnx", data: str = "in.data", count: int = 3) -> Path:
+    """`chain` with its initializers in an external file."""
+    model = chain(count)
+    payload = b""
+    for tensor in model.graph.initializer:
+        raw = tensor.raw_data
+        tensor.CopyFrom(outside_tensor(tensor.name, data, offset=len(payload), length=len(raw)))
+        payload += raw
+    (folder / data).parent.mkdir(parents=True, exist_ok=True)
+    (folder / data).write_bytes(payload)
+    (folder / name).write_bytes(model.SerializeToString())
+    return folder / name
+
+
+def whole(path: Path) -> ModelProto:
+    """The model at `path` with all its values embedded, read by onnx itself."""
+    return onnx.load(str(path))
+
+
+@contextmanager
+def unprivileged(*paths: Path) -> Iterator[None]:
+    """Run as a user who is not root; `paths` and their parents are made passable first."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in paths:
+        for one in (path, *path.parents):
+            if one != Path(one.anchor) and one.is_dir() and one.stat().st_uid == 0 and one != Path("/tmp"):
+                one.chmod(one.stat().st_mode | 0o055)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
