@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,6 @@ class Case:
     loader: Loader | None = None
     most: int = 64
     baseline: float | None = None
-    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def batches(arrays: Mapping[str, Array], rows: int) -> Sequence[dict[str, Array]]:

@@ -8,11 +8,11 @@ know everything that reads it; `Weight.obstacle` says, in a clause, what is in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass, field
 
 from graphopt.analysis.movement import View, is_mover, moved
-from graphopt.analysis.weight_axes import UNKNOWN, Axes, axes_of, is_weight_slot, role
+from graphopt.analysis.weight_axes import axes_of, is_weight_slot, role
 from graphopt.ir import Constant, Function, Graph, Node, Tensor, Variable
 
 _SHAPE_ONLY = ("Shape", "Size")  # readers that do not look at values
@@ -44,7 +44,7 @@ class Weight:
 
     `constant` holds the values; `home` is the graph that it belongs to, `holder` the Constant node
     whose attribute it is (None for an initializer), `tensor` what the nodes read. `sites` are the
-    places that read it as a weight, in graph order; there may be none. `obstacle` is a clause that
+    places that read it as a weight; there may be none. `obstacle` is a clause that
     says why other values must not take its place, None when they may.
     """
 
@@ -63,14 +63,13 @@ class Weight:
     @property
     def names(self) -> tuple[str, ...]:
         """Names that a user may know it by: its own, and those of the operators that read it."""
-        return tuple(dict.fromkeys((self.tensor.name, *(site.node.label for site in self.sites))))
+        own = (self.tensor.name,) if self.holder is None else (self.tensor.name, self.holder.label)
+        return tuple(dict.fromkeys((*own, *(site.node.label for site in self.sites))))
 
     @property
     def elements(self) -> int:
-        count = 1
-        for size in self.constant.shape:
-            count *= int(size)
-        return count
+        """How many elements it has."""
+        return math.prod(int(size) for size in self.constant.shape)
 
 
 def weights(graph: Graph) -> list[Weight]:
@@ -130,29 +129,29 @@ class _Tracer:
                         further += self.visit(node, slot, view_of)
             pending.extend(reversed(further))
 
-    def visit(self, node: Node, slot: int, view: View | None) -> Iterator[tuple[Tensor, View | None]]:
-        """Account for one reader; yields the tensors to follow from there."""
+    def visit(self, node: Node, slot: int, view: View | None) -> list[tuple[Tensor, View | None]]:
+        """Account for one reader; returns the tensors to follow from there."""
         function = self.functions.get((node.domain or "", node.op, _overload(node)))
         if function is not None:
-            if slot < len(function.inputs):
-                yield function.inputs[slot], view
-        elif is_weight_slot(node, slot):
+            return [(formal, view) for formal in function.inputs[slot : slot + 1]]
+        if slot == 0 and is_mover(node):
+            return [(node.outputs[0], None if view is None else moved(node, view))]
+        if slot == 0 and node.is_op("Cast"):
+            return [(node.outputs[0], view)]
+        if is_weight_slot(node, slot):
             self.sites.append(_site(node, slot, view))
-        elif slot == 0 and is_mover(node):
-            yield node.outputs[0], None if view is None else moved(node, view)
-        elif slot == 0 and node.is_op("Cast"):
-            yield node.outputs[0], view
         elif not node.is_op(*_SHAPE_ONLY):
             self.blocked(_reader(node, slot))
+        return []
 
     def blocked(self, why: str) -> None:
         self.obstacle = self.obstacle or why
 
 
 def _site(node: Node, slot: int, view: View | None) -> Site:
-    axes: Axes = UNKNOWN if view is None else axes_of(node, slot, view.shape)
     if view is None:
         return Site(node, slot, None, None)
+    axes = axes_of(node, slot, view.shape)
     return Site(node, slot, view.stored_axis(axes.channel), view.stored_axis(axes.inputs), axes.groups)
 
 
@@ -173,4 +172,4 @@ def _reader(node: Node, slot: int) -> str:
     known = role(node, slot)
     if known:
         return f"it is the {known} of {node.op} {node.label!r}"
-    return f"{node.op} {node.label!r} reads it, and weights of {node.op} are not known"
+    return f"{node.op} {node.label!r} reads it, and {node.op} is not an operator with weights"

@@ -11,6 +11,7 @@ from onnx import checker
 from graphopt.ir import Graph, encode
 from graphopt.ir.skeleton import with_stand_ins
 from graphopt.pipeline.instrument import Instrument, Turn, Veto
+from graphopt.pipeline.protocol import Part
 
 _LONGEST = 300
 
@@ -26,18 +27,22 @@ class Check(Instrument):
     def __init__(self, original: onnx.ModelProto) -> None:
         self._original = original
         self._signature = signature(original)
+        self._free: set[str] = set()  # parts that a pass of this run is there to change
         self._asked = False
         self.input_fault: str | None = None
+
+    def begins(self, graph: Graph) -> None:
+        self._free.clear()
 
     def after_pass(self, turn: Turn, graph: Graph) -> None:
         if not turn.changed:
             return
         proto = encode(graph).proto
         name = turn.place.pass_.name
-        if not getattr(turn.place.pass_, "changes_signature", False):
-            changed = difference(self._signature, signature(proto))
-            if changed:
-                raise Veto(f"pass {name} changed the model's signature: {changed}")
+        self._free.update(turn.place.pass_.changes)
+        parts = [part for part in changed_parts(self._signature, signature(proto)) if part not in self._free]
+        if parts:
+            raise Veto(f"pass {name} changed the model's signature: {' and '.join(parts)}")
         fault = check_fault(proto)
         if fault is None:
             return
@@ -63,21 +68,21 @@ def check_fault(skeleton: onnx.ModelProto) -> str | None:
     return None
 
 
-Signature = dict[str, tuple[bytes, ...]]
+Signature = dict[Part, tuple[bytes, ...]]
 
 
 def signature(proto: onnx.ModelProto) -> Signature:
-    """What a model promises its users: inputs, outputs, overridable initializers and opsets."""
+    """What a model promises its users: inputs, outputs, defaults of overridable inputs, opsets."""
     graph = proto.graph
     inputs = {info.name for info in graph.input}
     return {
         "inputs": tuple(info.SerializeToString(deterministic=True) for info in graph.input),
         "outputs": tuple(info.SerializeToString(deterministic=True) for info in graph.output),
-        "overridable initializers": tuple(t.name.encode() for t in graph.initializer if t.name in inputs),
-        "opset imports": tuple(sorted(o.SerializeToString(deterministic=True) for o in proto.opset_import)),
+        "defaults": tuple(t.name.encode() for t in graph.initializer if t.name in inputs),
+        "opsets": tuple(sorted(o.SerializeToString(deterministic=True) for o in proto.opset_import)),
     }
 
 
-def difference(before: Signature, after: Signature) -> str:
-    """Which parts of two signatures differ, in words; "" when none does."""
-    return " and ".join(key for key in before if before[key] != after[key])
+def changed_parts(before: Signature, after: Signature) -> list[Part]:
+    """Which parts of two signatures differ."""
+    return [part for part in before if before[part] != after[part]]

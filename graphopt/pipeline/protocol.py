@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Context", "Contract", "Pass", "Remark", "option"]
 
 T = TypeVar("T")
+Part = Literal["inputs", "outputs", "defaults", "opsets"]
 
 
 def option(default: T, help: str) -> T:  # noqa: A002
@@ -81,6 +82,10 @@ class Pass(ABC):
 
     name: ClassVar[str]
     contract: ClassVar[Contract]
+    changes: ClassVar[tuple[Part, ...]] = ()
+    """The parts of the model's signature that the pass is there to change."""
+    grows: ClassVar[bool] = False
+    """Whether the file may grow; the pass's page gives the reason."""
 
     @abstractmethod
     def run(self, graph: Graph, ctx: Context) -> None:

@@ -11,6 +11,7 @@ Linux is the platform this is made for; on others the limits are best effort.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -184,7 +185,8 @@ class Worker:
         """Have dropped sessions forgotten now, and their memory given back."""
         with self.lock:
             if self._ready and self._process is not None:
-                self._exchange({"do": "drop"}, (), "closing a session", self.seconds)
+                with contextlib.suppress(WorkerFailure):  # whatever it died of, the session is gone
+                    self._exchange({"do": "drop"}, (), "closing a session", self.seconds)
 
     def ready(self) -> None:
         """Make sure that a configured process is running. Raises WorkerFailure."""
@@ -212,25 +214,26 @@ class Worker:
         size = content.bytes if isinstance(content, Layout) else len(content or b"")
         if self._limit is not None and size > self._limit:
             raise WorkerFailure("memory", self._out_of_memory(doing, f"{size / 1e9:.3g} GB are to be passed"))
-        if content is None:
-            return self._exchange(message, (), doing, self.seconds)
         files: list[int] = []
         try:
             if isinstance(content, Layout):
                 told, files, _ = self._outbox.write(content)
                 message = {**message, "parcel": told}
-            else:
+            elif content is not None:
                 files = [file_of(content)]
         except OSError as error:
             reason = clean(os.strerror(error.errno or 0))
             raise WorkerFailure("memory", self._out_of_memory(doing, f"no shared memory, {reason}")) from error
         try:
             return self._exchange(message, files, doing, self.seconds)
+        except BaseException:
+            self._outbox.close()  # in doubt whether the worker has been told of a new block
+            raise
         finally:
             if isinstance(content, Layout):
                 self._outbox.trim()
-            else:
-                os.close(files[0])
+            for file in files if isinstance(content, bytes) else ():
+                os.close(file)
 
     def _exchange(self, message: Message, files: Sequence[int], doing: str, seconds: float) -> tuple[Any, Parcel]:
         process = self._process

@@ -53,10 +53,10 @@ def be_modest() -> None:
 def limit_memory(allowance: int) -> int | None:
     """Let this process have `allowance` bytes of private writable memory more than it has now.
 
-    RLIMIT_DATA counts what a model costs: the heap and anonymous mappings, as they are reserved.
-    (RLIMIT_AS would also count mapped files, libraries and the shared memory of feeds; RLIMIT_RSS
-    does nothing on Linux.) An allocation above it fails, which onnxruntime reports. Returns the
-    limit in bytes, or None where the system has no such limit.
+    RLIMIT_DATA counts what a model costs: the heap, anonymous mappings as they are reserved, and
+    external weights, which onnxruntime maps privately. (RLIMIT_AS would also count libraries and
+    the shared memory of feeds; RLIMIT_RSS does nothing on Linux.) An allocation above it fails,
+    which onnxruntime reports. Returns the limit in bytes, or None where the system has none.
     """
     now = private_bytes()
     if now is None:

@@ -18,6 +18,7 @@ from graphopt.runtime.procfs import killed_for_memory
 from graphopt.runtime.transport import Channel, Message
 
 _TAIL: Final = 4096
+_LONGEST: Final = 1e7  # seconds; a socket takes no infinite timeout
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
 
 # As `-m graphopt.runtime.worker`, but of this very graphopt even when another one is installed.
@@ -84,6 +85,7 @@ class Process:
 
     def ask(self, message: Message, files: list[int], seconds: float) -> tuple[Message, list[int]]:
         """Send a message and wait for the answer. Raises TimeoutError, or Closed when the child is gone."""
+        seconds = min(seconds, _LONGEST)
         deadline = time.monotonic() + seconds
         self.channel.end.settimeout(seconds)
         self.channel.send(message, files)

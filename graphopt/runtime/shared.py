@@ -10,12 +10,13 @@ A parcel's small arrays share one block that is kept for the next parcel; an arr
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import mmap
 import os
 import tempfile
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -25,6 +26,12 @@ from graphopt.runtime.transport import Closed, Message
 KEEP_INPUTS: Final = 1 << 26  # bytes of shared memory that stay between two runs
 KEEP_OUTPUTS: Final = 1 << 23
 OWN: Final = 1 << 20  # an output this large gets a block of its own
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_FAILED: Final = ctypes.c_void_p(-1).value
 
 _ALIGNMENT: Final = 64  # what onnxruntime's own allocator gives
 _SMALLEST: Final = 1 << 16
@@ -95,6 +102,16 @@ class Outbox:
         Returns what the receiver must be told, the descriptors to send, and those of them that
         the sender must close afterwards. Raises OSError when there is no memory for it.
         """
+        owned: list[int] = []
+        try:
+            return self._write(layout, owned)
+        except BaseException:
+            for each in owned:
+                os.close(each)
+            self.close()  # the receiver has not been told of it
+            raise
+
+    def _write(self, layout: Layout, owned: list[int]) -> tuple[Message, list[int], list[int]]:
         fresh = layout.common > self._size
         if fresh:
             self.close()
@@ -102,15 +119,9 @@ class Outbox:
             self._file = anonymous_file(self._size)
         elif self._size > self._keep:
             os.ftruncate(self._file, self._size)  # `trim` gave the pages back
-        owned: list[int] = []
-        try:
-            owned.extend(map(anonymous_file, layout.owned))
-            for block, offset, piece in layout.pieces:
-                _write(owned[block - 1] if block else self._file, offset, piece)
-        except BaseException:
-            for each in owned:
-                os.close(each)
-            raise
+        owned.extend(map(anonymous_file, layout.owned))
+        for block, offset, piece in layout.pieces:
+            _write(owned[block - 1] if block else self._file, offset, piece)
         told = {"common": self._size if fresh else 0, "owned": layout.owned}
         return told, ([self._file] if fresh else []) + owned, owned
 
@@ -190,8 +201,7 @@ class Inbox:
                 fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
             if size <= 0 or os.fstat(file).st_size < size:
                 raise Closed("a block shorter than told")
-            # An array keeps its mapping alive, and the mapping its memory.
-            return np.frombuffer(mmap.mmap(file, size), np.uint8)
+            return _mapped(file, size)
         except OSError as error:
             raise Closed(str(error)) from error
 
@@ -203,5 +213,28 @@ def _write(file: int, offset: int, piece: Array) -> None:
             count = os.pwrite(file, view, offset)
             view, offset = view[count:], offset + count
     else:
-        target: np.ndarray[Any, Any] = np.frombuffer(mmap.mmap(file, offset + piece.nbytes), np.uint8)
-        np.copyto(target[offset:].view(piece.dtype).reshape(piece.shape), piece)
+        target = _mapped(file, offset + piece.nbytes)[offset:]
+        np.copyto(target.view(piece.dtype).reshape(piece.shape), piece)
+
+
+def _mapped(file: int, size: int) -> Array:
+    """The first `size` bytes of `file`, writable; the mapping goes with the last array on it."""
+    return np.asarray(_Mapping(file, size))
+
+
+class _Mapping:
+    """A shared mapping. Python's own keeps a descriptor open for each; a user may keep a thousand results."""
+
+    def __init__(self, file: int, size: int) -> None:
+        self._size, self._unmap = size, _libc.munmap  # by then the module may be gone
+        both = mmap.PROT_READ | mmap.PROT_WRITE
+        self._address = _libc.mmap(None, size, both, mmap.MAP_SHARED, file, 0)
+        if self._address in (None, _FAILED):
+            self._address = None
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        self.__array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (self._address, False), "version": 3}
+
+    def __del__(self) -> None:
+        if self._address is not None:
+            self._unmap(self._address, self._size)

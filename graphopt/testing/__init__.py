@@ -15,4 +15,14 @@ from graphopt.testing.links import check_links
 from graphopt.testing.random_models import random_model
 from graphopt.testing.text import body, model
 
-__all__ = ["Applied", "LawBroken", "apply", "assert_missed", "body", "check_links", "model", "random_model", "remarks_of"]
+__all__ = [
+    "Applied",
+    "LawBroken",
+    "apply",
+    "assert_missed",
+    "body",
+    "check_links",
+    "model",
+    "random_model",
+    "remarks_of",
+]

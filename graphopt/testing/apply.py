@@ -14,11 +14,11 @@ from graphopt.errors import GraphoptError
 from graphopt.ir import Graph
 from graphopt.pipeline import Pass, Pipeline, Remark
 from graphopt.pipeline.gate import Gate
+from graphopt.pipeline.protocol import Part
 from graphopt.testing.breach import LawBroken
 from graphopt.testing.feeds import feeds_for
 from graphopt.testing.laws import Differences, check_laws, invalid
 from graphopt.testing.running import Results, outputs_of
-from graphopt.testing.signature import Part
 from graphopt.testing.text import body
 from graphopt.testing.trial import Trial
 
@@ -77,11 +77,11 @@ def apply(
     """Run a pass (or a pipeline) on `before` through the real manager, and check all its laws.
 
     The laws: the result is valid by onnx's full checker; `before` is untouched; the signature is
-    kept (`changes` names the parts that the pass may change, as does a class variable `changes`
-    of the pass); it counts rewrites exactly when bytes change; it does nothing on its own result
+    kept (`changes` names the parts that the pass may change, as does the class variable
+    `changes` of the pass); it counts rewrites exactly when bytes change; it does nothing on its own result
     (EXACT and ROUNDING); it is deterministic; edits are announced and refusals of the gate
     respected; half of its rewrites give a model that holds too; outputs hold under its contract
-    on every feed; the file does not grow (EXACT and ROUNDING, unless `grows`); all links agree.
+    on every feed; the file does not grow (EXACT and ROUNDING, unless `grows`, here or on the pass); all links agree.
 
     `feeds` are drawn from the inputs' types at two bindings of the symbolic dims unless given; an
     empty sequence leaves the outputs alone (for models that onnxruntime cannot run). `gate`
@@ -98,7 +98,8 @@ def apply(
     made = trial.run(gate)
     differences: Differences = []
     if laws:
-        allowed = {*changes, *(part for one in pipeline.passes() for part in getattr(one, "changes", ()))}
+        allowed = {*changes, *(part for one in pipeline.passes() for part in one.changes)}
+        grows = grows or any(one.grows for one in pipeline.passes())
         differences = check_laws(trial, made, expected, allowed, grows, gated=gate)
     if before.SerializeToString(deterministic=True) != snapshot:
         raise LawBroken("input untouched", "the pass changed the model that it was given")

@@ -8,11 +8,12 @@ import onnx
 
 from graphopt.contract import Contract
 from graphopt.pipeline.gate import Gate
+from graphopt.pipeline.protocol import Part
 from graphopt.testing.breach import LawBroken
 from graphopt.testing.equality import check_outputs
 from graphopt.testing.links import check_links
 from graphopt.testing.running import Results
-from graphopt.testing.signature import Part, check_signature
+from graphopt.testing.signature import check_signature
 from graphopt.testing.trial import Made, Trial, UpTo
 from graphopt.validation.compare import Difference
 

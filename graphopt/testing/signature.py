@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Literal, get_args
+from typing import get_args
 
 from onnx import ModelProto, ValueInfoProto
 
+from graphopt.pipeline.protocol import Part
 from graphopt.testing.breach import LawBroken
-
-Part = Literal["inputs", "outputs", "defaults", "opsets"]
 
 
 def check_signature(before: ModelProto, after: ModelProto, changes: Collection[Part] = ()) -> None:

@@ -65,11 +65,11 @@ class Difference:
 
     @property
     def scaled(self) -> float:
-        """max|a-b| / RMS(a); infinite where a is all zero and b is not."""
+        """max|a-b| / RMS(a); infinite where a is all zero and b is not, or squares overflow."""
         if self.peak == 0.0:
             return 0.0
         rms = math.sqrt(self.signal / self.finite)
-        return self.peak / rms if rms > 0.0 else math.inf
+        return self.peak / rms if 0.0 < rms < math.inf else math.inf
 
     @property
     def sqnr_db(self) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from graphopt.ir import Graph, Tensor
 from graphopt.ir.opsets import carry_out, plan_opset
@@ -31,7 +30,8 @@ class Opset(Pass):
 
     Contract:
         ROUNDING. Converted operators compute the same function; some become several nodes. The
-        opset import changes, which is part of the signature; nothing else of it does.
+        opset import changes, which is part of the signature; nothing else of it does. The file may
+        grow by a few bytes, where an attribute became an input.
 
     Source:
         ONNX, "ONNX Version Converter" and the operator change log (docs/Changelog.md).
@@ -39,7 +39,8 @@ class Opset(Pass):
 
     name = "opset"
     contract = Contract.ROUNDING
-    changes_signature: ClassVar[bool] = True
+    changes = ("opsets",)
+    grows = True
 
     to: int = option(21, "the version of the default operator domain to raise to")
 

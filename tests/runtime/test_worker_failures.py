@@ -126,6 +126,14 @@ def test_death_between_two_runs_is_not_even_noticed(worker: Worker) -> None:
     os.kill(worker.pid, signal.SIGKILL)
     os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
     assert works(session)
+    os.kill(worker.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    session.close()
+
+
+def test_without_a_clock() -> None:
+    with Worker(seconds=float("inf")) as worker:
+        assert works(worker.load(DOUBLE))
 
 
 def test_hang(brief: Worker) -> None:

@@ -103,6 +103,27 @@ def test_the_worker_dies_with_a_killed_parent(thread: bool) -> None:
     assert eventually(lambda: gone(pid))
 
 
+def test_the_worker_dies_with_a_parent_that_has_forked() -> None:
+    # The fork holds copies of every pipe, so their closing says nothing.
+    body = (
+        "session = worker.load(ENDLESS)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    time.sleep(60)\n"
+        "print(worker.pid, child, sep='\\n', flush=True)\n"
+        "session.run({'x': np.float32(1)})\n"
+    )
+    with script(body) as process:
+        pid, fork = printed_number(process), printed_number(process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        try:
+            assert eventually(lambda: gone(pid))
+            assert not gone(fork)
+        finally:
+            os.kill(fork, signal.SIGKILL)
+
+
 def test_an_ended_parent_takes_its_worker_along() -> None:
     with script("worker.load(DOUBLE); print(worker.pid, flush=True)\n") as process:
         pid = printed_number(process)

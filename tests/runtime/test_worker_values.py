@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -180,6 +181,19 @@ def test_results_outlive_the_next_runs(worker: Worker) -> None:
     assert isinstance(large, np.ndarray)
     assert first.tolist() == [2, 2, 2, 2]
     assert (large == 2).all()
+
+
+def test_kept_results_keep_no_files_open(worker: Worker) -> None:
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    x = np.ones(1 << 18, np.float32)
+    with worker.load(DOUBLE) as session:
+        kept = [session.run({"x": x})["y"]]
+        before = open_files()
+        kept += [session.run({"x": x})["y"] for _ in range(20)]
+        assert open_files() == before
+    assert all(np.array_equal(each, 2 * x) for each in kept)  # type: ignore[arg-type]
 
 
 def test_saved_arrays_whose_dtype_numpy_forgot(worker: Worker) -> None:
