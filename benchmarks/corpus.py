@@ -145,7 +145,7 @@ def markdown(found: Sequence[Row]) -> str:
     lines = ["| " + " | ".join(HEADS) + " |", "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | --- |"]
     lines += ["| " + " | ".join(row.cells()) + " |" for row in found]
     reasons = [f"- `{row.model}`, {row.recipe}: {reason}" for row in found for reason in row.reasons()]
-    return "\n".join(lines + ([""] + reasons if reasons else [])) + "\n"
+    return "\n".join(lines + (["", *reasons] if reasons else [])) + "\n"
 
 
 def _widths() -> list[int]:

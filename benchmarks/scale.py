@@ -1,9 +1,10 @@
 """Load, remove dead nodes, sort, save: graphopt against graphsurgeon and onnx-ir, by graph size.
 
-usage: python -m benchmarks.scale [--sizes 1000,10000,100000] [--rounds 5]
+usage: python -m benchmarks.scale [--sizes 1000,10000,100000] [--rounds 5] [--shape chains|chain]
 
-The model is a chain in which every second node is dead, its nodes in reverse order. Each contender
-reads the file, removes what is dead, sorts, and writes a file; the facts are the nodes left.
+The model is a row of chains of 50 nodes in which every second node is dead, its nodes in reverse
+order (`--shape chain`: one long chain). Each contender reads the file, removes what is dead, sorts,
+and writes a file; the facts are the nodes left.
 """
 
 from __future__ import annotations
@@ -17,19 +18,23 @@ from typing import Any
 from benchmarks.pairs import race, ratio
 
 
-def make(path: Path, nodes: int) -> None:
-    """A chain of `nodes` operators in reverse order, every second one dead."""
+def make(path: Path, nodes: int, depth: int) -> None:
+    """Chains of `depth` operators, `nodes` in all, in reverse order, every second one dead."""
     from onnx import TensorProto, helper
 
     made = []
-    live = "x"
+    ends = []
     for index in range(nodes):
+        if index % depth == 0:
+            live = "x"
         op, attributes = ("LeakyRelu", {"alpha": 0.1}) if index % 3 == 0 else ("Relu", {})
         made.append(helper.make_node(op, [live], [f"t{index}"], name=f"n{index}", **attributes))
         if index % 2 == 0:
             live = f"t{index}"
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 8]) for name in ("x", live)]
-    graph = helper.make_graph(made[::-1], "chain", ends[:1], ends[1:])
+        if index % depth == depth - 1 or index == nodes - 1:
+            ends.append(live)
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 8]) for name in ("x", *ends)]
+    graph = helper.make_graph(made[::-1], "chains", infos[:1], infos[1:])
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
 
 
@@ -74,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="1000,10000,100000")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shape", choices=("chains", "chain"), default="chains")
     arguments = parser.parse_args()
     targets = ["graphopt", "graphsurgeon"] + (["onnx_ir"] if importlib.util.find_spec("onnx_ir") else [])
     names = [f"benchmarks.scale:{name}_run" for name in targets]
@@ -81,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for size in (int(text) for text in arguments.sizes.split(",")):
             source, target = Path(folder) / f"{size}.onnx", Path(folder) / "out.onnx"
-            make(source, size)
+            make(source, size, 50 if arguments.shape == "chains" else size)
             found = race(names, [str(source), str(target)], arguments.rounds)
             ours = found[names[0]]
             for target_name, short in zip(names, targets, strict=True):

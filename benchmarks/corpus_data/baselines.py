@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.corpus_data.catalogue import CASES
 from benchmarks.corpus_data.evidence import Case, Corpus, Missing, Original, Rows
-from benchmarks.corpus_data.metrics import paths, spelled
+from benchmarks.corpus_data.metrics import spelled
 from graphopt.errors import GraphoptError
 from graphopt.runtime.client import Worker
 from graphopt.validation.metrics import find_metric
@@ -42,11 +42,11 @@ def _measured(case: Case, corpus: Corpus, worker: Worker) -> Baseline:
     original = Original(corpus.model(case.name), worker)
     try:
         evidence = case.loader(corpus, original, Rows(None))
+        assert evidence.metric is not None and evidence.labels is not None
         if case.name == "ppocrv4_rec":
             exact, unspaced = _read_exactly(original, corpus, [str(path) for path in evidence.labels.tolist()])
             about = f"200 lines read exactly ({unspaced:.3f} ignoring spaces)"
             return Baseline(case.name, about, case.baseline, exact)
-        assert evidence.metric is not None
         outputs = original.outputs(evidence.feeds)
         measured = find_metric(evidence.metric).measure(outputs, outputs, evidence.labels)
         what = "top-1" if evidence.metric == "top1" else "Spearman"

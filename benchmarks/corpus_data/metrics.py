@@ -33,7 +33,7 @@ def spearman(one: Array, other: Array) -> float:
 def lines_unchanged(outputs: Mapping[str, Any], labels: Array) -> float:
     """Fraction of lines that are read exactly as `labels` say (class numbers, as `paths` gives them)."""
     said = paths({name: [array] for name, array in outputs.items()})
-    return sum(mine == theirs for mine, theirs in zip(said, labels.tolist(), strict=True)) / len(said)
+    return float(np.mean([mine == theirs for mine, theirs in zip(said, labels.tolist(), strict=True)]))
 
 
 def paths(outputs: Mapping[str, Sequence[Any]]) -> list[str]:

@@ -43,6 +43,7 @@ def constant_values(tensor: Tensor) -> Array | None:
     if node is None:
         return None
     for key, value in node.attrs.items():
-        if key in _LISTS or key in _SCALARS:
+        # In a function the number can be a reference to one of the function's own attributes.
+        if (key in _LISTS or key in _SCALARS) and isinstance(value, int | float | list):
             return np.asarray(value, (_LISTS | _SCALARS)[key])
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from graphopt.ir import Function, Graph, Node, Tensor
+from graphopt.ir import Function, Graph, Node
 from graphopt.ir.schema import PURE_DOMAINS, schema
 
 # Operators of the pure domains that reach outside of the graph: they talk to other processes,
@@ -12,6 +12,7 @@ from graphopt.ir.schema import PURE_DOMAINS, schema
 _COLLECTIVES = ("AllGather", "AllReduce", "AllToAll", "NcclAllGather", "NcclAllReduce", "NcclReduceScatter")
 _CALLS = ("Send", "Recv", "RecordEvent", "WaitEvent", "PythonOp", "PythonOpGrad", "YieldOp")
 _REACH_OUTSIDE = frozenset((*_COLLECTIVES, *_CALLS))
+_NEWEST = onnx.defs.onnx_opset_version()
 
 
 def is_unread(node: Node) -> bool:
@@ -64,30 +65,3 @@ def _of_operator(node: Node) -> str | None:
     if node.is_standard and schema(node.op, "", _NEWEST) is None:
         return f"ONNX defines no operator {node.op}, so it may have effects besides its outputs"
     return None
-
-
-_NEWEST = onnx.defs.onnx_opset_version()
-
-
-def quantization_parameters(graph: Graph) -> dict[Tensor, str]:
-    """The scales and zero points that quantization annotations of `graph` name.
-
-    Of values that are still there only; maps each to the name of the value it belongs to. Such a
-    tensor is part of what the model says although no node reads it.
-    """
-    origin = graph.origin
-    if origin is None or not origin.annotated or not isinstance(origin.proto, onnx.GraphProto):
-        return {}
-    found: dict[Tensor, str] = {}
-    for note in origin.proto.quantization_annotation:
-        subject = origin.annotated.get(note.tensor_name)
-        if subject is None or not _is_there(subject, graph):
-            continue
-        for entry in note.quant_parameter_tensor_names:
-            if entry.value in origin.annotated:
-                found[origin.annotated[entry.value]] = subject.name
-    return found
-
-
-def _is_there(tensor: Tensor, graph: Graph) -> bool:
-    return bool(tensor.inputs) or tensor.is_read or tensor.__dict__.get("home") is not None or graph.is_input(tensor)

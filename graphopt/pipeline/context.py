@@ -28,24 +28,27 @@ class Ledger:
     remarks: list[Remark] = field(default_factory=list)
     numbers: Counter[str] = field(default_factory=Counter)
     total: int = 0
-    refused: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
-    missed: set[tuple[str, str, str, str, str]] = field(default_factory=set)
+    refused: dict[tuple[str, str, Node | Tensor], int] = field(default_factory=dict)
+    missed: set[tuple[str, str, Node | Tensor, str]] = field(default_factory=set)
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def admit(self, pass_name: str, rule: str, scope: str, node: str) -> tuple[int, bool]:
-        """Number a candidate and ask the gate. One that was refused keeps its number and stays
-        refused when it is offered again, as it is in every round of a repeat group."""
-        key = (pass_name, rule, scope, node)
+    def admit(self, pass_name: str, rule: str, subject: Node | Tensor, label: str) -> tuple[int, bool, bool]:
+        """Number a candidate and ask the gate: its number, whether it may go on, whether it is new.
+
+        One that was refused keeps its number and stays refused when it is offered again, as it is
+        in every round of a repeat group. Names need not be unique, so objects tell candidates apart.
+        """
+        key = (pass_name, rule, subject)
         if key in self.refused:
-            return self.refused[key], False
+            return self.refused[key], False, False
         self.numbers[pass_name] += 1
         number = self.numbers[pass_name]
-        allowed = self.gate.allows(Candidate(pass_name, number, rule, node, self.total + 1))
+        allowed = self.gate.allows(Candidate(pass_name, number, rule, label, self.total + 1))
         if allowed:
             self.total += 1
         else:
             self.refused[key] = number
-        return number, allowed
+        return number, allowed, True
 
 
 class RunContext:
@@ -79,22 +82,22 @@ class RunContext:
         """Number one rewrite and ask the gate; edits from here on belong to it."""
         self._settle()
         scope, label, op = self._place(subject)
-        number, allowed = self._ledger.admit(self._pass.name, rule, scope, label)
+        number, allowed, new = self._ledger.admit(self._pass.name, rule, subject, label)
         kind: Literal["applied", "disabled"] = "applied" if allowed else "disabled"
         remark = Remark(kind, self._pass.name, rule, label, op, detail, number, self._step, scope)
         if allowed:
             self.applied += 1
             self._open = remark
-        else:
+        elif new:
             self.disabled += 1
             self._ledger.remarks.append(remark)
         return allowed
 
     def missed(self, rule: str, subject: Node | Tensor, why: str) -> None:
         """Keep one remark of what nearly happened; the same one is kept once a run."""
-        scope, label, op = self._place(subject)
-        key = (self._pass.name, rule, scope, label, why)
+        key = (self._pass.name, rule, subject, why)
         if key not in self._ledger.missed:
+            scope, label, op = self._place(subject)
             self._ledger.missed.add(key)
             self.missed_count += 1
             self._ledger.remarks.append(

@@ -145,14 +145,16 @@ class Folder:
             raise _unreadable(location, tensor, error) from None
         try:
             status = os.fstat(descriptor)
+            file = ExternalFile(location, path, status.st_size, (status.st_dev, status.st_ino))
+            if path not in self._paths:
+                self._paths.add(path)
+                self._left -= status.st_size
+            if self._left < 0:
+                raise OverLimit(f"external file {shown(location)} brings the external data over the limit")
+            self.maps.keep(file, descriptor)
         finally:
             os.close(descriptor)
-        if path not in self._paths:
-            self._paths.add(path)
-            self._left -= status.st_size
-            if self._left < 0:
-                raise OverLimit(f"external file {shown(location)} brings the model over the limit on external data")
-        return ExternalFile(location, path, status.st_size, (status.st_dev, status.st_ino))
+        return file
 
     def _resolve(self, location: str, tensor: str) -> Path:
         problem: OSError | None = None

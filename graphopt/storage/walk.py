@@ -217,7 +217,7 @@ class _Walk:
             if child is None or deep:
                 pos = stop
                 continue
-            if size >= least or (marked and within(pos, stop)) or (every and (child.leaf or depth == 1)):
+            if size >= least or (marked and within(pos, stop)) or (every and (child.leaf or child is GRAPH)):
                 found = _Frame(child, tag, start, pos, stop)
                 pos = stop
                 break
@@ -266,8 +266,8 @@ def visit(buffer: Piece, look: Visit, marks: Sequence[int] = (), budget: int = N
     """Show `look` the tensors of the serialized ModelProto in `buffer`, sparse ones whole.
 
     Seen are those that are large, that hold one of the ascending positions `marks`, or that stand
-    in a message of which either is true; so all initializers of the main graph are. Raises as
-    `rewrite` does.
+    in a message of which either is true or in a graph in such a message; so all initializers of
+    the main graph are. Raises as `rewrite` does.
     """
     walk = _Walk(LARGE, _Marks(marks), NO_LIMIT, budget, every=True)
     stack = [_Frame(MODEL, 0, 0, 0, len(buffer))]

@@ -38,10 +38,10 @@ class _Cut:
 
     def piece(self, index: int) -> Array:
         if self.stacked:
-            return np.ascontiguousarray(self.array[index])
+            return np.asarray(self.array[index], order="C")
         if self.count == 1:
             return self.array
-        return np.ascontiguousarray(self.array[index * self.rows : (index + 1) * self.rows])
+        return np.asarray(self.array[index * self.rows : (index + 1) * self.rows], order="C")
 
 
 def ignored(arrays: Mapping[str, Any], required: tuple[Input, ...], optional: tuple[Input, ...]) -> tuple[str, ...]:

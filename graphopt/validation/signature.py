@@ -102,7 +102,7 @@ def cast(array: Array, wanted: Input, label: str) -> Array:
         if bool(np.all(same)):
             return converted
     raise UsageError(
-        f"{label} has {array.dtype.name} elements that do not fit the model's {wanted.text} exactly; convert them first"
+        f"{label} has {'string' if array.dtype.kind in 'OUS' else array.dtype.name} elements that do not fit the model's {wanted.text} exactly; convert them first"
     )
 
 

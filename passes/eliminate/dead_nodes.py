@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphopt.analysis.liveness import Effects, is_unread, quantization_parameters
-from graphopt.ir import Graph, Node, Tensor
+from graphopt.analysis.annotations import Annotations
+from graphopt.analysis.liveness import Effects, is_unread
+from graphopt.ir import Graph, Node
 from graphopt.ir.order import reads
 from graphopt.pipeline.protocol import Context, Contract, Pass
 
@@ -48,35 +49,47 @@ class DeadNodes(Pass):
     contract = Contract.EXACT
 
     def run(self, graph: Graph, ctx: Context) -> None:
-        effects = Effects(graph)
-        kept: dict[Tensor, str] = {}
-        for scope in graph.scopes():
-            kept |= quantization_parameters(scope)
+        work = _Work(graph, ctx)
         for scope in graph.scopes():
             for node in reversed(list(scope.nodes)):
                 if node.graph is scope:  # it may have gone with a reader of its results
-                    _remove(node, effects, kept, ctx)
+                    work.remove(node)
+        work.report()
 
 
-def _remove(last: Node, effects: Effects, kept: dict[Tensor, str], ctx: Context) -> None:
-    """Remove `last` if it is dead, and then whatever of its makers that leaves dead."""
-    pending = [last]
-    while pending:
-        node = pending.pop()
-        if node.graph is None or not is_unread(node):
-            continue
-        if (why := _why_not(node, effects, kept)) is not None:
-            ctx.missed(RULE, node, why)
-            continue
-        inside = {graph for body in node.bodies for graph in body.graphs()}
-        makers = dict.fromkeys(maker for tensor in reads(node) for maker in tensor.inputs)
-        if ctx.rewrite(RULE, node):
-            node.graph.remove(node)
-            pending.extend(maker for maker in reversed(makers) if maker.graph not in inside)
+class _Work:
+    """One run: what may have effects, what annotations need, and what stayed for one of them."""
 
+    def __init__(self, graph: Graph, ctx: Context) -> None:
+        self.ctx = ctx
+        self.effects = Effects(graph)
+        self.annotations = Annotations(graph)
+        self.stayed: dict[Node, str] = {}
 
-def _why_not(node: Node, effects: Effects, kept: dict[Tensor, str]) -> str | None:
-    for output in node.outputs:
-        if output in kept:
-            return f"{output.name!r} is a quantization parameter of {kept[output]!r}"
-    return effects.of(node)
+    def remove(self, last: Node) -> None:
+        """Remove `last` if it is dead, and then whatever of its makers that leaves dead."""
+        pending = [last]
+        while pending:
+            node = pending.pop()
+            if node.graph is None or not is_unread(node):
+                continue
+            if (why := self.why_not(node)) is not None:
+                self.stayed[node] = why
+                continue
+            inside = {graph for body in node.bodies for graph in body.graphs()}
+            freed = [*reads(node), *(one for output in node.outputs for one in self.annotations.parameters(output))]
+            if self.ctx.rewrite(RULE, node):
+                node.graph.remove(node)
+                makers = dict.fromkeys(maker for tensor in freed for maker in tensor.inputs)
+                pending.extend(maker for maker in reversed(makers) if maker.graph not in inside)
+
+    def why_not(self, node: Node) -> str | None:
+        """Why a node that nobody reads has to stay, in a clause; None when it can go."""
+        needed = (self.annotations.needs(output) for output in node.outputs)
+        return next((why for why in needed if why is not None), None) or self.effects.of(node)
+
+    def report(self) -> None:
+        """Say why nodes stayed that nobody reads."""
+        for node, why in self.stayed.items():
+            if node.graph is not None:
+                self.ctx.missed(RULE, node, why)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.constants import constant_values
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass
@@ -44,16 +45,30 @@ class Identities(Pass):
     contract = Contract.EXACT
 
     def run(self, graph: Graph, ctx: Context) -> None:
-        for scope in graph.scopes():
-            for node in list(scope.nodes):
-                if node.is_op("Identity"):
-                    _remove(scope, node, "identity", ctx)
-                elif node.is_op("Dropout"):
-                    why = _why_it_drops(scope, node)
-                    if why is None:
-                        _remove(scope, node, "dropout", ctx)
-                    else:
-                        ctx.missed("dropout", node, why)
+        annotations = Annotations(graph)
+        # Identities first: one of them may be the only reader of a mask, or hide a constant. And
+        # again, because an output that hands its name on can free what a name stood in the way of.
+        while sum(_sweep(graph, op, annotations, ctx) for op in ("Identity", "Dropout")):
+            pass
+
+
+def _sweep(graph: Graph, op: str, annotations: Annotations, ctx: Context) -> int:
+    """Remove what can be removed of one operator, in all scopes; how many nodes went."""
+    removed = 0
+    for scope in graph.scopes():
+        for node in [one for one in scope.nodes if one.is_op(op)]:
+            if not node.outputs or not node.inputs or not node.inputs[0].name:
+                continue
+            old, new = node.outputs[0], node.inputs[0]
+            why = _why_it_drops(scope, node) if op == "Dropout" else None
+            why = why or annotations.about(old) or scope.why_not_replace(old, new)
+            if why is not None:
+                ctx.missed(op.lower(), node, why)
+            elif ctx.rewrite(op.lower(), node):
+                scope.replace_uses(old, new)
+                scope.remove(node)
+                removed += 1
+    return removed
 
 
 def _why_it_drops(scope: Graph, node: Node) -> str | None:
@@ -69,15 +84,3 @@ def _why_it_drops(scope: Graph, node: Node) -> str | None:
     if training is None or training.size != 1:
         return f"whether it is training is only known at run time, from {node.inputs[2].name!r}"
     return "it is in training mode, so it drops at random" if bool(training.reshape(-1)[0]) else None
-
-
-def _remove(scope: Graph, node: Node, rule: str, ctx: Context) -> None:
-    if not node.outputs or not node.inputs or not node.inputs[0].name:
-        return
-    old, new = node.outputs[0], node.inputs[0]
-    why = scope.why_not_replace(old, new)
-    if why is not None:
-        ctx.missed(rule, node, why)
-    elif ctx.rewrite(rule, node):
-        scope.replace_uses(old, new)
-        scope.remove(node)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphopt.analysis.liveness import quantization_parameters
-from graphopt.ir import Graph
+from graphopt.analysis.annotations import Annotations
+from graphopt.ir import Constant, Graph
 from graphopt.pipeline.protocol import Context, Contract, Pass
 
 RULE = "unread"
@@ -40,16 +40,27 @@ class UnusedInitializers(Pass):
     contract = Contract.EXACT
 
     def run(self, graph: Graph, ctx: Context) -> None:
+        annotations = Annotations(graph)
         for scope in graph.scopes():
-            kept = quantization_parameters(scope)
             for variable, default in scope.defaults.items():
                 if not variable.is_read:
                     why = f"it is the default of input {variable.name!r}, which callers may override"
                     ctx.missed(RULE, default, why)
-            for constant in scope.initializers:
-                if constant.is_read:
-                    continue
-                if constant in kept:
-                    ctx.missed(RULE, constant, f"it is a quantization parameter of {kept[constant]!r}")
-                elif ctx.rewrite(RULE, constant):
-                    scope.remove_initializer(constant)
+            _sweep(scope, annotations, ctx)
+
+
+def _sweep(scope: Graph, annotations: Annotations, ctx: Context) -> None:
+    """Remove the unread initializers of one graph; scales and zero points follow what they belonged to."""
+    pending, needed = list(reversed(list(scope.initializers))), dict[Constant, str]()
+    while pending:
+        constant = pending.pop()
+        if constant.is_read or constant not in scope.initializers:
+            continue
+        if (why := annotations.needs(constant)) is not None:
+            needed[constant] = why
+        elif ctx.rewrite(RULE, constant):
+            scope.remove_initializer(constant)
+            pending.extend(one for one in annotations.parameters(constant) if isinstance(one, Constant))
+    for constant, why in needed.items():
+        if constant in scope.initializers:
+            ctx.missed(RULE, constant, why)

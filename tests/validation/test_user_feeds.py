@@ -110,7 +110,7 @@ def test_arrays_are_cast_where_nothing_is_lost(given: np.ndarray, dtype: type) -
         (
             SYMBOLIC,
             {"x": np.array([["a", "b", "c", "d"]])},
-            "the array for 'x' in the given feeds has str32 elements that do not fit the model's float[N,4] "
+            "the array for 'x' in the given feeds has string elements that do not fit the model's float[N,4] "
             "exactly; convert them first",
         ),
         (

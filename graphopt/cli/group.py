@@ -1,0 +1,98 @@
+"""The command group: parses the arguments and turns every end of a run into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from graphopt.cli.output import Output, one_line
+from graphopt.cli.signals import ending, stoppable
+from graphopt.cli.usage import CLICK_ERROR, usage_sentence
+from graphopt.errors import GraphoptError, InternalError, OverLimit
+
+_AGAIN = "; run it again with --debug to see where"
+
+
+class Commands(TyperGroup):
+    """The group of all sub-commands."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line `args`; exits, or with `standalone_mode` off returns the exit code."""
+        given = list(sys.argv[1:] if args is None else args)
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # a file name need not be text that the terminal can show
+                stream.reconfigure(errors="backslashreplace")
+        output = Output.wanted(given)
+        parse = super().main
+
+        def run() -> Any:
+            return parse(given, "graphopt", complete_var, False, windows_expand_args, obj=output, **extra)
+
+        with warnings.catch_warnings(), stoppable():
+            if not output.debug and not sys.warnoptions:
+                warnings.simplefilter("ignore")  # libraries warn their callers, not our users
+            code = _guarded(run, output)
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the sub-command. What typer would end the program for becomes an error that is said."""
+        output: Output = ctx.obj
+        try:
+            with output.undisturbed():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise ending(stop) from stop
+        except BrokenPipeError as error:
+            raise InternalError("a pipe to another process broke") from error
+        except SystemExit as error:
+            raise InternalError(f"code that graphopt called ended the program (sys.exit({error.code!r}))") from error
+
+
+def _guarded(run: Callable[[], Any], output: Output) -> int:
+    """Run to the end; report how it ended unless it ended well. Returns the exit code."""
+    try:
+        code = run()
+        return code if isinstance(code, int) else 0
+    except CLICK_ERROR as error:
+        sentence, code = usage_sentence(error), 2
+        if not sentence:  # no arguments at all: the help is the answer
+            sys.stderr.write(f"{error.format_message()}\n")
+            return 2
+    except typer.Abort:
+        sentence, code = "interrupted", 130
+    except GraphoptError as error:
+        _trace(output)
+        sentence, code = str(error), error.exit_code
+        if isinstance(error, InternalError) and not output.debug:
+            sentence = sentence.rstrip(".") + _AGAIN
+    except MemoryError:
+        _trace(output)
+        sentence, code = "out of memory; give the machine more, or use a smaller model", OverLimit.exit_code
+    except Exception as error:  # noqa: BLE001 - a fault of ours ends in a sentence, too
+        _trace(output)
+        sentence, code = f"internal error ({type(error).__name__}: {error})", InternalError.exit_code
+        sentence += "" if output.debug else _AGAIN
+    output.error(one_line(sentence), code)
+    return code
+
+
+def _trace(output: Output) -> None:
+    if output.debug:
+        import traceback
+
+        traceback.print_exc(file=sys.stderr)

@@ -1,0 +1,204 @@
+"""The options that sub-commands share, and the values that their texts stand for."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphopt.errors import UsageError
+
+if TYPE_CHECKING:
+    from graphopt.validation.feeds import FeedPlan
+
+RUN = "What to run"
+JUDGE = "Validation"
+CHOOSE = "Which rewrites"
+WRITE = "Output"
+LIMIT = "Limits"
+SHOW = "Report"
+
+
+def recipes(incomplete: str) -> list[str]:
+    """The recipes whose names begin with what was typed, for shell completion."""
+    from graphopt.pipeline.recipe import Recipe
+
+    return [name for name in Recipe.list() if name.startswith(incomplete)]
+
+
+def passes(incomplete: str) -> list[str]:
+    """The passes whose names begin with what was typed, for shell completion."""
+    from graphopt.pipeline.registry import Registry
+
+    return [name for name in Registry.load().names() if name.startswith(incomplete)]
+
+
+def one_of(*words: str) -> Callable[[str], list[str]]:
+    """Completion for an option of a few words."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
+
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object with the same facts", rich_help_panel=SHOW)]
+Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="show more: -v, -vv", rich_help_panel=SHOW)]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="print nothing but errors", rich_help_panel=SHOW)]
+Debug = Annotated[bool, typer.Option("--debug", help="show a traceback when something fails", rich_help_panel=SHOW)]
+
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="a built-in recipe (clean, int8-weights, prune-50), or a TOML file; clean unless given",
+        rich_help_panel=RUN,
+        autocompletion=recipes,
+    ),
+]
+Feeds = Annotated[
+    str | None,
+    typer.Option(
+        "--feeds",
+        metavar="FEEDS",
+        help="inputs to compare on: an .npz file, a folder of them, or module:function; generated unless given",
+        rich_help_panel=JUDGE,
+    ),
+]
+LabelsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="LABELS",
+        help="the right answers for --feeds: an .npy file, an .npz file, or FILE.npz:ARRAY",
+        rich_help_panel=JUDGE,
+    ),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="METRIC",
+        help="measured before and after: top1, agreement, or module:function; higher is better",
+        rich_help_panel=JUDGE,
+        autocompletion=one_of("top1", "agreement"),
+    ),
+]
+BudgetOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--budget",
+        metavar="BUDGET",
+        help="how far lossy passes may go, as 'sqnr_db>=30' or 'top1_drop<=0.005'; instead of the recipe's; repeatable",
+        rich_help_panel=JUDGE,
+    ),
+]
+InputValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-value",
+        metavar="NAME=VALUE",
+        help="fix an input of generated feeds, as sr=16000; repeatable",
+        rich_help_panel=JUDGE,
+    ),
+]
+Dims = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dim",
+        metavar="NAME=SIZE",
+        help="fix a symbolic dimension of generated feeds, as batch=4; repeatable",
+        rich_help_panel=JUDGE,
+    ),
+]
+Seed = Annotated[
+    str,
+    typer.Option("--seed", metavar="N", help="of generated feeds; 0 unless given", rich_help_panel=JUDGE),
+]
+CustomOps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--custom-ops",
+        metavar="LIB",
+        help="a library of custom operators, which only the worker process loads; repeatable",
+        rich_help_panel=JUDGE,
+    ),
+]
+Timeout = Annotated[
+    str,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        help="for each request to onnxruntime's worker process; 600 unless given",
+        rich_help_panel=LIMIT,
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="that models may take in the worker, as 2GB or 512MB; nine tenths of what is free unless given",
+        rich_help_panel=LIMIT,
+    ),
+]
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+
+
+def whole(flag: str, text: str) -> int:
+    """The whole number of zero or more that `text` is; UsageError otherwise."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise UsageError(f"{flag} expects a whole number of zero or more, not {text!r}")
+    return int(text)
+
+
+def seconds(flag: str, text: str) -> float:
+    """The seconds that `text` gives, more than zero; UsageError otherwise."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise UsageError(f"{flag} expects seconds, a number greater than zero, not {text!r}")
+    return number
+
+
+def size(flag: str, text: str | None) -> int | None:
+    """Bytes from a text such as 512MB, 2GB, 1.5GiB or 1000000; UsageError for anything else, and for none at all."""
+    if text is None:
+        return None
+    match = _SIZE.fullmatch(text.strip())
+    number = (
+        0 if match is None else float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " ")
+    )
+    if not 1 <= number < 2**63 or (match is not None and match[3] and not match[2]):
+        raise UsageError(f"{flag} expects a size such as 512MB, 2GB or a number of bytes, not {text!r}")
+    return int(number)
+
+
+def choice(flag: str, text: str, words: Sequence[str]) -> Any:
+    """`text`, which must be one of `words`; UsageError with the nearest of them otherwise."""
+    if text in words:
+        return text
+    from graphopt.pipeline.nearest import did_you_mean
+
+    raise UsageError(f"{flag} expects {', '.join(words[:-1])} or {words[-1]}, not {text!r}{did_you_mean(text, words)}")
+
+
+def feed_plan(
+    feeds: str | None, labels: str | None, values: Sequence[str] | None, dims: Sequence[str] | None
+) -> FeedPlan:
+    """What the user said about inputs; UsageError for what does not go together."""
+    from graphopt.validation.feeds import FeedPlan
+    from graphopt.validation.pins import parse_sizes, parse_values
+
+    if labels is not None and feeds is None:
+        raise UsageError("--labels needs --feeds, the inputs that the labels belong to")
+    plan = FeedPlan(feeds, parse_values(values or ()), parse_sizes(dims or ()))
+    for flag, given, read in (("--input-value", values, plan.values), ("--dim", dims, plan.sizes)):
+        if len(given or ()) != len(read):
+            raise UsageError(f"{flag} names the same one twice: {', '.join(given or ())}; keep one of them")
+    if feeds is not None and (plan.values or plan.sizes):
+        raise UsageError("--input-value and --dim pin generated feeds; leave them out when giving --feeds")
+    return plan
