@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx
-from onnx import shape_inference
+from onnx import checker, shape_inference
 
 from graphopt.ir import Constant, Graph, Tensor, encode
 from graphopt.ir.values import Dim, onnx_number, read_info
@@ -57,9 +57,9 @@ def infer(graph: Graph) -> Shapes:
         del one.value_info[:]
     try:
         proto = shape_inference.infer_shapes(proto, data_prop=True)
-    except shape_inference.InferenceError:
+    except (shape_inference.InferenceError, checker.ValidationError):
         pass
-    except (ValueError, RuntimeError):  # protobuf's size limit, or a checker inside of onnx
+    except (ValueError, RuntimeError):  # protobuf's size limit, or something else inside of onnx
         pass
     facts: dict[Tensor, Fact] = {}
     _collect(root, proto.graph, facts)

@@ -45,7 +45,8 @@ class Weight:
     `constant` holds the values; `home` is the graph that it belongs to, `holder` the Constant node
     whose attribute it is (None for an initializer), `tensor` what the nodes read. `sites` are the
     places that read it as a weight; there may be none. `obstacle` is a clause that
-    says why other values must not take its place, None when they may.
+    says why other values must not take its place, None when they may; `is_quantized` whether it
+    is read by a QuantizeLinear or DequantizeLinear, so that a weight may lie behind that.
     """
 
     constant: Constant
@@ -54,6 +55,7 @@ class Weight:
     tensor: Tensor
     sites: tuple[Site, ...]
     obstacle: str | None
+    is_quantized: bool = False
 
     @property
     def subject(self) -> Node | Tensor:
@@ -100,7 +102,7 @@ def _weight(constant: Constant, home: Graph, holder: Node | None, tensor: Tensor
     obstacle = tracer.obstacle
     if isinstance(tensor, Variable) and holder is None:
         obstacle = "it is also a graph input, whose value callers may give"
-    return Weight(constant, home, holder, tensor, tuple(tracer.sites), obstacle)
+    return Weight(constant, home, holder, tensor, tuple(tracer.sites), obstacle, tracer.quantized)
 
 
 @dataclass
@@ -110,6 +112,7 @@ class _Tracer:
     functions: _Functions
     sites: list[Site] = field(default_factory=list)
     obstacle: str | None = None
+    quantized: bool = False
 
     def follow(self, stored: Tensor, view: View) -> None:
         """Visit the readers of `stored`, and of what is made of it by moving its elements."""
@@ -140,6 +143,9 @@ class _Tracer:
             return [(node.outputs[0], view)]
         if is_weight_slot(node, slot):
             self.sites.append(_site(node, slot, view))
+        elif slot == 0 and node.is_op("QuantizeLinear", "DequantizeLinear"):
+            self.quantized = True
+            self.blocked(f"it is quantized already, by {node.op} {node.label!r}")
         elif not node.is_op(*_SHAPE_ONLY):
             self.blocked(_reader(node, slot))
         return []
@@ -167,8 +173,6 @@ def _output(tensor: Tensor) -> str:
 
 
 def _reader(node: Node, slot: int) -> str:
-    if node.is_op("QuantizeLinear", "DequantizeLinear") and slot == 0:
-        return f"it is quantized already, by {node.op} {node.label!r}"
     known = role(node, slot)
     if known:
         return f"it is the {known} of {node.op} {node.label!r}"

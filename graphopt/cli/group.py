@@ -44,7 +44,7 @@ class Commands(TyperGroup):
         with warnings.catch_warnings(), stoppable():
             if not output.debug and not sys.warnoptions:
                 warnings.simplefilter("ignore")  # libraries warn their callers, not our users
-            code = _guarded(run, output)
+            code = _guarded(run, output, given)
         if standalone_mode:
             sys.exit(code)
         return code
@@ -57,23 +57,23 @@ class Commands(TyperGroup):
                 return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             raise ending(stop) from stop
-        except BrokenPipeError as error:
-            raise InternalError("a pipe to another process broke") from error
+        except (BrokenPipeError, EOFError) as error:
+            raise InternalError(f"internal error ({type(error).__name__}: {error})") from error
         except SystemExit as error:
             raise InternalError(f"code that graphopt called ended the program (sys.exit({error.code!r}))") from error
 
 
-def _guarded(run: Callable[[], Any], output: Output) -> int:
+def _guarded(run: Callable[[], Any], output: Output, given: Sequence[str]) -> int:
     """Run to the end; report how it ended unless it ended well. Returns the exit code."""
     try:
         code = run()
         return code if isinstance(code, int) else 0
     except CLICK_ERROR as error:
-        sentence, code = usage_sentence(error), 2
+        sentence, code = usage_sentence(error, given), 2
         if not sentence:  # no arguments at all: the help is the answer
             sys.stderr.write(f"{error.format_message()}\n")
             return 2
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         sentence, code = "interrupted", 130
     except GraphoptError as error:
         _trace(output)
@@ -87,7 +87,7 @@ def _guarded(run: Callable[[], Any], output: Output) -> int:
         _trace(output)
         sentence, code = f"internal error ({type(error).__name__}: {error})", InternalError.exit_code
         sentence += "" if output.debug else _AGAIN
-    output.error(one_line(sentence), code)
+    output.error(one_line(sentence).rstrip("."), code)
     return code
 
 

@@ -169,10 +169,10 @@ def size(flag: str, text: str | None) -> int | None:
     if text is None:
         return None
     match = _SIZE.fullmatch(text.strip())
-    number = (
-        0 if match is None else float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " ")
-    )
-    if not 1 <= number < 2**63 or (match is not None and match[3] and not match[2]):
+    number = 0.0
+    if match is not None and (match[2] or not match[3]):
+        number = float(match[1]) * (1024 if match[3] else 1000) ** "_kmgt".index(match[2].lower() or "_")
+    if not 1 <= number < 2**63:
         raise UsageError(f"{flag} expects a size such as 512MB, 2GB or a number of bytes, not {text!r}")
     return int(number)
 

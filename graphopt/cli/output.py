@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _UNBOUNDED = 4096  # columns where no terminal wraps lines
+_PADDING = re.compile(r" +$", re.MULTILINE)  # that tables leave behind their last column
 # Of the escape sequences only those that rich makes for colour and weight are let through.
 _CONTROL = re.compile(r"\x1b\[[0-9;]*m|[^\n\x20-\x7e\xa0-\U0010ffff]")
 
@@ -56,8 +57,9 @@ class Output:
             console = self.console()
             with console.capture() as captured:
                 draw(console)
-            text = captured.get()
-            self.write(_CONTROL.sub(lambda found: _harmless(found[0], console.color_system is not None), text))
+            coloured = console.color_system is not None
+            text = _CONTROL.sub(lambda found: _harmless(found[0], coloured), captured.get())
+            self.write(text if coloured else _PADDING.sub("", text))
 
     def console(self) -> Console:
         """A rich console on standard output. Without a terminal it has no colour and wraps nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -11,16 +12,18 @@ from typer.core import TyperCommand
 CLICK_ERROR: Any = typer.BadParameter.__mro__[2]
 
 
-def usage_sentence(error: Any) -> str:
-    """One sentence for an error of the parser; "" when it only asks for the help to be shown."""
+def usage_sentence(error: Any, arguments: Sequence[str]) -> str:
+    """One sentence for an error of the parser in `arguments`; "" when it only asks for the help to be shown."""
     kind, context = type(error).__name__, getattr(error, "ctx", None)
     if kind == "NoArgsIsHelpError":
         return ""
     message = " ".join(str(error.format_message()).split()).rstrip(".")
-    path = str(getattr(context, "command_path", "graphopt"))
+    command = "".join(f" {one}" for one in arguments[:1] if not one.startswith("-"))
+    path = str(getattr(context, "command_path", f"graphopt{command}"))
     if kind == "NoSuchOption":
         given = str(error.option_name)
-        message = f"there is no option {given}" + _nearest(given, _options_of(context))
+        near = _nearest(given.lstrip("-"), _options_of(context))
+        message = f"there is no option {given}" + near.replace("mean '", "mean '--")
     elif message.startswith("No such command"):
         given = message.split("'")[1]
         message = f"there is no sub-command {given!r}" + _nearest(given, _commands_of(context))
@@ -38,7 +41,7 @@ def _options_of(context: Any) -> list[str]:
     if context is None:
         return []
     found = [name for param in context.command.get_params(context) for name in param.opts]
-    return [name for name in found if name.startswith("--")]
+    return [name.removeprefix("--") for name in found if name.startswith("--")]
 
 
 def _commands_of(context: Any) -> list[str]:

@@ -31,6 +31,12 @@ class Check(Instrument):
         self._asked = False
         self.input_fault: str | None = None
 
+    def examine_input(self) -> str | None:
+        """What the checker says against the input; asked once."""
+        if not self._asked:
+            self._asked, self.input_fault = True, check_fault(self._original)
+        return self.input_fault
+
     def begins(self, graph: Graph) -> None:
         self._free.clear()
 
@@ -46,9 +52,7 @@ class Check(Instrument):
         fault = check_fault(proto)
         if fault is None:
             return
-        if not self._asked:
-            self._asked, self.input_fault = True, check_fault(self._original)
-        if self.input_fault is None:
+        if self.examine_input() is None:
             raise Veto(f"pass {name} made an invalid model: {fault}")
 
 

@@ -130,9 +130,8 @@ class Edits:
         something else by the name of `new`.
         """
         places = old.graph_outputs
-        hidden = self._hidden(old.name, old, new.readers) if places else self._hidden(new.name, new, old.readers)
-        if hidden is not None or not places:
-            return hidden
+        if not places:
+            return self._hidden(new.name, new, old.readers)
         if len(old.inputs) != 1:
             return f"{old.name!r} is a graph output that no single node makes"
         graph = places[0]
@@ -146,7 +145,7 @@ class Edits:
             return f"{old.name!r} is a graph output and {new.name!r} is made in another graph"
         if new.graph_outputs:
             return f"{old.name!r} and {new.name!r} are both graph outputs"
-        return None
+        return self._hidden(old.name, old, new.readers)  # the name that `new` would take
 
     def _hidden(self, name: str, meant: Tensor, readers: Iterable[Node]) -> str | None:
         """A clause on the body where one of `readers` takes `name` for another value than `meant`."""

@@ -10,9 +10,11 @@ from rich.table import Table
 
 from graphopt.contract import Contract
 from graphopt.errors import UsageError
+from graphopt.pipeline.nearest import did_you_mean, nearest
 from graphopt.pipeline.page import PassPage
 from graphopt.pipeline.recipe import Recipe
 from graphopt.pipeline.registry import Broken, Entry, Registry
+from graphopt.pipeline.tokens import shorten
 from graphopt.report.plain import plain
 
 _COLOURS = {Contract.EXACT: "green", Contract.ROUNDING: "yellow", Contract.LOSSY: "red"}
@@ -170,3 +172,24 @@ def _table(*titles: str, indent: int = 0) -> Table:
 
 def _contract(contract: Contract) -> str:
     return f"[{_COLOURS[contract]}]{contract}[/{_COLOURS[contract]}]"
+
+
+def find(name: str, registry: Registry | None = None) -> PassPage | Recipe:
+    """The page of the pass called `name`, or the recipe of that name (or file).
+
+    Raises UsageError with the nearest of their names when there is neither.
+    """
+    registry = Registry.load() if registry is None else registry
+    if name in registry.names():
+        return registry.page(name)
+    built_in = Recipe.list()
+    if name in built_in or name.endswith(".toml") or "/" in name:
+        return Recipe.load(name, registry)
+    if nearest(name, registry.names()) is None:
+        if near := did_you_mean(name, built_in):
+            raise UsageError(f"no pass or recipe is called {shorten(name)!r}{near}")
+        raise UsageError(
+            f"no pass or recipe is called {shorten(name)!r}: `graphopt passes` lists them, and for a node of a model "
+            "give the --report of its run"
+        )
+    return registry.page(name)

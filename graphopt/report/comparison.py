@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -60,6 +62,17 @@ def _outputs(reports: tuple[OutputReport, ...], console: Console, verbose: int) 
     console.print(table)
     if len(shown) < len(ordered):
         console.print(f"  [dim]and {len(ordered) - len(shown)} more (-v shows all)[/dim]")
-    for one in shown:
-        if one.problem:
-            console.print(f"  [red]✗[/red] {plain(one.name)}: {plain(one.problem)}")
+
+
+def accuracy_json(verdict: Verdict, rows: int) -> dict[str, Any]:
+    """Top-1 accuracy before and after over `rows` labelled rows, as plain data."""
+    return {"accuracy": {"rows": rows, "before": verdict.metric_before, "after": verdict.metric_after}}
+
+
+def print_accuracy(verdict: Verdict, rows: int, console: Console) -> None:
+    """Print top-1 accuracy before and after, where the verdict has them."""
+    if verdict.metric_before is None or verdict.metric_after is None:
+        return
+    before, after = (f"{100 * share:.2f} %" for share in (verdict.metric_before, verdict.metric_after))
+    console.print(f"\n  accuracy on {rows} labelled test images: {before} before, {after} after")
+    console.print("  [dim]the same for a model of yours: graphopt optimize IN -o OUT --recipe int8-weights[/dim]")

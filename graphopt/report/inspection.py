@@ -98,6 +98,7 @@ class Inspection:
     parameters: int
     weight_bytes: int
     macs: int
+    nodes_of_unknown_macs: int
     dtypes: tuple[Dtype, ...]
     weights: tuple[Weight, ...]
 
@@ -127,7 +128,7 @@ def inspect(graph: Graph, proto: onnx.ModelProto, *, path: str | None, size: int
 
     Every weight is read once and let go of. Raises BadModel where one cannot be read.
     """
-    counted = facts(graph)
+    counted, work = facts(graph), macs(graph, infer(graph))
     weights = tuple(_weight(name, scope, constant) for name, scope, constant in _constants(graph))
     scopes = list(graph.scopes())
     return Inspection(
@@ -149,7 +150,8 @@ def inspect(graph: Graph, proto: onnx.ModelProto, *, path: str | None, size: int
         initializers=counted.initializers,
         parameters=counted.parameters,
         weight_bytes=counted.weight_bytes,
-        macs=macs(graph, infer(graph)),
+        macs=work.count,
+        nodes_of_unknown_macs=work.unknown,
         dtypes=_by_dtype(weights),
         weights=tuple(sorted(weights, key=lambda one: (-one.bytes, one.scope, one.name))),
     )

@@ -52,7 +52,7 @@ def _summary(found: Inspection) -> Table:
         ("  nodes", count(found.nodes)),
         ("  parameters", f"{count(found.parameters)} in {count(found.initializers)} initializers{sparsity}"),
         ("  weights", file_size(found.weight_bytes)),
-        ("  MACs", count(found.macs)),
+        ("  MACs", _macs(found)),
     ):
         table.add_row(title, plain(text))
     return table
@@ -145,3 +145,9 @@ def _share(part: int, whole: int) -> str:
         return "0 %"
     share = 100 * part / whole
     return f"{share:.1f} %" if share >= 0.05 else "< 0.1 %"
+
+
+def _macs(found: Inspection) -> str:
+    if not found.nodes_of_unknown_macs:
+        return count(found.macs)
+    return f"at least {count(found.macs)}" if found.macs else "unknown, as shapes cannot be inferred"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from graphopt.measure.latency import Latency
 from graphopt.pipeline.protocol import Remark
+from graphopt.report.plain import plain as escape
 from graphopt.report.summary import ModelRow, Report
 from graphopt.validation.verdict import Outcome
 

@@ -65,7 +65,7 @@ class Worker:
         self._dropped: list[int] = []
         self._outbox, self._inbox = Outbox(KEEP_INPUTS), Inbox(sealing=True, keep=KEEP_OUTPUTS)
         self.generation = 0
-        self._end = weakref.finalize(self, _nothing)
+        self._end = weakref.finalize(self, int)  # nothing to end yet
 
     def start(self) -> None:
         """Begin to start the process, without waiting for it; the first request waits for the rest.
@@ -244,10 +244,8 @@ class Worker:
             parcel = self._inbox.open(answer["parcel"], received)
         except TimeoutError:
             self._forget()
-            hint = "give it more time, or a smaller model or input"
-            raise WorkerFailure(
-                "hang", f"onnxruntime gave no answer within {seconds:g} s while {doing}; {hint}."
-            ) from None
+            late = f"onnxruntime gave no answer within {seconds:g} s while {doing}"
+            raise WorkerFailure("hang", f"{late}; give it more time, or a smaller model or input.") from None
         except (Closed, KeyError):
             self._bury(doing)
         except BaseException:
@@ -261,7 +259,7 @@ class Worker:
     def _blame(self, fault: Message, asked: str, doing: str) -> NoReturn:
         text = fault["text"]
         if fault["kind"] == "memory":
-            self._forget()  # an allocator that failed once may go on failing
+            self._forget()  # an arena that failed takes all there is at its next run
             raise WorkerFailure("memory", self._out_of_memory(doing, text))
         if asked == "start":
             self._forget()
@@ -298,7 +296,3 @@ class Worker:
         self._end.detach()
         if process is not None:
             process.end()
-
-
-def _nothing() -> None:
-    """Before a process exists there is nothing to end."""

@@ -114,11 +114,7 @@ def unpack(raw: Array, number: int, shape: tuple[int, ...]) -> Array:
     codes = np.empty(raw.size * share, dtype=np.uint8)
     for place in range(share):
         codes[place::share] = (raw >> (place * bits)) & ((1 << bits) - 1)
-    codes = codes[: math.prod(shape)]
-    if dtype.name.startswith("int"):
-        sign = 1 << (bits - 1)
-        return ((codes.view(np.int8) ^ sign) - sign).astype(dtype).reshape(shape)
-    return codes.view(dtype).reshape(shape)
+    return codes[: math.prod(shape)].view(dtype).reshape(shape)
 
 
 def size_of(number: int, shape: tuple[int, ...]) -> int:

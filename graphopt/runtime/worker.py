@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ from graphopt.runtime.transport import Channel, Closed, Message
 if TYPE_CHECKING:
     from graphopt.runtime.engine import Loaded
 
-_EXTERNAL: Final = "External data path"
+_EXTERNAL: Final = re.compile(r"External data|cannot get file size")  # the latter before onnxruntime 1.32
 
 
 class Server:
@@ -97,7 +98,7 @@ class Server:
         try:
             session = self._first(paths, request["options"])
         except Exception as error:
-            if files and _EXTERNAL in str(error):
+            if files and _EXTERNAL.search(str(error)):
                 why = "it has external data, which a model without a file cannot have"
                 raise ValueError(f"{why}; give its path") from error
             raise
@@ -116,7 +117,7 @@ class Server:
             try:
                 return Loaded(path, options, self._libraries)
             except Exception as error:
-                if _EXTERNAL not in str(error):
+                if not _EXTERNAL.search(str(error)):
                     raise
                 refused.append(error)
         raise refused[0]

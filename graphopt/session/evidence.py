@@ -6,10 +6,13 @@ from pathlib import Path
 
 from graphopt.analysis.cost import Facts, facts, macs
 from graphopt.analysis.shapes import infer
+from graphopt.errors import BadModel
+from graphopt.instruments.check import Check
 from graphopt.ir import Graph, decode
 from graphopt.measure.latency import Latency, compare_latency, timed
 from graphopt.report.summary import ModelRow
 from graphopt.runtime.client import Options, Worker
+from graphopt.runtime.failure import WorkerFailure
 from graphopt.session.job import Job
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
@@ -24,6 +27,22 @@ def on_disk(source: Source, folder: Path) -> Path:
     with stage(folder / "model.onnx", source=None) as staged:
         staged.put(source.proto, source.store)
         return staged.commit().path
+
+
+def refuse_invalid(check: Check, reference: Path, worker: Worker) -> None:
+    """Refuse an input that neither ONNX's checker nor onnxruntime takes for a model.
+
+    Many models that the checker rejects run all the same; those are optimized, and the report
+    says what the checker said. Raises BadModel when onnxruntime rejects the model too.
+    """
+    fault = check.examine_input()
+    if fault is None:
+        return
+    try:
+        worker.load(reference, Options(optimize=False, prepack=False)).close()
+    except WorkerFailure as failure:
+        if failure.kind == "rejected":
+            raise BadModel(f"the input is not a valid model: {fault}") from failure
 
 
 def validator(source: Source, reference: Path, job: Job, worker: Worker) -> Validator:

@@ -26,7 +26,7 @@ from graphopt.pipeline.instrument import Instrument
 from graphopt.pipeline.services import NoServices
 from graphopt.report.summary import Report, pass_rows, step_rows
 from graphopt.runtime.client import Worker
-from graphopt.session.evidence import input_row, latency, on_disk, output_row, validator
+from graphopt.session.evidence import input_row, latency, on_disk, output_row, refuse_invalid, validator
 from graphopt.session.job import Job, Target
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
@@ -123,6 +123,9 @@ def run(source: Source, job: Job, target: Target | None = None) -> Result:
         validating = stack.enter_context(validator(source, reference, job, worker))
         watch = _Watch(job, source, validating, work)
         stack.callback(watch.progress.stop)
+        if watch.check is not None:
+            with clock.phase("check"):
+                refuse_invalid(watch.check, reference, worker)
         with clock.phase("passes"):
             outcome = manager.run(
                 lambda: decode(source.proto, source.store),

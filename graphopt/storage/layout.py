@@ -111,6 +111,7 @@ class Layout:
             )
 
     def _embedded_bytes(self) -> int:
+        """The size of the model file, with about 100 bytes too many for every payload put back."""
         size = len(self.skeleton)
         for item in self.items.values():
             if item.origin == "inline":

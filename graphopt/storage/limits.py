@@ -12,10 +12,12 @@ class Limits:
     `model_bytes` of the model file, `external_bytes` of all its external files together,
     `parsed_bytes` of what is left to parse when the weights are taken out (protobuf itself ends
     at 2 GiB), `fields` looked at while taking them out (a model of 100,000 nodes has about that
-    many). How deep messages may nest is protobuf's own limit, 100.
+    many), `inlined_nodes` that the main graph would have with its functions inlined. How deep
+    messages may nest is protobuf's own limit, 100.
     """
 
     model_bytes: int = 1 << 40
     external_bytes: int = 1 << 42
     parsed_bytes: int = (1 << 31) - 1
     fields: int = 20_000_000
+    inlined_nodes: int = 1_000_000

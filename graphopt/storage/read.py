@@ -16,6 +16,7 @@ from graphopt.ir.wording import shown, shown_path
 from graphopt.storage.check import check_sparse, check_tensor
 from graphopt.storage.diagnose import no_graph, unparsable
 from graphopt.storage.external import Folder, map_file
+from graphopt.storage.functions import check_functions
 from graphopt.storage.header import check_header
 from graphopt.storage.limits import Limits
 from graphopt.storage.memory import skeleton_of
@@ -53,11 +54,15 @@ def read(path: str | os.PathLike[str], limits: Limits = _UNLIMITED) -> Source:
     finally:
         os.close(descriptor)
     store = Store(path.parent)
-    proto = _parse(buffer, store, what, limits)
+    try:
+        proto = _parse(buffer, store, what, limits)
+    except MemoryError:
+        raise OverLimit(f"{what} needs more memory than there is to be parsed") from None
     if not proto.HasField("graph"):
         raise no_graph(proto, buffer, what)
     folder = Folder(path, path.parent, limits.external_bytes)
     _check(proto, what, folder, store)
+    check_functions(proto, what, limits.inlined_nodes)
     return Source(path, proto, store, folder.files(), status.st_size, (status.st_dev, status.st_ino), buffer)
 
 
@@ -76,6 +81,7 @@ def from_proto(proto: ModelProto, folder: str | os.PathLike[str] | None = None, 
     skeleton = skeleton_of(proto, store)
     place = None if folder is None else Folder(None, Path(folder), limits.external_bytes)
     _check(skeleton, what, place, store)
+    check_functions(skeleton, what, limits.inlined_nodes)
     return Source(None, skeleton, store, () if place is None else place.files())
 
 
@@ -139,7 +145,9 @@ def _parse(buffer: memoryview, store: Store, what: str, limits: Limits) -> Model
     proto = ModelProto()
     try:
         proto.ParseFromString(skeleton)
-    except DecodeError:
+    except DecodeError as error:
+        if "alloc" in str(error).lower():  # the only sign that protobuf gives of it
+            raise MemoryError from None
         raise unparsable(buffer, what) from None
     return proto
 

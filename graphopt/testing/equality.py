@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto
@@ -13,16 +13,20 @@ from graphopt.ir.schema import draws_randomness
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.testing.breach import LawBroken
 from graphopt.testing.running import USUAL, Results, outputs_of
+from graphopt.testing.trial import Trial
 from graphopt.validation.compare import Difference, compare, same_bits, unsettled
+
+if TYPE_CHECKING:
+    from graphopt.runtime.client import Value
+
+Differences = list[dict[str, Difference]]
 
 _FACTOR = 8.0  # how far beyond the measured noise a ROUNDING pass may go
 _FLOOR = 2.0**-20  # of an output's RMS
 
 
-def check_outputs(
-    contract: Contract, original: bytes, result: bytes, feeds: Sequence[Mapping[str, Any]], expected: Results
-) -> list[dict[str, Difference]]:
-    """Run `result` on `feeds` and hold its outputs to `expected`, those of `original`.
+def check_outputs(trial: Trial, result: bytes) -> Differences:
+    """Run `result` on the trial's feeds and hold its outputs to the original's.
 
     EXACT: the same bits, NaN payloads aside. ROUNDING: the scaled error of each output within 8
     times what the original's own outputs move by when onnxruntime optimizes it and when its
@@ -32,26 +36,37 @@ def check_outputs(
 
     Returns how far each output is from the expected one, per feed. Raises LawBroken.
     """
+    if not trial.feeds:
+        return []
     try:
-        actual = outputs_of(result, feeds)
+        actual = outputs_of(result, trial.feeds)
     except WorkerFailure as failure:
         raise LawBroken("outputs", f"the result of the pass does not run: {failure}") from None
-    random = draws(ModelProto.FromString(original))
-    found: list[dict[str, Difference]] = []
-    for index, (old, new) in enumerate(zip(expected, actual, strict=True)):
-        found.append({name: compare(old[name], new[name]) for name in old})
+    random = draws(trial.before)
+    found: Differences = []
+    for index, (old, new) in enumerate(zip(trial.expected, actual, strict=True)):
+        found.append({name: compare(old[name], new[name]) for name in old if name in new})
         for name, difference in found[-1].items():
             reason = difference.problem
             if not reason and not random:
-                if contract is Contract.EXACT:
-                    reason = "" if same_bits(old[name], new[name]) else _bits(difference)
-                elif difference.nonfinite:
-                    reason = f"has {difference.nonfinite} NaN or infinite elements where the original has none"
-                elif contract is Contract.ROUNDING:
-                    reason = _rounding(original, feeds, index, name, old[name], new[name], difference)
+                reason = _reason(trial, index, name, new[name], difference)
             if reason:
-                raise LawBroken("outputs", f"output {name!r} {reason} (on feed {index}, contract {contract})")
+                where = f"(on feed {index}, contract {trial.pipeline.contract})"
+                raise LawBroken("outputs", f"output {name!r} {reason} {where}")
     return found
+
+
+def _reason(trial: Trial, index: int, name: str, new: Value, found: Difference) -> str:
+    """How an output breaks the contract, as the rest of a sentence about it; "" when it does not."""
+    contract, old = trial.pipeline.contract, trial.expected[index][name]
+    if contract is Contract.EXACT:
+        if same_bits(old, new):
+            return ""
+        count = f"{found.differing} of {found.elements} elements"
+        return f"differs from the original in {count}, by at most {found.peak:g}"
+    if found.nonfinite:
+        return f"has {found.nonfinite} elements that are NaN or infinite in it or in the original, but not in both"
+    return _rounding(trial, index, name, new, found) if contract is Contract.ROUNDING else ""
 
 
 def draws(proto: ModelProto) -> bool:
@@ -70,31 +85,26 @@ def draws(proto: ModelProto) -> bool:
     return False
 
 
-def _bits(difference: Difference) -> str:
-    count = f"{difference.differing} of {difference.elements} elements"
-    return f"differs from the original in {count}, by at most {difference.peak:g}"
-
-
-def _rounding(
-    original: bytes, feeds: Sequence[Mapping[str, Any]], index: int, name: str, old: Any, new: Any, found: Difference
-) -> str:
-    variants = _noise(original, feeds)
+def _rounding(trial: Trial, index: int, name: str, new: Value, found: Difference) -> str:
+    old = trial.expected[index][name]
+    variants = [variant[index][name] for variant in _noise(trial)]
     if found.kind != "float":
-        open_ = [unsettled(old, variant[index][name]) for variant in variants]
+        open_ = [places for variant in variants if (places := unsettled(old, variant)) is not None]
         moved = unsettled(old, new)
-        allowed = {int(place) for places in open_ if places is not None for place in places}
+        allowed = {int(place) for places in open_ for place in places}
         wrong = sum(int(place) not in allowed for place in (moved if moved is not None else ()))
         return f"differs from the original in {wrong} elements that rounding does not decide" if wrong else ""
-    bound = _FACTOR * max([_FLOOR, *(compare(old, variant[index][name]).scaled for variant in variants)])
+    bound = _FACTOR * max([_FLOOR, *(compare(old, variant).scaled for variant in variants)])
     if found.scaled <= bound:
         return ""
     return f"differs from the original by {found.scaled:.3g} of its RMS, and its rounding noise allows {bound:.3g}"
 
 
-def _noise(original: bytes, feeds: Sequence[Mapping[str, Any]]) -> list[Results]:
+def _noise(trial: Trial) -> list[Results]:
     """The original's outputs under changes that mean nothing over the reals."""
+    feeds = trial.feeds or ()
     up, down = ([_nudged(one, way) for one in feeds] for way in (np.inf, -np.inf))
-    return [outputs_of(original, feeds, USUAL), outputs_of(original, up), outputs_of(original, down)]
+    return [outputs_of(trial.data, feeds, USUAL), outputs_of(trial.data, up), outputs_of(trial.data, down)]
 
 
 def _nudged(feeds: Mapping[str, Any], way: float) -> dict[str, Any]:

@@ -19,7 +19,11 @@ from graphopt.validation.signature import Input, default_inputs, required_inputs
 Array = np.ndarray[Any, Any]
 Feeds = dict[str, Any]
 
+SPECIAL = 2
+"""Which of the feeds holds infinities, NaN and the like."""
+
 _SIZES = ((2, 3, 5, 4, 6), (4, 1, 2, 7, 3))
+_EXTREMES = (-0.0, np.inf, np.nan, 0.0, -np.inf, 1e-40, 1e30, -1e-40, 6e4, -0.5)
 _WORDS = np.array(["", "a", "Ab", "12", "é"], dtype=object)
 
 
@@ -51,7 +55,7 @@ def _value(wanted: Input, index: int, sizes: dict[str, int]) -> Any:
     digest = hashlib.sha256(f"{index}\0{wanted.name}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     shape = wanted.shape(sizes) if wanted.dims is not None else (2, 3)
-    special = index == 2
+    special = index == SPECIAL
     if wanted.form == "sequence" or wanted.inner == "sequence":
         return [_tensor(wanted.dtype, shape, rng, special) for _ in range(3)]
     return _tensor(wanted.dtype, shape, rng, special)
@@ -64,21 +68,19 @@ def _tensor(dtype: np.dtype[Any], shape: tuple[int, ...], rng: np.random.Generat
         return np.asarray(rng.integers(0, 2, shape)).astype(dtype)
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
-        low = 0 if dtype.kind == "u" else -3
-        numbers = rng.integers(low, 6, shape)
-        extremes = np.array([info.min, info.max, 0, 1], dtype)
-        return _mixed(np.asarray(numbers).astype(dtype), extremes, rng, special)
+        numbers = np.asarray(rng.integers(0 if dtype.kind == "u" else -3, 6, shape)).astype(dtype)
+        return _mixed(numbers, np.array([0, info.max, info.min, 1], dtype), rng) if special else numbers
     if dtype.kind == "c":
-        return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        numbers = np.asarray(rng.standard_normal(shape)).astype(dtype)
-        extremes = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 1e30, 6e4, -0.5]).astype(dtype)
-    return _mixed(numbers, extremes, rng, special)
+        return np.asarray(rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype)
+    numbers = np.asarray(rng.standard_normal(shape)).astype(dtype)
+    with np.errstate(over="ignore"):
+        extremes = np.array(_EXTREMES).astype(dtype)
+    return _mixed(numbers, extremes, rng) if special else numbers
 
 
-def _mixed(numbers: Array, extremes: Array, rng: np.random.Generator, special: bool) -> Array:
-    """`numbers`, a third of which are replaced by extremes where `special` asks for it."""
-    if not special:
-        return numbers
-    picks = extremes[rng.integers(0, extremes.size, numbers.shape)]
-    return np.where(rng.random(numbers.shape) < 1 / 3, picks, numbers)
+def _mixed(numbers: Array, extremes: Array, rng: np.random.Generator) -> Array:
+    """`numbers` with extremes in random places: in half of them, but at least the first five extremes."""
+    count = min(numbers.size, max(5, numbers.size // 2))
+    flat = numbers.reshape(-1).copy()
+    flat[rng.permutation(numbers.size)[:count]] = np.resize(extremes, count)
+    return flat.reshape(numbers.shape)

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import onnx
-
 from graphopt.contract import Contract
 from graphopt.pipeline.gate import Gate
 from graphopt.pipeline.protocol import Part
 from graphopt.testing.breach import LawBroken
-from graphopt.testing.equality import check_outputs
+from graphopt.testing.equality import Differences, check_outputs
 from graphopt.testing.links import check_links
-from graphopt.testing.running import Results
 from graphopt.testing.signature import check_signature
 from graphopt.testing.trial import Made, Trial, UpTo
-from graphopt.validation.compare import Difference
-
-Differences = list[dict[str, Difference]]
+from graphopt.testing.validity import invalid
 
 
 def check_laws(
     trial: Trial,
     made: Made,
-    expected: Results,
     changes: Collection[Part] = (),
     grows: bool = False,
     gated: Gate | None = None,
 ) -> Differences:
     """Hold what a pass made to every law; LawBroken for the first that does not hold.
 
-    `expected` are the original's outputs on the trial's feeds. Returns how far the result's are
-    from them, per feed, with nothing for feeds where the model did not change. `gated` is the
-    gate that `made` ran with, if any.
+    Returns how far the outputs are from the original's, per feed and output, with no entries for a
+    model that did not change. `gated` is the gate that `made` ran with, if any.
     """
     check_honest(trial, made)
     check_links(made.outcome.graph)
@@ -43,12 +36,12 @@ def check_laws(
     check_deterministic(trial, made, gated)
     check_refusals(trial)
     if made.data == trial.data:
-        return [{} for _ in expected]
+        return [{} for _ in trial.expected]
     if gated is None:
         if trial.pipeline.contract is not Contract.LOSSY:
             check_idempotent(trial, made)
-        check_half(trial, made, expected)
-    return check_outputs(trial.pipeline.contract, trial.data, made.data, trial.feeds, expected)
+        check_half(trial, made)
+    return check_outputs(trial, made.data)
 
 
 def check_valid(data: bytes) -> None:
@@ -56,15 +49,6 @@ def check_valid(data: bytes) -> None:
     fault = invalid(data)
     if fault:
         raise LawBroken("valid", f"the result of the pass is not a valid model: {fault}")
-
-
-def invalid(data: bytes) -> str:
-    """What onnx's full checker has against a model, "" for nothing."""
-    try:
-        onnx.checker.check_model(data, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-        return " ".join(str(error).split())
-    return ""
 
 
 def check_honest(trial: Trial, made: Made) -> None:
@@ -111,7 +95,7 @@ def check_refusals(trial: Trial) -> None:
         raise LawBroken("gated", "with every rewrite refused by the gate the pass still changed the model")
 
 
-def check_half(trial: Trial, made: Made, expected: Results) -> None:
+def check_half(trial: Trial, made: Made) -> None:
     """Rewrites stand alone: the first half of them gives a model that is valid and holds too."""
     total = made.outcome.rewrites
     if total < 2:
@@ -120,6 +104,6 @@ def check_half(trial: Trial, made: Made, expected: Results) -> None:
     check_links(half.outcome.graph)
     try:
         check_valid(half.data)
-        check_outputs(trial.pipeline.contract, trial.data, half.data, trial.feeds, expected)
+        check_outputs(trial, half.data)
     except LawBroken as broken:
         raise LawBroken("gated", f"with only the first {total // 2} of {total} rewrites: {broken}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from onnx import ModelProto
@@ -16,6 +16,7 @@ from graphopt.pipeline.manager import Outcome, run
 from graphopt.storage.read import from_proto
 from graphopt.storage.wire import join
 from graphopt.testing.breach import LawBroken
+from graphopt.testing.running import Results
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,16 @@ class Without:
 
 @dataclass(frozen=True)
 class Trial:
-    """A pipeline and the model it is tried on. `data` is the model's canonical bytes."""
+    """A pipeline and the model it is tried on.
+
+    `data` is the model's canonical bytes; `expected` are its outputs on `feeds`, which may be none.
+    """
 
     pipeline: Pipeline
     before: ModelProto
     data: bytes
-    feeds: Sequence[Mapping[str, Any]]
+    feeds: Sequence[Mapping[str, Any]] | None = None
+    expected: Results = field(default_factory=list)
 
     def run(self, gate: Gate | None = None, data: bytes | None = None) -> Made:
         """Run the pipeline on the model (or on another one, `data`) as a session does.
@@ -79,6 +84,8 @@ class Trial:
         except InternalError as error:
             law = "announced" if "without announcing" in str(error) else "no exceptions"
             raise LawBroken(law, str(error)) from error
+        if self.before.SerializeToString() != self.data:
+            raise LawBroken("input untouched", "the pass changed the model that it was given")
         encoded = encode(outcome.graph)
         made = Made(outcome, b"".join(join(encoded.proto, encoded.store)))
         if b"".join(join(source.proto, source.store)) != (self.data if data is None else data):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import onnx
 
 from graphopt.errors import CouldNotTell, UsageError
+from graphopt.ir.store import Store
 from graphopt.validation.feed_files import Feed
 from graphopt.validation.flow import Flow
 from graphopt.validation.generate import Recipe, draw, pinned
@@ -45,25 +46,25 @@ class Found:
 
 def explore(
     proto: onnx.ModelProto, required: tuple[Input, ...], pins: Mapping[str, Array], sizes: Mapping[str, int],
-    trial: Trial, seed: int,
+    trial: Trial, seed: int, store: Store | None = None,
 ) -> Found:  # fmt: skip
     """Generate feeds until the model accepts `FEEDS` of them, at `BINDINGS` bindings where sizes are free.
 
     Raises `UsageError` for a pin that names nothing or does not fit, `CouldNotTell` quoting
     onnxruntime where no feed is accepted.
     """
-    return _Search(proto, required, pins, sizes, trial, seed).run()
+    return _Search(proto, required, pins, sizes, trial, seed, store).run()
 
 
 class _Search:
     def __init__(
         self, proto: onnx.ModelProto, required: tuple[Input, ...], pins: Mapping[str, Array], sizes: Mapping[str, int],
-        trial: Trial, seed: int,
+        trial: Trial, seed: int, store: Store | None,
     ) -> None:  # fmt: skip
         for each in required:
             if each.form == "sparse tensor":
                 raise CouldNotTell(f"the input {each.name!r} is a sparse tensor, which onnxruntime cannot be fed")
-        flow = Flow(proto)
+        flow = Flow(proto, store)
         self._inputs = required + tuple(each for each in default_inputs(proto) if each.name in pins)
         self._roles: dict[str, Role] = {each.name: role_of(each, flow, required) for each in required}
         self._symbols = Symbols(self._inputs, size_hints(required, flow), sizes)

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from graphopt.errors import OverLimit, UsageError
+from graphopt.ir.store import Store
 from graphopt.validation.explore import Trial, explore
 from graphopt.validation.feed_files import Feed, cut, ignored
 from graphopt.validation.imports import load_function
@@ -60,8 +61,8 @@ class FeedSet:
         return self.report.count
 
 
-def gather(plan: FeedPlan, proto: onnx.ModelProto, trial: Trial, seed: int = 0) -> FeedSet:
-    """The feeds of a plan for the model `proto` (a skeleton will do).
+def gather(plan: FeedPlan, proto: onnx.ModelProto, trial: Trial, seed: int = 0, store: Store | None = None) -> FeedSet:
+    """The feeds of a plan for the model `proto`, or for a skeleton with its `store`.
 
     Generated feeds are tried on the model with `trial` until it accepts them. Raises
     `UsageError` where the user's feeds do not fit the inputs, `CouldNotTell` where the model accepts
@@ -72,7 +73,7 @@ def gather(plan: FeedPlan, proto: onnx.ModelProto, trial: Trial, seed: int = 0) 
         raise UsageError(f"the number of feeds cannot be {plan.limit}; give 1 or more")
     if plan.feeds is None:
         pins = check_pins(plan.values, (*required, *optional))
-        found = explore(proto, required, pins, plan.sizes, trial, seed)
+        found = explore(proto, required, pins, plan.sizes, trial, seed, store)
         feeds = found.feeds[: plan.limit]
         return FeedSet(lambda: iter(feeds), _report(feeds, "generated", seed), found.warnings)
     if plan.values or plan.sizes:

@@ -6,6 +6,7 @@ The net serves guesses about inputs; it never decides anything about correctness
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,9 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, NodeProto, TensorProto, numpy_helper
 
+from graphopt.errors import GraphoptError
+from graphopt.ir.store import Store
+from graphopt.ir.tensors import Stored
 from graphopt.validation.signature import Dim, required_inputs
 from graphopt.validation.values import Array
 
@@ -50,9 +54,14 @@ class Reader:
 
 
 class Flow:
-    """The readers, producers and dims of every value of a model."""
+    """The readers, producers and dims of every value of a model.
 
-    def __init__(self, proto: onnx.ModelProto) -> None:
+    `store` finds the constants that a skeleton does not hold itself; without it they are known by
+    their dims alone.
+    """
+
+    def __init__(self, proto: onnx.ModelProto, store: Store | None = None) -> None:
+        self._store = store if store is not None else Store()
         self._parents: list[int] = []
         self._makers: list[dict[str, NodeProto | TensorProto | None]] = []
         self._inputs: list[list[str]] = []
@@ -83,21 +92,17 @@ class Flow:
 
     def dims(self, value: Value | None) -> tuple[Dim, ...] | None:
         """The dims of an input or constant, looked up through nodes that keep or permute them."""
+        permutations: list[list[int]] = []
         for _ in range(64):
             if value is None:
                 return None
             value = self._home(value)
-            if value in self._dims:
-                return self._dims[value]
             maker = self._makers[value.scope].get(value.name)
-            if isinstance(maker, TensorProto):
-                return tuple(maker.dims)
-            if maker is None or not maker.input:
-                array = self._attribute_value(maker)
-                return None if array is None else tuple(array.dims)
+            if value in self._dims or isinstance(maker, TensorProto) or maker is None or not maker.input:
+                return _permuted(self._known_dims(value, maker), permutations)
             if maker.op_type == "Transpose":
-                return self._permuted(maker, value.scope)
-            if maker.op_type not in _SAME_SHAPE:
+                permutations.append(next((list(each.ints) for each in maker.attribute if each.name == "perm"), []))
+            elif maker.op_type not in _SAME_SHAPE:
                 return None
             value = Value(value.scope, maker.input[0])
         return None
@@ -117,13 +122,11 @@ class Flow:
                 break
             value = Value(value.scope, maker.input[0])
         tensor = maker if isinstance(maker, TensorProto) else self._attribute_value(maker)
-        if tensor is None or tensor.data_location == TensorProto.EXTERNAL:
-            return None
-        if tensor.data_type == TensorProto.STRING or int(np.prod(tensor.dims, dtype=np.int64)) > SMALL:
+        if tensor is None or tensor.data_type == TensorProto.STRING or math.prod(tensor.dims) > SMALL:
             return None
         try:
-            return numpy_helper.to_array(tensor)
-        except (ValueError, TypeError, KeyError):  # malformed: the reader of models says so, not the feeds
+            return Stored(tensor, self._store).load()
+        except GraphoptError:  # not in the store, or malformed, which the reader of models says better
             return None
 
     def _open(self, parent: int, graph: onnx.GraphProto) -> int:
@@ -172,12 +175,11 @@ class Flow:
             scope = self._parents[scope]
         return value
 
-    def _permuted(self, node: NodeProto, scope: int) -> tuple[Dim, ...] | None:
-        dims = self.dims(Value(scope, node.input[0]))
-        if dims is None:
-            return None
-        perm = next((list(each.ints) for each in node.attribute if each.name == "perm"), None)
-        return tuple(dims[axis] for axis in (perm or range(len(dims) - 1, -1, -1)))
+    def _known_dims(self, value: Value, maker: NodeProto | TensorProto | None) -> tuple[Dim, ...] | None:
+        if value in self._dims:
+            return self._dims[value]
+        tensor = maker if isinstance(maker, TensorProto) else self._attribute_value(maker)
+        return None if tensor is None else tuple(tensor.dims)
 
     @staticmethod
     def _attribute_value(node: NodeProto | TensorProto | None) -> Any:
@@ -196,3 +198,12 @@ class Flow:
             if attribute.name == "value_floats":
                 return numpy_helper.from_array(np.array(list(attribute.floats), np.float32))
         return None
+
+
+def _permuted(dims: tuple[Dim, ...] | None, permutations: list[list[int]]) -> tuple[Dim, ...] | None:
+    """`dims` after the Transposes met on the way to them, the last met first; an empty one reverses."""
+    for perm in reversed(permutations):
+        if dims is None or (perm and sorted(perm) != list(range(len(dims)))):
+            return None
+        dims = tuple(dims[axis] for axis in perm) if perm else dims[::-1]
+    return dims

@@ -87,11 +87,12 @@ def _asked(reader: Reader, axes: Axes, flow: Flow) -> list[tuple[int | None, int
     asked: list[tuple[int, int]] = []
     if op in _CONVS and slot == 0:
         weight = flow.dims(reader.operand(_CONVS[op]))
-        if weight and isinstance(weight[1], int):
+        if weight and len(weight) > 1 and isinstance(weight[1], int):
             asked.append((1, weight[1] * reader.attribute("group", 1)))
     elif op in ("Gemm", "FusedGemm") and slot == 0:
         weight = flow.dims(reader.operand(1))
-        if weight and isinstance(size := weight[1 if reader.attribute("transB", 0) else 0], int):
+        depth = 1 if reader.attribute("transB", 0) else 0
+        if weight and len(weight) == 2 and isinstance(size := weight[depth], int):
             asked.append((0 if reader.attribute("transA", 0) else 1, size))
     elif op == "MatMulNBits" and slot == 0:
         asked.append((-1, reader.attribute("K", 0)))
@@ -101,8 +102,8 @@ def _asked(reader: Reader, axes: Axes, flow: Flow) -> list[tuple[int | None, int
     for axis, weight_slot, weight_axis in _DEPTHS.get((op, slot), ()):
         weight = flow.dims(reader.operand(weight_slot))
         if weight:
-            size = weight[0] if len(weight) == 1 else weight[weight_axis]
-            if isinstance(size, int):
+            place = 0 if len(weight) == 1 else weight_axis
+            if -len(weight) <= place < len(weight) and isinstance(size := weight[place], int):
                 asked.append((axis, size))
     return [(axes[axis], size) for axis, size in asked if -rank <= axis < rank]
 
@@ -147,8 +148,3 @@ def _reranked(reader: Reader, axes: Axes, flow: Flow) -> Axes | None:
     rank = len(axes) + len(given)
     added, rest = {axis % rank for axis in given}, iter(axes)
     return tuple(None if place in added else next(rest) for place in range(rank))
-
-
-def fixed(dims: tuple[Dim, ...] | None) -> bool:
-    """Whether every dim is a number."""
-    return dims is not None and all(isinstance(dim, int) for dim in dims)

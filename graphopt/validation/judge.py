@@ -171,7 +171,7 @@ def _decisions(difference: Difference, left: int) -> str:
 
 
 def _nonfinite(count: int) -> str:
-    return f"has NaN or Inf in {count} elements where the original has none, or the reverse"
+    return f"has NaN or Inf in {count} element{'' if count == 1 else 's'} where the original has none, or the reverse"
 
 
 def _report(

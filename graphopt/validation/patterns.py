@@ -87,7 +87,8 @@ def _total(role: Role, count: int, sizes: dict[str, int], rng: np.random.Generat
 
 
 def _last(role: Role, count: int, sizes: dict[str, int], rng: np.random.Generator) -> Array:
-    return np.maximum(_total(role, count, sizes, rng) - 1, 0)
+    last: Array = _total(role, count, sizes, rng) - 1
+    return last.clip(min=0)
 
 
 _PATTERNS: Final[dict[str, Pattern]] = {

@@ -125,9 +125,10 @@ def _note(reader: Reader, trail: _Trail, flow: Flow, evidence: _Evidence) -> Non
     op = reader.node.op_type
     if op in COMPARISONS:
         other = flow.constant(reader.operand(1 - reader.slot))
-        if other is not None and other.size == 1:
+        numbers = other is not None and other.dtype.kind in "iufb"
+        if other is not None and numbers and other.size == 1:
             evidence.compared.add((float(other.reshape(())) - trail.shift) / trail.scale)
-        elif other is not None and other.size > 1:
+        elif other is not None and numbers and other.size > 1:
             evidence.roles.append(_among(other.reshape(-1).astype(np.float64)))
     if op == "Sub" and reader.slot == 1:
         whole = flow.constant(reader.operand(0))

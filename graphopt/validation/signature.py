@@ -101,8 +101,9 @@ def cast(array: Array, wanted: Input, label: str) -> Array:
             same |= np.isnan(array)
         if bool(np.all(same)):
             return converted
+    elements = "string" if array.dtype.kind in "OUS" else array.dtype.name
     raise UsageError(
-        f"{label} has {'string' if array.dtype.kind in 'OUS' else array.dtype.name} elements that do not fit the model's {wanted.text} exactly; convert them first"
+        f"{label} has {elements} elements that do not fit the model's {wanted.text} exactly; convert them first"
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphopt.contract import Contract
-from graphopt.errors import CouldNotTell, NotEquivalent
+from graphopt.errors import CouldNotTell, NotEquivalent, UsageError
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.runtime.options import Options
 from graphopt.storage.read import read
@@ -49,6 +49,8 @@ class Validator:
         self._path, self._worker, self._seed = Path(reference), worker, seed
         self._plan = plan if plan is not None else FeedPlan()
         self._source = source
+        if labels is not None and self._plan.feeds is None:
+            raise UsageError("labels belong to feeds of your own; give --feeds with --labels")
         self._labels = None if labels is None else read_labels(labels)
         self._metric = None if metric is None else find_metric(metric)
         self._folder = Path(tempfile.mkdtemp(prefix="graphopt-validation-"))
@@ -74,13 +76,14 @@ class Validator:
         does not load, `UsageError` if the user's feeds do not fit.
         """
         if self._feeds is None:
-            proto = self._load_source().proto
+            source = self._load_source()
+            proto, store = source.proto, source.store
             if self._plan.feeds is not None:
                 self._feeds = gather(self._plan, proto, lambda values: "", self._seed)
             else:
                 trial = ModelTrial(self._path, self._worker)
                 with contextlib.closing(trial):
-                    self._feeds = gather(self._plan, proto, trial, self._seed)
+                    self._feeds = gather(self._plan, proto, trial, self._seed, store)
         return self._feeds
 
     def check(self, candidate: Path, contract: Contract, budgets: Sequence[Budget] = ()) -> Verdict:

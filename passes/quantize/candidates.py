@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -48,28 +47,27 @@ class Plan:
     note: str = ""
 
 
-def plan(weight: Weight, wishes: Wishes, missed: Callable[[str], None]) -> Plan | None:
-    """The plan for one stored tensor; None, and the reason told to `missed`, when there is none.
+def plan(weight: Weight, wishes: Wishes) -> Plan | str | None:
+    """The plan for one stored tensor, or a clause that says why there is none.
 
-    Small tensors that are no weights are passed over without a word. No values are read.
+    None for what nobody would expect to be quantized: tensors that are not read, integers, and
+    small tensors that no operator reads as a weight. No values are read.
     """
-    if not weight.tensor.is_read or (not weight.sites and weight.elements < wishes.min_elements):
-        return None
     dtype = np_dtype(weight.constant.onnx_dtype)
+    if not weight.tensor.is_read or _is_bystander(weight, dtype, wishes):
+        return None
     why = _why_not(weight, dtype, wishes)
-    if why is not None:
-        if dtype in _FLOATS or weight.sites or "quantized already" in why:
-            missed(why)
-        return None
-    assert dtype is not None
+    if why is not None or dtype is None:
+        return why
     axis, note = _axis(weight) if wishes.per_channel else (None, "")
-    why = _why_not_here(weight, dtype, axis, wishes.bits)
-    if why is None:
-        why = _why_not_smaller(weight, dtype, axis, wishes.bits)
-    if why is not None:
-        missed(why)
-        return None
-    return Plan(weight, dtype, axis, note)
+    why = _why_not_here(weight, dtype, axis, wishes.bits) or _why_not_smaller(weight, dtype, axis, wishes.bits)
+    return why or Plan(weight, dtype, axis, note)
+
+
+def _is_bystander(weight: Weight, dtype: np.dtype[Any] | None, wishes: Wishes) -> bool:
+    if weight.sites:
+        return False
+    return weight.elements < wishes.min_elements or (dtype not in _FLOATS and not weight.is_quantized)
 
 
 def _why_not(weight: Weight, dtype: np.dtype[Any] | None, wishes: Wishes) -> str | None:

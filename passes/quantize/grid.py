@@ -18,13 +18,17 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 _BLOCK = 1 << 20  # elements worked on together, so that a weight of any size needs little memory
-_LEAST: dict[np.dtype[Any], float] = {
-    np.dtype(np.float32): 2.0**-126,
-    np.dtype(ml_dtypes.bfloat16): 2.0**-126,
-    # Kernels multiply float16 in float32, where even a subnormal step is normal. From 2^-17 on a
-    # step in float16 is still precise enough for 127 of them to end within half a step.
-    np.dtype(np.float16): 2.0**-17,
-}
+_SINGLE, _HALF, _BRAIN = np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)
+
+_LARGEST = {_SINGLE: (2 - 2.0**-23) * 2.0**127, _BRAIN: (2 - 2.0**-7) * 2.0**127, _HALF: 65504.0}
+"""The largest finite number of each type."""
+
+_POINTS = {_SINGLE: (-127, 126), _BRAIN: (-127, 126), _HALF: (-15, 14)}
+"""The least and largest p of each type for which 2^-p is a normal number."""
+
+# Kernels multiply float16 in float32, where even a subnormal step is normal. From 2^-17 on a step in
+# float16 is precise enough for what rounding it up costs.
+_LEAST = {_SINGLE: 2.0**-126, _BRAIN: 2.0**-126, _HALF: 2.0**-17}
 """The smallest step of each type: a positive number that no hardware takes for zero."""
 
 
@@ -75,8 +79,7 @@ def why_no_grid(found: Spread, dtype: np.dtype[Any]) -> str | None:
     peak = float(found.peak.max())
     if np.isinf(peak):
         return "it has an infinity"
-    largest = float(ml_dtypes.finfo(dtype).max)
-    if peak > largest / 2:
+    if peak > _LARGEST[dtype] / 2:
         return f"it has a value of magnitude {peak:.3g}, and a step beyond it could leave {dtype}"
     return None
 
@@ -113,8 +116,7 @@ def fixed_point(found: Spread, bits: int, dtype: np.dtype[Any], p: int | None = 
 
 def point_limits(dtype: np.dtype[Any]) -> tuple[int, int]:
     """The least and largest p for which 2^-p is a normal number of `dtype`."""
-    about = ml_dtypes.finfo(dtype)
-    return 1 - int(about.maxexp), -int(about.minexp)
+    return _POINTS[dtype]
 
 
 def saturates(found: Spread, p: int, low: int, high: int) -> bool:

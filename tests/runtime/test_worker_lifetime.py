@@ -20,6 +20,7 @@ from graphopt.errors import InternalError
 from graphopt.runtime.client import Session, Worker, WorkerFailure
 
 X = np.ones(4, np.float32)
+BUSY = 50  # more ticks than starting takes: the worker is inside the endless model
 HERE = str(Path(__file__).parent)
 
 
@@ -38,6 +39,11 @@ def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def processor_ticks(pid: int) -> int:
+    """Processor time in user mode, in hundredths of a second."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11])
 
 
 def works(session: Session) -> bool:
@@ -99,6 +105,7 @@ def test_the_worker_dies_with_a_killed_parent(thread: bool) -> None:
     body += "t = threading.Thread(target=work); t.start(); t.join()\n" if thread else "work()\n"
     with script(body) as process:
         pid = printed_number(process)
+        assert eventually(lambda: processor_ticks(pid) > BUSY)
         process.send_signal(signal.SIGKILL)
     assert eventually(lambda: gone(pid))
 
@@ -115,6 +122,7 @@ def test_the_worker_dies_with_a_parent_that_has_forked() -> None:
     )
     with script(body) as process:
         pid, fork = printed_number(process), printed_number(process)
+        assert eventually(lambda: processor_ticks(pid) > BUSY)
         process.send_signal(signal.SIGKILL)
         process.wait()
         try:
@@ -133,11 +141,14 @@ def test_an_ended_parent_takes_its_worker_along() -> None:
 
 def test_the_worker_outlives_the_thread_that_started_it(worker: Worker) -> None:
     worker.close()
-    thread = threading.Thread(target=worker.start)
+    sessions: list[Session] = []
+    thread = threading.Thread(target=lambda: sessions.append(worker.load(DOUBLE)))
     thread.start()
     thread.join()
     pid = worker.pid
-    assert works(worker.load(DOUBLE))
+    assert pid is not None
+    assert not eventually(lambda: gone(pid), seconds=0.1)
+    assert works(sessions[0])
     assert worker.pid == pid
 
 
@@ -178,21 +189,21 @@ def test_the_keyboard_does_not_reach_the_worker(worker: Worker) -> None:
 
 def test_several_threads_may_share_a_worker(worker: Worker) -> None:
     sessions = [worker.load(DOUBLE) for _ in range(2)]
-    wrong: list[int] = []
+    right: list[int] = []
 
     def use(number: int) -> None:
         x = np.full(1000 * (number + 1), number, np.float32)
         for _ in range(20):
             result = sessions[number % 2].run({"x": x})["y"]
-            if not np.array_equal(result, 2 * x):  # type: ignore[arg-type]
-                wrong.append(number)
+            if np.array_equal(result, 2 * x):  # type: ignore[arg-type]
+                right.append(number)
 
     threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]
     for each in threads:
         each.start()
     for each in threads:
         each.join()
-    assert wrong == []
+    assert len(right) == 4 * 20
 
 
 def test_nothing_reaches_the_screen(capfd: pytest.CaptureFixture[str]) -> None:

@@ -188,9 +188,13 @@ def test_external_data_elsewhere_is_not_read(worker: Worker, tmp_path: Path, mon
     (tmp_path / "folder").mkdir()
     (tmp_path / "secret").write_bytes(X.tobytes())
     model = tmp_path / "folder" / "model.onnx"
-    for location, reason in (("../secret", "escapes"), (str(tmp_path / "secret"), "Absolute"), ("none", "not exist")):
+    for location, reason in (
+        ("../secret", "escapes"),
+        (str(tmp_path / "secret"), "Absolute"),
+        ("none", "not exist|No such"),
+    ):
         model.write_bytes(with_external_data(location))
-        with pytest.raises(WorkerFailure, match=f"cannot load 'model.onnx': .*{reason}"):
+        with pytest.raises(WorkerFailure, match=f"cannot load 'model.onnx': .*({reason})"):
             worker.load(model)
     monkeypatch.chdir(tmp_path)  # where the worker, had it been started here, would find it
     with Worker() as local, pytest.raises(WorkerFailure, match="external data, which a model without a file") as no:

@@ -11,7 +11,7 @@ import pytest
 
 import graphopt
 from graphopt import Context, Contract, Graph, Pass, Pipeline
-from graphopt.errors import InternalError, NotEquivalent, UsageError
+from graphopt.errors import BadModel, InternalError, NotEquivalent, UsageError
 from graphopt.pipeline.gate import Limits
 from graphopt.session.job import Job, Target
 from graphopt.session.run import run
@@ -238,3 +238,35 @@ def test_the_report_is_plain_data(source: Path) -> None:
     assert plain["after"]["nodes"] == plain["before"]["nodes"] - 1
     assert plain["passes"][0]["name"] == "identities"
     assert plain["before"]["macs"] == 12
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (lambda g: g.node[0].input.__setitem__(0, "nowhere"), "nowhere"),
+        (lambda g: setattr(g.node[1], "op_type", "NoSuchOperator"), "NoSuchOperator"),
+        (lambda g: g.node[0].input.__setitem__(0, "y"), "sorted"),
+    ],
+)
+def test_an_input_that_nobody_takes_for_a_model_is_refused(broken: object, said: str, tmp_path: Path) -> None:
+    proto = model(TEXT, w=WEIGHT)
+    broken(proto.graph)  # type: ignore[operator]
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(BadModel, match=f"not a valid model: .*{said}"):
+        run(read(tmp_path / "m.onnx"), job(), Target(tmp_path / "out.onnx"))
+    assert files(tmp_path) == ["m.onnx"]
+
+
+def test_an_input_that_runs_although_the_checker_objects_is_optimized(tmp_path: Path) -> None:
+    from passes.eliminate.identities import Identities
+
+    proto = model(TEXT, w=WEIGHT)
+    first, second = proto.graph.node[0], proto.graph.node[1]
+    copied = onnx.NodeProto()
+    copied.CopyFrom(first)
+    first.CopyFrom(second)
+    second.CopyFrom(copied)  # not in topological order any more
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    result = run(read(tmp_path / "m.onnx"), job(Identities()), Target(tmp_path / "out.onnx"))
+    assert result.exit_code == 0
+    assert any("does not pass ONNX's checker" in warning for warning in result.report.warnings)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from graphopt.errors import BadModel, GraphoptError, OverLimit, Unsafe
 from graphopt.storage.external import Maps
 from graphopt.storage.limits import Limits
 from graphopt.storage.read import from_proto, read
+from graphopt.storage.source import Source
 
 SECRET = bytes(2000)
 
@@ -40,7 +43,11 @@ def refusal(path: Path, kind: type[GraphoptError] = BadModel) -> str:
 
 
 def value(path: Path) -> bytes:
-    source = read(path)
+    return first(read(path))
+
+
+def first(source: Source) -> bytes:
+    """The bytes of the first initializer."""
     return bytes(source.store.payload(source.proto.graph.initializer[0]) or b"")
 
 
@@ -177,13 +184,15 @@ PLACES = [
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_every_place_of_a_tensor_is_held_to_the_rules(folder: Path, opened: list[str], place: object) -> None:
+def test_every_place_of_a_tensor_is_held_to_the_rules(
+    folder: Path, opened: list[str], place: Callable[[TensorProto], ModelProto]
+) -> None:
     path = folder / "m.onnx"
-    path.write_bytes(place(outside_tensor("w", "../secret.bin")).SerializeToString())  # type: ignore[operator]
+    path.write_bytes(place(outside_tensor("w", "../secret.bin")).SerializeToString())
     assert "leads out of" in refusal(path, Unsafe)
     assert not [one for one in opened if "secret" in one]
     (folder / "w.bin").write_bytes(SECRET)
-    path.write_bytes(place(outside_tensor("w", "w.bin")).SerializeToString())  # type: ignore[operator]
+    path.write_bytes(place(outside_tensor("w", "w.bin")).SerializeToString())
     assert [file.location for file in read(path).external] == ["w.bin"]
 
 
@@ -293,7 +302,7 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize(("keys", "words"), NUMBERS.values(), ids=NUMBERS.keys())
-def test_numbers_that_do_not_fit(folder: Path, keys: dict[str, object], words: str) -> None:
+def test_numbers_that_do_not_fit(folder: Path, keys: dict[str, Any], words: str) -> None:
     (folder / "w.bin").write_bytes(SECRET)
     assert words in refusal(saved(folder, outside_tensor("w", "w.bin", **keys)))
 
@@ -361,7 +370,7 @@ def test_a_file_that_was_changed_is_not_taken_for_the_one_that_was_checked(folde
     (file,) = source.external
     (folder / "new").write_bytes(bytes(6000))
     (folder / "new").rename(folder / "in.data")
-    assert source.store.payload(source.proto.graph.initializer[0]) != bytes(2000)  # the one that was mapped
+    assert first(source) != bytes(2000)  # the one that was mapped
     with pytest.raises(BadModel, match=r"'in\.data' was changed while the model was in use"):
         Maps().view(file)
     (folder / "in.data").unlink()
@@ -375,7 +384,7 @@ def test_a_file_that_was_changed_is_not_taken_for_the_one_that_was_checked(folde
 def test_a_model_from_memory_reads_its_folder_by_the_same_rules(folder: Path) -> None:
     model = ModelProto.FromString(save_external(folder).read_bytes())
     source = from_proto(model, folder)
-    assert source.store.payload(source.proto.graph.initializer[0]) == (folder / "in.data").read_bytes()[:2000]
+    assert first(source) == (folder / "in.data").read_bytes()[:2000]
     with pytest.raises(BadModel, match="the model came without a folder"):
         from_proto(model)
     model.graph.initializer[0].CopyFrom(outside_tensor("w0", "../secret.bin"))

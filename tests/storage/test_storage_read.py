@@ -347,7 +347,7 @@ def sparse(**change: object) -> ModelProto:
     values = numpy_helper.from_array(np.ones(3, np.float32), "s")
     tensor = SparseTensorProto(values=values, indices=numpy_helper.from_array(np.arange(3)), dims=[2, 5])
     for name, value in change.items():
-        tensor.ClearField(name)  # type: ignore[arg-type]
+        tensor.ClearField(name)
         if isinstance(value, TensorProto):
             getattr(tensor, name).CopyFrom(value)
         else:

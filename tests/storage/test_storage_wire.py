@@ -30,7 +30,8 @@ def together(data: bytes) -> bytes:
 
 
 def canonical(data: bytes) -> bytes:
-    return ModelProto.FromString(data).SerializeToString()
+    model: ModelProto = ModelProto.FromString(data)
+    return bytes(model.SerializeToString())
 
 
 def field(number: int, payload: bytes) -> bytes:

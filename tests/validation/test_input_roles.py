@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from graphopt.storage.read import from_proto
 from graphopt.testing import model
 from graphopt.validation.flow import Flow
 from graphopt.validation.hints import size_hints
@@ -176,6 +177,16 @@ def test_a_one_hot_written_as_a_comparison_bounds_its_input() -> None:
     assert (role(proto).kind, limit(proto)) == ("index", 5)
 
 
+def test_constants_that_a_skeleton_keeps_elsewhere_are_found() -> None:
+    """300 numbers are more than a skeleton holds itself, and no more than are looked at."""
+    text = "g (int32[N, 1] i) => (bool[N, 300] y) { y = Equal(i, count) }"
+    source = from_proto(model(text, count=np.arange(300, dtype=np.int32)))
+    assert source.proto.graph.initializer[0].raw_data == b""
+    inputs = required_inputs(source.proto)
+    assert role_of(inputs[0], Flow(source.proto, source.store), inputs).bounds == (Bound(300),)
+    assert role_of(inputs[0], Flow(source.proto), inputs).kind == "free"
+
+
 def lstm(**attributes: Any) -> onnx.ModelProto:
     nodes = [helper.make_node("LSTM", ["x", "w", "r", "", "", "h", "c"], ["y"], hidden_size=16, **attributes)]
     ports = [
@@ -195,11 +206,13 @@ def lstm(**attributes: Any) -> onnx.ModelProto:
         ("g (float[N, C] x) => (float[N, 8] y) { y = MatMul(x, w) }", {"w": (20, 8)}, {"C": 20}),
         ("g (float[C, N] x) => (float[20, N] y) { y = MatMul(w, x) }", {"w": (20, 8)}, {"C": 8}),
         ("g (float[N, C] x) => (float[N, 20] y) { y = Gemm <transB = 1> (x, w) }", {"w": (20, 8)}, {"C": 8}),
-        ("g (float[N, C, H, W] x) => (float[N, 8, H, W] y) { y = Conv <group = 2> (x, w) }", {"w": (8, 3, 1, 1)}, {"C": 6}),
+        ("g (float[N, C, H, W] x) => (float[N, 8, H, W] y) { y = Conv <group = 2> (x, w) }",
+         {"w": (8, 3, 1, 1)}, {"C": 6}),
         ("g (float[N, H, W, C] x) => (float[N, 8, H, W] y) { t = Transpose <perm = [0, 3, 1, 2]> (x)  y = Conv(t, w) }",
          {"w": (8, 3, 1, 1)}, {"C": 3}),
         ("g (float[N, C] x) => (float[N, C] y) { a = Relu(x)  y = Add(a, w) }", {"w": (7,)}, {"C": 7}),
-        ("g (float[N, C] x) => (float[N, 1, 8] y) { u = Unsqueeze(x, one)  y = MatMul(u, w) }", {"w": (20, 8)}, {"C": 20}),
+        ("g (float[N, C] x) => (float[N, 1, 8] y) { u = Unsqueeze(x, one)  y = MatMul(u, w) }",
+         {"w": (20, 8)}, {"C": 20}),
         ("g (float[N, C] x) => (float[N, C] y) { y = Neg(x) }", {}, {}),
     ],
 )  # fmt: skip

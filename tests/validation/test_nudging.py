@@ -155,9 +155,7 @@ def test_bodies_are_reached(tmp_path: Path) -> None:
     assert onnx.numpy_helper.to_array(inner.initializer[0]) != np.float32(0.3)
 
 
-def test_no_variant_where_nothing_can_move_or_it_is_too_large(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_variant_where_nothing_can_move_or_it_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = model("g (float[N] x) => (float[N] y) { y = Mul(x, two) }", two=np.array(2, np.float32))
     path = saved(tmp_path, nothing)
     assert nudged_variant(read(path), tmp_path, seed=0) is None

@@ -51,7 +51,9 @@ def test_dims_that_are_formulas_follow_from_their_names() -> None:
         assert sizes["2*heads"] == 2 * sizes["heads"]
 
 
-@pytest.mark.parametrize("name", ["batch-size", "images/height", "p2o.Dim.0", "unk__7", "f(x)", "a b", "1 +", "x" * 500])
+@pytest.mark.parametrize(
+    "name", ["batch-size", "images/height", "p2o.Dim.0", "unk__7", "f(x)", "a b", "1 +", "x" * 500]
+)
 def test_names_that_only_look_like_formulas_are_names(name: str) -> None:
     sizes = next(named(name, "n").ladder())
     assert sizes[name] > 0

@@ -256,8 +256,6 @@ def test_strings_come_as_text_or_as_bytes() -> None:
 def test_pins_are_for_generated_feeds() -> None:
     with pytest.raises(UsageError) as caught:
         feeds_of(SYMBOLIC, {"x": x(1, 4)}, sizes={"N": 3})
-    assert str(caught.value) == (
-        "--input-value and --dim pin generated feeds; leave them out when giving --feeds"
-    )
+    assert str(caught.value) == ("--input-value and --dim pin generated feeds; leave them out when giving --feeds")
     with pytest.raises(UsageError, match=r"^the number of feeds cannot be 0; give 1 or more$"):
         feeds_of(SYMBOLIC, {"x": x(1, 4)}, limit=0)

@@ -1,0 +1,5 @@
+"""`python -m graphopt` is the command line, too."""
+
+from graphopt.cli.app import main
+
+main()

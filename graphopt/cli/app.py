@@ -1,0 +1,69 @@
+"""The command line. This module imports nothing heavy: `graphopt --help` and completion must be quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from graphopt.cli import demo, explain, inspect, optimize, passes, validate
+from graphopt.cli.group import Commands
+from graphopt.cli.usage import SubCommand
+
+_EXIT_CODES = """
+\b
+Exit codes:
+  0    done: validated, or validation switched off and said so
+  1    not equivalent, or over budget
+  2    the command line, a recipe, feeds or labels are wrong
+  3    not a model that can be read
+  4    refused as unsafe
+  5    over a limit of time, memory or size
+  6    validation could not tell
+  70   a fault of graphopt or of a pass
+  130  interrupted (143 on SIGTERM, 129 when the terminal was closed)
+"""
+
+app = typer.Typer(
+    name="graphopt",
+    cls=Commands,
+    help="Optimize ONNX models after export, and show that they still hold.",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from graphopt import __version__
+
+        typer.echo(f"graphopt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Optimize ONNX models after export, and show that they still hold."""
+
+
+for _name, _function, _short in (
+    ("optimize", optimize.command, "Optimize a model, validate it, write it."),
+    ("demo", demo.command, "Optimize the model that comes with graphopt."),
+    ("passes", passes.command, "List all passes and recipes."),
+    ("explain", explain.command, "Show a pass's page, or what became of a node."),
+    ("validate", validate.command, "Compare two models on the same inputs."),
+    ("inspect", inspect.command, "Show what a model is made of."),
+):
+    app.command(_name, cls=SubCommand, short_help=_short)(_function)
+
+
+def main() -> None:
+    """The console script `graphopt`."""
+    app()

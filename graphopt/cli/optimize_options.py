@@ -1,0 +1,109 @@
+"""The options that only `optimize` has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from graphopt.cli.options import CHOOSE, JUDGE, RUN, SHOW, WRITE, one_of, passes
+
+VALIDATE = ("end", "each", "none")
+ON_ERROR = ("stop", "skip")
+
+In = Annotated[str, typer.Argument(metavar="IN", help="the ONNX model to optimize; it is only read")]
+Out = Annotated[
+    str | None, typer.Option("-o", "--output", metavar="OUT", help="where to write the result", rich_help_panel=WRITE)
+]
+InPlace = Annotated[bool, typer.Option("--in-place", help="replace IN by the result", rich_help_panel=WRITE)]
+Keep = Annotated[
+    bool, typer.Option("--keep", help="write the result even when it is not equivalent", rich_help_panel=WRITE)
+]
+RequireChange = Annotated[
+    bool, typer.Option("--require-change", help="exit with 1 when nothing was changed", rich_help_panel=WRITE)
+]
+Snapshots = Annotated[
+    str | None,
+    typer.Option(
+        "--snapshots",
+        metavar="DIR",
+        help="write the model after each pass that changed it to an empty or new folder",
+        rich_help_panel=WRITE,
+    ),
+]
+ReportFile = Annotated[
+    str | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="write everything that is known about the run as JSON; `graphopt explain NODE --report FILE` reads it",
+        rich_help_panel=WRITE,
+    ),
+]
+PipelineText = Annotated[
+    str | None,
+    typer.Option(
+        "-p",
+        "--pipeline",
+        metavar="PIPELINE",
+        help="passes instead of a recipe, as 'repeat(identities,dead-nodes),weight-int8{min-elements=256}'",
+        rich_help_panel=RUN,
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="PASS",
+        help="stop after this pass has run once",
+        rich_help_panel=CHOOSE,
+        autocompletion=passes,
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="PASS",
+        help="run this pass only; repeatable",
+        rich_help_panel=CHOOSE,
+        autocompletion=passes,
+    ),
+]
+Disable = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--disable",
+        metavar="PASS[:REWRITE]",
+        help="leave out a pass, or one of its rewrites by the number that the report gives it; repeatable",
+        rich_help_panel=CHOOSE,
+        autocompletion=passes,
+    ),
+]
+Limit = Annotated[
+    str | None,
+    typer.Option("--limit", metavar="N", help="carry out at most N rewrites in all", rich_help_panel=CHOOSE),
+]
+OnErrorOf = Annotated[
+    str,
+    typer.Option(
+        "--on-error",
+        metavar="stop|skip",
+        help="when a pass fails: stop, or go on without it; stop unless given",
+        rich_help_panel=CHOOSE,
+        autocompletion=one_of(*ON_ERROR),
+    ),
+]
+ValidateWhen = Annotated[
+    str,
+    typer.Option(
+        "--validate",
+        metavar="end|each|none",
+        help="compare outputs at the end, after each step too, or not at all; end unless given",
+        rich_help_panel=JUDGE,
+        autocompletion=one_of(*VALIDATE),
+    ),
+]
+Latency = Annotated[
+    bool, typer.Option("--latency", help="measure the latency of input and result", rich_help_panel=SHOW)
+]

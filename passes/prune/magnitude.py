@@ -1,0 +1,152 @@
+"""Set the smallest weights to zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from graphopt.analysis.weights import Weight, weights
+from graphopt.ir import Graph
+from graphopt.pipeline.protocol import Context, Contract, Pass, option
+from passes.prune import groups, storing
+from passes.prune.candidates import DOUBLE, Wishes, dtype_of, input_axis, is_bystander, why_not
+from passes.prune.magnitudes import Array, count_zeros, cut, has_nan, share
+
+RULE = "prune"
+
+Mask = Callable[[int, Array], Array]
+"""Which elements of weight number i, whose values are given, become zero."""
+
+
+@dataclass(frozen=True)
+class Magnitude(Pass):
+    """Set the weights of smallest magnitude to zero.
+
+    What it does
+        Of the weights of Conv, ConvTranspose, Gemm, MatMul, LSTM, GRU and RNN, whether initializers
+        or Constant nodes, in bodies and functions, the `sparsity` share that is smallest in
+        magnitude becomes zero: exactly sparsity * elements of them, to the nearest, half up.
+        Elements that are zero already count. Equal magnitudes go in the order of the model's
+        tensors and of the elements in them.
+
+        scope=global looks for the smallest of all weights together, so that some tensors lose more
+        than others; scope=layer takes the share of each tensor. A tensor that several operators
+        read counts once.
+
+        pattern=N:M, such as 2:4, keeps the N largest of every M neighbours along the axis that the
+        operator sums over (input channels of Conv, K of Gemm and MatMul), for hardware that skips
+        the others; the pattern itself says how many zeros there are.
+
+        storage=sparse writes what has become sparse enough as index and value (a Constant node with
+        a `sparse_value`), where that takes fewer bytes: beyond two thirds of zeros in float32.
+
+    Example
+        magnitude{sparsity=0.5 scope=layer}
+        before: w = 0.1 -0.5 0.3 0.0            after: w = 0.0 -0.5 0.3 0.0
+
+    When not
+        Left, with the reason: weights that callers may override, that are graph outputs, or that
+        something else reads too; biases; integers; weights with a NaN; tensors below min-elements.
+        Tables of Gather are left unless embeddings=true: their rows are not summed, and rare rows
+        are not unimportant. N:M leaves weights whose input axis M does not divide.
+
+        Zeros alone make nothing faster in onnxruntime on a CPU, which multiplies by them as by
+        anything else; they make files that compress, and weights ready for hardware and for
+        runtimes that skip zeros. A sparse tensor is made dense when a model is loaded. Without
+        training afterwards, half of the weights is already much for a small model.
+
+    Contract
+        LOSSY: needs a budget.
+
+    Source
+        Han, Pool, Tran, Dally, "Learning both Weights and Connections for Efficient Neural
+        Networks", NeurIPS 2015. Mishra et al., "Accelerating Sparse Deep Neural Networks", 2021,
+        for N:M. ONNX IR, SparseTensorProto, and operator Constant (11, 13, 19, 21, 23 ...).
+    """
+
+    name = "magnitude"
+    contract = Contract.LOSSY
+
+    sparsity: float = option(0.5, "share of zeros among the weights, from 0 to 1; an N:M pattern brings its own")
+    scope: Literal["global", "layer"] = option("global", "smallest of all weights together, or of each tensor")
+    pattern: str = option("unstructured", "unstructured, or N:M: of every M neighbours at most N stay")
+    embeddings: bool = option(False, "prune tables of Gather too")
+    storage: Literal["dense", "sparse"] = option("dense", "sparse writes index and value where that is smaller")
+    min_elements: int = option(256, "leave smaller weights as they are")
+    skip: tuple[str, ...] = option((), "patterns such as /head/* of weights and nodes to leave as they are")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sparsity <= 1:
+            raise ValueError(f"sparsity must be from 0 to 1, and {self.sparsity:g} is not")
+        if self.min_elements < 0:
+            raise ValueError(f"min-elements must not be negative, and {self.min_elements} is")
+        pattern = groups.parse(self.pattern)
+        if pattern is not None and self.sparsity not in (0.5, pattern.sparsity):
+            raise ValueError(f"pattern {pattern} means a sparsity of {pattern.sparsity:g}, not {self.sparsity:g}")
+
+    def run(self, graph: Graph, ctx: Context) -> None:
+        wishes = Wishes(self.min_elements, self.skip, self.embeddings, groups.parse(self.pattern))
+        chosen = list[Weight]()
+        for weight in weights(graph):
+            if is_bystander(weight, wishes):
+                continue
+            why = why_not(weight, wishes)
+            if why is None and has_nan(weight.constant.values):
+                why = "it has a NaN"
+            weight.constant.forget()
+            if why is None:
+                chosen.append(weight)
+            else:
+                ctx.missed(RULE, weight.subject, why)
+        mask = self._mask(chosen, wishes)
+        for index, weight in enumerate(chosen):
+            self._prune(weight, mask(index, weight.constant.values), ctx)
+            weight.constant.forget()
+
+    def _mask(self, chosen: list[Weight], wishes: Wishes) -> Mask:
+        """What becomes zero, decided on the model as it is, whatever the gate then lets through."""
+        pattern = wishes.pattern
+        if pattern is not None:
+            return lambda index, values: groups.mask(values, input_axis(chosen[index]), pattern)
+        if self.scope == "layer":
+
+            def smallest(index: int, values: Array) -> Array:
+                wide = values.dtype == DOUBLE
+                return cut([lambda: values], share(self.sparsity, values.size), wide).mask(values, 0)
+
+            return smallest
+        wide = any(dtype_of(weight) == DOUBLE for weight in chosen)
+        count = share(self.sparsity, sum(weight.elements for weight in chosen))
+        found = cut([_reader(weight) for weight in chosen], count, wide)
+        return lambda index, values: found.mask(values, index)
+
+    def _prune(self, weight: Weight, mask: Array, ctx: Context) -> None:
+        values = weight.constant.values
+        pruned = np.where(mask, np.zeros((), values.dtype), values)
+        before, after = count_zeros(values), count_zeros(pruned)
+        kept_sparse = storing.is_sparse(weight)
+        why = storing.why_not_sparse(weight, pruned) if kept_sparse or self.storage == "sparse" else "storage is dense"
+        if after == before and (why is not None or kept_sparse):
+            ctx.missed(
+                RULE, weight.subject, f"{before} of its {values.size} elements are zero already, and no other is to go"
+            )
+            return
+        detail = f"{after} of {values.size} elements are zero, {before} were"
+        if why is None:
+            detail += ", stored as a sparse tensor"
+        elif self.storage == "sparse":
+            detail += f", stored dense: {why}"
+        if ctx.rewrite(RULE, weight.subject, detail):
+            storing.store(weight, pruned, why is None)
+
+
+def _reader(weight: Weight) -> Callable[[], Array]:
+    def read() -> Array:
+        values = weight.constant.values
+        weight.constant.forget()
+        return values
+
+    return read

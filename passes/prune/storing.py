@@ -1,0 +1,50 @@
+"""Writes pruned weights: in place, or as a sparse tensor where that is smaller."""
+
+from __future__ import annotations
+
+from graphopt.analysis.weights import Weight
+from graphopt.ir.sparse import INDEX_BYTES, sparse_constant
+from graphopt.ir.tensors import SparseStored
+from passes.prune.magnitudes import Array, count_zeros
+
+_FIRST = 11  # the opset in which Constant could hold a sparse tensor
+_IR = 6  # the IR version in which models could hold one
+
+
+def is_sparse(weight: Weight) -> bool:
+    """Whether the model keeps the weight as a sparse tensor now."""
+    return isinstance(weight.constant.stored, SparseStored)
+
+
+def why_not_sparse(weight: Weight, values: Array) -> str | None:
+    """Why `values` are not to be stored as a sparse tensor, in a clause; None when they are."""
+    opset, version = weight.home.opset_of(), weight.home.root.ir_version
+    if opset < _FIRST:
+        advice = f"raise it with opset{{to={_FIRST}}} first"
+        return f"a sparse Constant needs opset {_FIRST} and the model has {opset}: {advice}"
+    if version is not None and version < _IR:
+        return f"a sparse tensor needs IR version {_IR} and the model has {version}"
+    if not values.ndim:
+        return "a scalar cannot be stored as a sparse tensor"
+    name = len(weight.tensor.name.encode()) + 16
+    node = 0 if weight.holder is not None else 2 * name + 64
+    kept = values.size - count_zeros(values)
+    then, now = kept * (values.dtype.itemsize + INDEX_BYTES) + node + 64, values.nbytes
+    return None if then < now else f"it would not be smaller: {now} bytes dense, about {then} sparse"
+
+
+def store(weight: Weight, values: Array, sparse: bool) -> None:
+    """Give the weight other values of the same shape and dtype, in the same kind of place, or as the
+    `sparse_value` of a Constant node."""
+    home = weight.home
+    if not sparse:
+        home.set_values(weight.constant, values)
+        return
+    made = home.variable(f"{weight.tensor.name}_sparse")
+    node = sparse_constant(values, made, home.fresh_name(f"{made.name}_node"))
+    home.insert(node, before=weight.holder or next(iter(home.nodes), None))
+    home.replace_uses(weight.tensor, made)
+    if weight.holder is None:
+        home.remove_initializer(weight.constant)
+    else:
+        home.remove(weight.holder)

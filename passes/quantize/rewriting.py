@@ -1,0 +1,54 @@
+"""The walk over a model's weights that every weight-only quantization takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from graphopt.analysis.weights import weights
+from graphopt.ir import Graph
+from graphopt.pipeline.protocol import Context
+from passes.quantize.candidates import Plan, Wishes, plan
+from passes.quantize.dequantize import Order, order_of, write
+from passes.quantize.grid import Grid, Spread, codes, spread, why_no_grid
+
+RULE = "quantize"
+
+Choice = Callable[[Plan, Spread], Grid | str]
+"""Gives the grid for a planned weight with values of a certain range, or a clause that says why none."""
+
+
+def quantize(graph: Graph, ctx: Context, wishes: Wishes, choose: Choice) -> None:
+    """Quantize every weight that the wishes and the model allow, on the grid that `choose` gives.
+
+    The values of one weight at a time are in memory.
+    """
+    order = order_of(graph)
+    for weight in weights(graph):
+        planned = plan(weight, wishes)
+        if isinstance(planned, Plan):
+            why = _quantize(planned, ctx, choose, order)
+            weight.constant.forget()
+        else:
+            why = planned
+        if why is not None:
+            ctx.missed(RULE, weight.subject, why)
+
+
+def _quantize(planned: Plan, ctx: Context, choose: Choice, order: Order) -> str | None:
+    """Quantize one weight; returns why not where its values forbid it."""
+    weight = planned.weight
+    values = weight.constant.values
+    found = spread(values, planned.axis)
+    grid = why_no_grid(found, planned.dtype) or choose(planned, found)
+    if isinstance(grid, str):
+        return grid
+    if ctx.rewrite(RULE, weight.subject, _detail(planned, grid)):
+        write(weight, grid, codes(values, grid), order)
+    return None
+
+
+def _detail(planned: Plan, grid: Grid) -> str:
+    if grid.axis is None:
+        text = f"one scale, {float(grid.scale):.4g}"
+        return f"{text}: {planned.note}" if planned.note else text
+    return f"{grid.scale.size} scales along axis {grid.axis}"

@@ -1,0 +1,58 @@
+"""Every pass of the catalogue, held to every law on shared models. A new pass needs nothing here."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from graphopt.contract import Contract
+from graphopt.pipeline import Pass, Pipeline, Registry, Repeat
+from graphopt.testing import LawBroken, apply, random_model
+from graphopt.testing.samples import samples
+
+SEEDS = range(60)
+CHUNK = 10
+PAIR_RUNS = 240  # applications of pairs of passes, shared out among the pairs
+
+REGISTRY = Registry.load()
+PASSES: dict[str, type[Pass]] = {name: REGISTRY.get(name) for name in REGISTRY.names()}
+EXACT = [name for name, one in PASSES.items() if one.contract is Contract.EXACT]
+PAIRS = list(itertools.combinations(EXACT, 2))
+
+
+def hold(tried: Pass | Pipeline, seeds: range) -> None:
+    for seed in seeds:
+        try:
+            apply(tried, random_model(seed))
+        except LawBroken as broken:
+            pytest.fail(f"random_model({seed}): {broken} (law: {broken.law})")
+
+
+def test_the_catalogue_is_there() -> None:
+    assert not REGISTRY.broken
+    assert {"dead-nodes", "unused-initializers", "identities"} <= set(PASSES)
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_keeps_the_laws_on_the_samples(name: str) -> None:
+    for sample in samples():
+        try:
+            apply(PASSES[name](), sample.proto, feeds=None if sample.runs else ())
+        except LawBroken as broken:
+            pytest.fail(f"sample {sample.name!r}: {broken} (law: {broken.law})")
+
+
+@pytest.mark.parametrize("start", range(SEEDS.start, SEEDS.stop, CHUNK))
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_keeps_the_laws_on_random_models(name: str, start: int) -> None:
+    hold(PASSES[name](), range(start, start + CHUNK))
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="+".join)
+def test_two_exact_passes_keep_the_laws_together(pair: tuple[str, str]) -> None:
+    """Over and over in turn, until neither finds anything: together they still are an EXACT pass."""
+    share = max(2, PAIR_RUNS // len(PAIRS))
+    start = PAIRS.index(pair) * share % 500
+    both = Pipeline.of(Repeat(8, tuple(PASSES[name]() for name in pair)))
+    hold(both, range(1000 + start, 1000 + start + share))
