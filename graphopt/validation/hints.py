@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final
 
 from graphopt.validation.flow import Flow, Reader, Value
-from graphopt.validation.signature import Dim, Input
+from graphopt.validation.signature import Input
 
 REACH: Final = 4096
 Axes = tuple[int | None, ...]  # for each axis of a value, the axis of the input that it is
