@@ -6,6 +6,7 @@ inference derives from inputs, initializers and operator schemas is kept.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from onnx import checker, shape_inference
 
 from graphopt.ir import Constant, Graph, Tensor, encode
 from graphopt.ir.values import Dim, onnx_number, read_info
+
+_REPEATERS = ("Expand", "Tile", "ConstantOfShape", "Range")
+_MANY = 1 << 16  # elements
 
 Fact = tuple[int, tuple[Dim, ...] | None]
 
@@ -55,15 +59,36 @@ def infer(graph: Graph) -> Shapes:
     proto = encode(root).proto
     for one in _graph_protos(proto.graph):
         del one.value_info[:]
-    try:
-        proto = shape_inference.infer_shapes(proto, data_prop=True)
-    except (shape_inference.InferenceError, checker.ValidationError):
-        pass
-    except (ValueError, RuntimeError):  # protobuf's size limit, or something else inside of onnx
-        pass
+    plain = _inferred(proto, data_prop=False)
+    if plain is not None:
+        # Values of shape chains are only followed where that cannot build a tensor of any size.
+        proto = plain if _may_explode(plain) else (_inferred(proto, data_prop=True) or plain)
     facts: dict[Tensor, Fact] = {}
     _collect(root, proto.graph, facts)
     return Shapes(facts)
+
+
+def _inferred(proto: onnx.ModelProto, data_prop: bool) -> onnx.ModelProto | None:
+    try:
+        return shape_inference.infer_shapes(proto, data_prop=data_prop)
+    except (shape_inference.InferenceError, checker.ValidationError):
+        return None
+    except (ValueError, RuntimeError):  # protobuf's size limit, or something else inside of onnx
+        return None
+
+
+def _may_explode(proto: onnx.ModelProto) -> bool:
+    """Whether some node could repeat a value more often than is known to be harmless."""
+    for graph in _graph_protos(proto.graph):
+        sizes = {}
+        for info in (*graph.value_info, *graph.output):
+            _, _, shape = read_info(info)
+            if shape is not None and all(isinstance(dim, int) for dim in shape):
+                sizes[info.name] = math.prod(dim for dim in shape if isinstance(dim, int))
+        for node in graph.node:
+            if node.op_type in _REPEATERS and sizes.get(node.output[0], _MANY) >= _MANY:
+                return True
+    return any(node.op_type in _REPEATERS for function in proto.functions for node in function.node)
 
 
 def _graph_protos(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
