@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from typer.core import TyperCommand
 
 # Whether typer brings its own click or uses the installed one, this is the base of its errors.
 CLICK_ERROR: Any = typer.BadParameter.__mro__[2]
+
+_EXTRA = re.compile(r"Got unexpected extra argument(?:s|\(s\))? \((.*)\)")
 
 
 def usage_sentence(error: Any, arguments: Sequence[str]) -> str:
@@ -27,6 +30,8 @@ def usage_sentence(error: Any, arguments: Sequence[str]) -> str:
     elif message.startswith("No such command"):
         given = message.split("'")[1]
         message = f"there is no sub-command {given!r}" + _nearest(given, _commands_of(context))
+    elif extra := _EXTRA.fullmatch(message):
+        message = f"there are arguments too many: {extra[1]}"
     message = message[:1].lower() + message[1:]
     return message if "did you mean" in message else f"{message}; see `{path} --help`"
 

@@ -26,7 +26,7 @@ class ValidateEach(Instrument):
         self.verdicts: list[tuple[str, Verdict]] = []
 
     def after_step(self, done: StepDone, graph: Graph) -> None:
-        if not done.changed:
+        if not done.changed or done.replayed:
             return
         path = self._work / f"step-{done.step}" / "model.onnx"
         path.parent.mkdir(exist_ok=True)

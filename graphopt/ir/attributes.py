@@ -8,15 +8,16 @@ type alone is not enough (an empty list, an int for a float attribute).
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import AttributeProto
 
+from graphopt.ir.dtypes import onnx_dtype
 from graphopt.ir.schema import attribute_type
 from graphopt.ir.store import Store
 from graphopt.ir.tensors import Stored
@@ -25,7 +26,18 @@ if TYPE_CHECKING:
     from graphopt.ir.graph import Graph
 
 A = AttributeProto
-_REFERENCE_TYPES: dict[int, Any] = {A.INT: int, A.FLOAT: float, A.STRING: str}
+_REFERENCE_TYPES: dict[int, Any] = {
+    A.INT: int,
+    A.FLOAT: float,
+    A.STRING: str,
+    A.INTS: list[int],
+    A.FLOATS: list[float],
+    A.STRINGS: list[str],
+    A.TENSOR: gs.Tensor,
+    A.GRAPH: gs.Graph,
+}
+_FIELDS = {"f": A.FLOAT, "i": A.INT, "s": A.STRING, "t": A.TENSOR, "g": A.GRAPH, "floats": A.FLOATS, "ints": A.INTS}
+_FIELDS |= {"strings": A.STRINGS, "tensors": A.TENSORS, "graphs": A.GRAPHS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,28 +48,63 @@ class Opaque:
 
 
 class Attrs(dict[str, Any]):
-    """The attributes of one node, and the messages that they came from."""
+    """The attributes of one node, and the messages that they came from.
 
-    __slots__ = ("_given", "_sources")
+    A graph that is set becomes a body of `owner`; stock graphsurgeon values become ours.
+    """
 
-    def __init__(self, values: Mapping[str, Any] = {}, like: Attrs | None = None) -> None:
-        super().__init__(values)
+    __slots__ = ("_given", "_sources", "owner")
+
+    def __init__(self, owner: Any = None, values: Mapping[str, Any] = {}, like: Attrs | None = None) -> None:
+        super().__init__()
+        self.owner = owner
         self._sources: dict[str, AttributeProto] = {} if like is None else like._sources
         self._given: dict[str, Any] = {} if like is None else like._given
+        self.update(values)
 
     @classmethod
-    def decode(cls, node: onnx.NodeProto, store: Store) -> Attrs:
-        """Decode the attributes of `node`. Those that hold graphs are left to the codec."""
-        attrs = cls()
-        for proto in node.attribute:
+    def decode(cls, owner: Any, protos: Iterable[AttributeProto], store: Store) -> Attrs:
+        """Decode attribute messages. Those that hold graphs are left to the codec."""
+        attrs = cls(owner)
+        for proto in protos:
             attrs.adopt(proto, decode_value(proto, store))
         return attrs
 
     def adopt(self, proto: AttributeProto, value: Any) -> None:
         """Set a value together with the message that it was decoded from."""
-        self[proto.name] = value
+        dict.__setitem__(self, proto.name, value)
         self._sources[proto.name] = proto
         self._given[proto.name] = value
+
+    def copied(self, owner: Any, copy: Callable[[Any], Any]) -> Attrs:
+        """The attributes of a copy of the node, whose values are made by `copy`."""
+        made = Attrs(owner, like=self)
+        made._given = dict(self._given)
+        for name, value in self.items():
+            made[name] = twin = copy(value)
+            if self._given.get(name) is value:
+                made._given[name] = twin
+        return made
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if isinstance(value, gs.Graph | gs.Constant | list):
+            from graphopt.ir.adopt import adopt_value
+
+            adopt_value(value, self.owner)
+        dict.__setitem__(self, name, value)
+
+    def setdefault(self, name: str, value: Any = None) -> Any:
+        if name not in self:
+            self[name] = value
+        return self[name]
+
+    def update(self, *others: Any, **values: Any) -> None:
+        for name, value in dict(*others, **values).items():
+            self[name] = value
+
+    def __ior__(self, values: Any) -> Attrs:  # type: ignore[override,misc]
+        self.update(values)
+        return self
 
     def graphs(self) -> list[Graph]:
         """Every graph among the values, in order; graphs in list-valued attributes too."""
@@ -81,7 +128,16 @@ class Attrs(dict[str, Any]):
         if isinstance(value, list):
             return _same_list(value, proto)
         if isinstance(value, gs.Constant):
-            return isinstance(value.__dict__["_values"], Stored) and value.name == proto.t.name
+            own = value.__dict__
+            stored = own["_values"]
+            return (
+                isinstance(stored, Stored)
+                and stored.proto is proto.t
+                and own["name"] == proto.t.name
+                and own.get("_export_dtype") is None
+            )
+        if isinstance(value, gs.Node.AttributeRef):
+            return bool(value == _reference(proto))
         return not isinstance(value, gs.Graph)
 
     def all_untouched(self) -> bool:
@@ -90,30 +146,49 @@ class Attrs(dict[str, Any]):
 
 
 def _same_list(value: list[Any], proto: AttributeProto) -> bool:
-    if proto.type == A.INTS:
+    kind = kind_of(proto)
+    if kind == A.INTS:
         return value == list(proto.ints)
-    if proto.type == A.FLOATS:
+    if kind == A.FLOATS:
+        if not all(isinstance(v, float) for v in value):
+            return False
         return _float_bits(value) == _float_bits(list(proto.floats))
-    if proto.type == A.STRINGS:
-        return [v if isinstance(v, bytes) else str(v).encode() for v in value] == list(proto.strings)
+    if kind == A.STRINGS:
+        return [v.encode() if isinstance(v, str) else v for v in value] == list(proto.strings)
     return False  # graphs and tensors: encoded again, element by element
 
 
 def _float_bits(values: list[Any]) -> bytes:
-    return struct.pack(f"{len(values)}d", *values)
+    return struct.pack(f"{len(values)}d", *values)  # bits, so that NaNs and the sign of zero count
 
 
-def holds_graph(node: onnx.NodeProto) -> bool:
-    """Whether any attribute of `node` is a graph or a list of graphs."""
-    return any(a.type in (A.GRAPH, A.GRAPHS) for a in node.attribute)
+def kind_of(proto: AttributeProto) -> int:
+    """The type of an attribute; where a very old model leaves it out, what its fields say."""
+    if proto.type or proto.ref_attr_name:
+        return int(proto.type)
+    kinds = [kind for field, kind in _FIELDS.items() if any(one.name == field for one, _ in proto.ListFields())]
+    return int(kinds[0]) if len(kinds) == 1 else 0
+
+
+def holds_graph(attributes: Iterable[AttributeProto]) -> bool:
+    """Whether any of a node's attributes is a graph or a list of graphs."""
+    for one in attributes:
+        kind = one.type or kind_of(one)
+        if (kind == A.GRAPH or kind == A.GRAPHS) and not one.ref_attr_name:
+            return True
+    return False
+
+
+def _reference(proto: AttributeProto) -> Any:
+    known = _REFERENCE_TYPES.get(proto.type)
+    return None if known is None else gs.Node.AttributeRef(proto.ref_attr_name, known)
 
 
 def decode_value(proto: AttributeProto, store: Store) -> Any:
     """The Python value of an attribute message that holds no graph."""
     if proto.ref_attr_name:
-        known = _REFERENCE_TYPES.get(proto.type)
-        return Opaque(proto) if known is None else gs.Node.AttributeRef(proto.ref_attr_name, known)
-    match proto.type:
+        return _reference(proto) or Opaque(proto)
+    match kind_of(proto):
         case A.INT:
             return proto.i
         case A.INTS:
@@ -153,8 +228,7 @@ def encode_plain(into: AttributeProto, op: str, domain: str, opset: int, name: s
         into.name = name
     elif isinstance(value, gs.Node.AttributeRef):
         into.ref_attr_name = value.name
-        known = next((k for k, v in _REFERENCE_TYPES.items() if v is value.type), declared or A.UNDEFINED)
-        into.type = AttributeProto.AttributeType.ValueType(known)
+        into.type = _type(_number(value.type, declared))
     elif isinstance(value, bool | int | np.integer | np.bool_):
         if declared == A.FLOAT:
             into.type, into.f = A.FLOAT, float(value)
@@ -164,7 +238,9 @@ def encode_plain(into: AttributeProto, op: str, domain: str, opset: int, name: s
         into.type, into.f = A.FLOAT, float(value)
     elif isinstance(value, str | bytes):
         into.type, into.s = A.STRING, value.encode() if isinstance(value, str) else value
-    elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
+    elif isinstance(value, list | tuple | np.ndarray) and (declared != A.TENSOR or not isinstance(value, np.ndarray)):
+        if isinstance(value, np.ndarray) and value.ndim != 1:
+            raise TypeError(f"attribute {op}.{name} cannot hold an array of {value.ndim} axes; use a Constant")
         return _encode_list(into, declared, f"{op}.{name}", list(value))
     elif isinstance(value, onnx.TypeProto):
         into.type = A.TYPE_PROTO
@@ -172,15 +248,25 @@ def encode_plain(into: AttributeProto, op: str, domain: str, opset: int, name: s
     elif isinstance(value, onnx.TensorProto):
         into.type = A.TENSOR
         into.t.CopyFrom(value)
-    elif isinstance(value, np.dtype | type) and not isinstance(value, gs.Constant):
-        from graphopt.ir.dtypes import onnx_dtype
-
-        into.type, into.i = A.INT, onnx_dtype(np.dtype(value))  # graphsurgeon lets Cast say to=np.float32
-    elif isinstance(value, gs.Constant | gs.Graph):
+    elif isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        into.type, into.i = A.INT, onnx_dtype(value)  # graphsurgeon lets Cast say to=np.float32
+    elif isinstance(value, gs.Constant | gs.Graph | np.ndarray):
         return False
     else:
         raise TypeError(f"attribute {op}.{name} cannot hold a {type(value).__name__}")
     return True
+
+
+def _type(number: int) -> Any:
+    return AttributeProto.AttributeType.ValueType(number)
+
+
+def _number(wanted: Any, declared: int) -> int:
+    """The attribute type that an AttributeRef means; `List[int]` and `list[int]` are the same."""
+    for number, known in _REFERENCE_TYPES.items():
+        if known == wanted or (get_args(wanted) and get_args(known) == get_args(wanted)):
+            return number
+    return declared
 
 
 def _encode_list(into: AttributeProto, declared: int, where: str, values: list[Any]) -> bool:
@@ -188,7 +274,7 @@ def _encode_list(into: AttributeProto, declared: int, where: str, values: list[A
         return False
     floats = declared == A.FLOATS or any(isinstance(v, float | np.floating) for v in values)
     if not values:
-        into.type = AttributeProto.AttributeType.ValueType(declared or A.INTS)
+        into.type = _type(declared or A.INTS)
     elif all(isinstance(v, str | bytes) for v in values):
         into.type = A.STRINGS
         into.strings.extend(v.encode() if isinstance(v, str) else v for v in values)

@@ -6,17 +6,15 @@ not touched is written back as it was. Attributes, dtypes and shapes are decoded
 
 from __future__ import annotations
 
-import copy
-import gc
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
 from onnx import AttributeProto
 
-from graphopt.ir.attributes import Attrs, decode_value, holds_graph
+from graphopt.ir.attributes import Attrs, decode_value, holds_graph, kind_of
+from graphopt.ir.garbage import collector_paused
 from graphopt.ir.graph import Function, Graph
 from graphopt.ir.links import Slots
 from graphopt.ir.node import Node
@@ -25,19 +23,6 @@ from graphopt.ir.tensors import SparseStored, Stored
 from graphopt.ir.values import Constant, Tensor, Variable
 
 Scope = dict[str, Any]
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Hold the cyclic garbage collector off while many objects are made that all stay alive:
-    walking them again and again would make a linear job quadratic."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 @dataclass
@@ -74,11 +59,9 @@ def decode(model: onnx.ModelProto, store: Store) -> Graph:
 
 
 def _decode(model: onnx.ModelProto, store: Store) -> Graph:
-    domains = [copy.copy(one) for one in model.opset_import]
     root = _graph(model.graph, [], store)
-    root.import_domains = domains
+    _imports(root, model.opset_import)
     own = root.__dict__
-    own["opset"] = next((int(o.version) for o in domains if o.domain in ("", "ai.onnx")), 0)
     own["ir_version"] = int(model.ir_version)
     own["producer_name"], own["producer_version"] = model.producer_name, model.producer_version
     own["_functions"] = [_function(f, store) for f in model.functions]
@@ -96,7 +79,8 @@ def _graph(proto: onnx.GraphProto, outer: list[Scope], store: Store) -> Graph:
     graph.__dict__["_origin"] = origin
     for info in proto.input:
         variable = Variable.declared(info.name, info)
-        local[info.name] = variable
+        if info.name:
+            local[info.name] = variable
         graph.inputs.append(variable)
     _initializers(graph, proto, local, store)
     infos = {info.name: info for info in proto.value_info}
@@ -107,7 +91,9 @@ def _graph(proto: onnx.GraphProto, outer: list[Scope], store: Store) -> Graph:
         if tensor is None:
             tensor = next((s[info.name] for s in reversed(outer) if info.name in s), None)
         if tensor is None:
-            tensor = local[info.name] = Variable.declared(info.name, info)
+            tensor = Variable.declared(info.name, info)
+            if info.name:
+                local[info.name] = tensor
         graph.outputs.append(tensor)
         origin.outputs.append((info, tensor))
     origin.infos = [(info, local.get(info.name)) for info in proto.value_info]
@@ -119,22 +105,16 @@ def _graph(proto: onnx.GraphProto, outer: list[Scope], store: Store) -> Graph:
 
 
 def _initializers(graph: Graph, proto: onnx.GraphProto, local: Scope, store: Store) -> None:
-    for tensor in proto.initializer:
-        constant = Constant(tensor.name, Stored(tensor, store))
-        known = local.get(tensor.name)
-        if isinstance(known, Variable):
-            graph.initializers.add_default(constant, known)
-        else:
-            graph.initializers.add(constant)
-            local[tensor.name] = constant
-    for sparse in proto.sparse_initializer:
-        constant = Constant(sparse.values.name, SparseStored(sparse, store))
+    constants = [Constant(tensor.name, Stored(tensor, store)) for tensor in proto.initializer]
+    constants += [Constant(one.values.name, SparseStored(one, store)) for one in proto.sparse_initializer]
+    for constant in constants:
         known = local.get(constant.name)
         if isinstance(known, Variable):
             graph.initializers.add_default(constant, known)
         else:
             graph.initializers.add(constant)
-            local[constant.name] = constant
+            if constant.name:
+                local[constant.name] = constant  # of two of one name onnxruntime takes the later, too
 
 
 def _nodes(
@@ -146,44 +126,43 @@ def _nodes(
 ) -> None:
     """Decode nodes into `graph`. Outputs are declared first, so unsorted graphs and captures of
     values that are made later both resolve."""
-    local, declared = scopes[-1], Variable.declared
+    local = scopes[-1]
+    known = local.get  # which never has the empty name
     made: list[tuple[onnx.NodeProto, list[Any]]] = []
     for proto in protos:
         outputs = []
         for name in proto.output:
-            tensor = local.get(name) if name else None
+            tensor = known(name)
             if tensor is None:
-                tensor = declared(name, infos.get(name))
+                tensor = Variable.declared(name, infos.get(name))
                 if name:
                     local[name] = tensor
             outputs.append(tensor)
         made.append((proto, outputs))
 
-    nodes = graph.nodes
+    new, nodes = Node.__new__, graph.nodes
     for proto, outputs in made:
         inputs = []
         for name in proto.input:
-            tensor = local.get(name)
-            if tensor is None:
-                tensor = _find(name, scopes, infos)
-            inputs.append(tensor)
-        node = Node.__new__(Node)
+            tensor = known(name)
+            inputs.append(_find(name, scopes, infos) if tensor is None else tensor)
+        node = new(Node)
         own = node.__dict__
         own["op"], own["name"] = proto.op_type, proto.name
         own["domain"] = proto.domain if proto.HasField("domain") else None
         own["graph"], own["_proto"], own["_store"], own["_attrs"] = graph, proto, store, None
-        own["inputs"], own["outputs"] = _slots(node, "outputs", inputs), _slots(node, "inputs", outputs)
+        own["inputs"] = slots = Slots(node, "outputs")
+        list.extend(slots, inputs)
+        for tensor in inputs:
+            list.append(tensor.__dict__["outputs"], node)  # fresh use lists have no index to keep yet
+        own["outputs"] = slots = Slots(node, "inputs")
+        list.extend(slots, outputs)
+        for tensor in outputs:
+            list.append(tensor.__dict__["inputs"], node)
         list.append(nodes, node)
-        if proto.attribute and holds_graph(proto):
+        attributes = proto.attribute
+        if attributes and holds_graph(attributes):
             own["_attrs"] = _attrs_with_graphs(node, proto, list(scopes), store)
-
-
-def _slots(node: Node, field_name: str, tensors: list[Any]) -> Slots:
-    slots = Slots(node, field_name)
-    list.extend(slots, tensors)
-    for tensor in tensors:
-        list.append(tensor.__dict__[field_name], node)  # fresh use lists have no index to keep yet
-    return slots
 
 
 def _find(name: str, scopes: Sequence[Scope], infos: dict[str, onnx.ValueInfoProto]) -> Any:
@@ -197,12 +176,13 @@ def _find(name: str, scopes: Sequence[Scope], infos: dict[str, onnx.ValueInfoPro
 
 
 def _attrs_with_graphs(node: Node, proto: onnx.NodeProto, scopes: list[Scope], store: Store) -> Attrs:
-    attrs = Attrs()
+    attrs = Attrs(node)
     for attribute in proto.attribute:
         value: Any
-        if attribute.ref_attr_name or attribute.type not in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+        kind = kind_of(attribute)
+        if attribute.ref_attr_name or kind not in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
             value = decode_value(attribute, store)
-        elif attribute.type == AttributeProto.GRAPH:
+        elif kind == AttributeProto.GRAPH:
             value = _graph(attribute.g, scopes, store)
             value.__dict__["parent"] = node
         else:
@@ -215,9 +195,8 @@ def _attrs_with_graphs(node: Node, proto: onnx.NodeProto, scopes: list[Scope], s
 
 def _function(proto: onnx.FunctionProto, store: Store) -> Function:
     local: Scope = {}
-    domains = [copy.copy(one) for one in proto.opset_import]
-    function = Function(proto.name, proto.domain, doc_string=proto.doc_string, import_domains=domains)
-    function.__dict__["overload"] = proto.overload
+    function = Function(proto.name, proto.domain, doc_string=proto.doc_string, overload=proto.overload)
+    _imports(function, proto.opset_import)
     origin = Origin(proto, store)
     function.__dict__["_origin"] = origin
     infos = {info.name: info for info in proto.value_info}
@@ -230,7 +209,15 @@ def _function(proto: onnx.FunctionProto, store: Store) -> Function:
             local[name] = Variable.declared(name, infos.get(name))
         function.outputs.append(local[name])
     origin.infos = [(info, local.get(info.name)) for info in proto.value_info]
+    function.__dict__["attrs"] = Attrs.decode(None, proto.attribute_proto, store)
     function.attrs.update(dict.fromkeys(proto.attribute))
-    for attribute in proto.attribute_proto:
-        function.attrs[attribute.name] = decode_value(attribute, store)
     return function
+
+
+def _imports(graph: Graph, imports: Iterable[onnx.OperatorSetIdProto]) -> None:
+    graph.import_domains = []
+    for one in imports:
+        mine = onnx.OperatorSetIdProto()
+        mine.CopyFrom(one)
+        graph.import_domains.append(mine)
+    graph.__dict__["opset"] = next((int(o.version) for o in imports if o.domain in ("", "ai.onnx")), 0)

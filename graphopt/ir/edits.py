@@ -7,16 +7,18 @@ node costs its slots, replacing a value its readers.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from graphopt.errors import InternalError
+from graphopt.errors import InternalError, UsageError
+from graphopt.ir.garbage import collector_paused
 from graphopt.ir.initializers import Initializers
 from graphopt.ir.journal import Edit
+from graphopt.ir.links import slots_of
 from graphopt.ir.node import Node
 from graphopt.ir.order import sorted_nodes
-from graphopt.ir.shadows import shadowed
+from graphopt.ir.shadows import out_of_sight, shadowed
 from graphopt.ir.values import Array, Constant, Tensor, Variable
 
 if TYPE_CHECKING:
@@ -39,8 +41,6 @@ class Edits:
 
     @property
     def _graph(self) -> Graph:
-        from typing import cast
-
         return cast("Graph", self)
 
     def fresh_name(self, stem: str) -> str:
@@ -62,7 +62,7 @@ class Edits:
             output = Variable(constant.name, constant.dtype, constant.shape)
             constant.name = ""
             node = Node("Constant", self.fresh_name(f"{stem}_node"), {"value": constant}, [], [output])
-            self.nodes.insert(0, node)
+            self.nodes.put_first(node)
             self._note("insert", (), (output.name,))
             return output
         self.initializers.add(constant)
@@ -77,10 +77,12 @@ class Edits:
     def remove_initializer(self, constant: Constant) -> None:
         """Take an initializer that nobody reads out of the graph.
 
-        Raises InternalError when it is still read.
+        Raises InternalError when it is still read, or is not one of this graph's.
         """
         if constant.is_read:
             raise InternalError(f"initializer {constant.name!r} cannot be removed: it is still read")
+        if constant not in self.initializers:
+            raise InternalError(f"initializer {constant.name!r} cannot be removed: it is not one of this graph's")
         self.initializers.discard(constant)
         self._note("drop", (constant.name,), ())
 
@@ -96,7 +98,8 @@ class Edits:
             raise InternalError(f"node {node.label!r} is in no graph")
         self._note("remove", [out.name for out in node.outputs if out.name], ())
         for body in node.bodies:
-            release(body)
+            if body.parent is node:  # not one that a new node has taken over
+                release(body)
         node.graph.nodes.discard(node)
         node.inputs.clear()
         node.outputs.clear()
@@ -126,9 +129,12 @@ class Edits:
         """Why `new` cannot stand for `old` everywhere, in a clause; None when it can.
 
         Outputs of graphs are in the way: they keep their names in the main graph, and must be
-        made by a node of their own graph everywhere. So are bodies that read `old` and mean
-        something else by the name of `new`.
+        made by a node of their own graph everywhere. So are readers outside of the body that
+        makes `new`, and bodies that read `old` and mean something else by the name of `new`.
         """
+        place = out_of_sight(new, old.readers)
+        if place is not None:
+            return f"{new.name!r} cannot be seen {place}, where {old.name!r} is read"
         places = old.graph_outputs
         if not places:
             return self._hidden(new.name, new, old.readers)
@@ -157,7 +163,8 @@ class Edits:
     def replace_uses(self, old: Tensor, new: Tensor) -> None:
         """Let everything that reads `old`, in bodies too, read `new`; graph outputs included.
 
-        Where `old` is a graph output, `new` takes its name and its declared type, so that the
+        A node that makes `new` from `old` goes on reading `old`: so a node can be put behind a
+        value. Where `old` is a graph output, `new` takes its name and its declared type, so that the
         signature stays; `old` gets the name that `new` had.
 
         Raises InternalError when `why_not_replace` gives a reason.
@@ -168,10 +175,12 @@ class Edits:
         if reason is not None:
             raise InternalError(f"{old.name!r} cannot be replaced: {reason}")
         before = old.name
-        for node in old.readers:
-            for index, tensor in enumerate(node.inputs):
-                if tensor is old:
-                    node.inputs[index] = new
+        makers = {id(maker) for maker in new.inputs}
+        for node in {id(node): node for node in old.outputs}.values():
+            slots = slots_of(node, "inputs")
+            for index, tensor in enumerate(slots):
+                if tensor is old and id(node) not in makers:
+                    slots[index] = new
         if old.graph_outputs:
             self._take_over_outputs(old, new)
         self._note("replace", (before,), (new.name,))
@@ -190,18 +199,27 @@ class Edits:
                 new.__dict__[key] = old.__dict__[key]
         old.name, new.name = new.name, old.name
 
-    def toposort(self) -> Graph:
+    def toposort(self, recurse_subgraphs: bool = True, recurse_functions: bool = True, mode: str = "full") -> Graph:
         """Sort the nodes so that each comes after what it reads; nodes already in order stay.
 
-        Bodies count as readers of what they capture. Linear (with a logarithm).
-        Raises BadModel, naming a node, when there is a cycle.
+        Bodies are sorted too, and functions when this is the main graph; bodies count as readers
+        of what they capture. The order of functions means nothing to ONNX and is left as it is,
+        so with mode "functions" there is nothing to do. Linear (with a logarithm).
+
+        Raises BadModel, naming a node, when there is a cycle; UsageError for another mode.
         """
+        if mode not in ("full", "nodes", "functions"):
+            raise UsageError(f"toposort() has the modes full, nodes and functions, not {mode!r}")
         graph = self._graph
-        before = list(graph.nodes)
-        after = sorted_nodes(graph)
-        if any(a is not b for a, b in zip(before, after, strict=True)):
-            list.__setitem__(graph.nodes, slice(None), after)
-            self._note("order")
+        if mode == "functions":
+            return graph
+        tops = [graph, *(graph.functions if recurse_functions and graph.root is graph else ())]
+        with collector_paused():
+            for one in [inner for top in tops for inner in (top.graphs() if recurse_subgraphs else (top,))]:
+                after = sorted_nodes(one)
+                if after is not None:
+                    one.nodes.arrange(after)
+                    self._note("order")
         return graph
 
 

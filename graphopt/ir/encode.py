@@ -10,21 +10,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
+import onnx.helper
 import onnx_graphsurgeon as gs
 from onnx import AttributeProto
 
-from graphopt.ir.adopt import adopt_model
-from graphopt.ir.attributes import encode_plain
-from graphopt.ir.decode import Origin, collector_paused
+from graphopt.ir.annotations import write_annotations
+from graphopt.ir.attributes import Attrs, encode_plain, kind_of
+from graphopt.ir.declare import write_info, write_infos, write_outputs
 from graphopt.ir.dtypes import np_dtype
+from graphopt.ir.fields import copy_fields, set_field
+from graphopt.ir.garbage import collector_paused
 from graphopt.ir.graph import Function, Graph
 from graphopt.ir.node import Node
+from graphopt.ir.settle import settle
 from graphopt.ir.store import Store
 from graphopt.ir.tensors import SparseStored, Stored, to_tensor_proto
-from graphopt.ir.values import Constant, Tensor, Variable, onnx_number, read_info
+from graphopt.ir.transplant import Transplant
+from graphopt.ir.values import Constant
 
-_NEWEST_IR = 13  # for models made from scratch
+_CUSTOM_OPSET = 1  # the version that a domain gets which a new node uses and nobody imported
 
 
 @dataclass(frozen=True)
@@ -37,72 +43,76 @@ class Encoded:
 
 def encode(graph: Graph) -> Encoded:
     """Messages of the whole model that `graph` is the main graph of; the graph is not changed,
-    but for loose ends of scripts that are settled (see `adopt_model`)."""
+    but for loose ends of scripts that are settled (see `settle`).
+
+    Raises TypeError, naming operator and attribute, for an attribute value that ONNX cannot hold.
+    """
     with collector_paused():
-        adopt_model(graph)
+        settle(graph)
         origin = graph.origin
-        store = origin.store.overlay() if origin is not None else Store()
-        return Encoded(_Encoder(store).model(graph), store)
+        return _Encoder(origin.store if origin is not None else None).model(graph)
 
 
 class _Encoder:
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, source: Store | None) -> None:
+        self.store = Store() if source is None else source.overlay()
+        self.transplant = Transplant(source, self.store)
+        self.domains: dict[str, None] = {}  # what new nodes of the scope being written use
 
-    def model(self, root: Graph) -> onnx.ModelProto:
+    def model(self, root: Graph) -> Encoded:
         made = onnx.ModelProto()
         source = root.origin.model if root.origin is not None else None
         if source is not None:
-            _copy_fields(made, source, skip=("graph", "functions", "opset_import"))
-        if root.ir_version and made.ir_version != root.ir_version:
-            made.ir_version = root.ir_version
-        if source is None and not made.ir_version:
-            made.ir_version = _NEWEST_IR
+            copy_fields(made, source, skip=("graph", "functions", "opset_import"))
         for key in ("producer_name", "producer_version"):
-            if getattr(made, key) != getattr(root, key):
-                setattr(made, key, getattr(root, key))
-        _opsets(made.opset_import, root)
+            _text(made, source, key, getattr(root, key))
         self.graph(root, made.graph)
+        self.opsets(root, made.opset_import)
         for function in root.functions:
             self.function(function, made.functions.add())
-        return made
+        if root.ir_version and made.ir_version != root.ir_version:
+            made.ir_version = root.ir_version
+        elif source is None and not root.ir_version:
+            made.ir_version = max(onnx.helper.find_min_ir_version_for(made.opset_import, ignore_unknown=True), 8)
+        return Encoded(made, self.store)
 
     def graph(self, graph: Graph, into: onnx.GraphProto) -> None:
         origin = graph.origin
         source = origin.proto if origin is not None else None
-        if isinstance(source, onnx.GraphProto):
-            _copy_fields(into, source, keep=("metadata_props",))
+        if source is not None:
+            copy_fields(into, source, skip=_GRAPH_FIELDS)
         self.nodes(graph, into.node)
-        _text(into, source, "name", graph.name)
-        _text(into, source, "doc_string", graph.doc_string)
+        for key in ("name", "doc_string"):
+            _text(into, source, key, getattr(graph, key))
         for variable in graph.inputs:
-            _info(into.input.add(), variable, variable.__dict__.get("_info"))
-        declared = list(origin.outputs) if origin is not None else []
-        for tensor in graph.outputs:
-            place = next((i for i, (_, one) in enumerate(declared) if one is tensor), None)
-            known = declared.pop(place)[0] if place is not None else tensor.__dict__.get("_info")
-            _info(into.output.add(), tensor, known)
+            write_info(into.input.add(), variable, variable.__dict__.get("_info"))
+        write_outputs(graph, origin, into.output)
+        self.initializers(graph, into)
+        write_infos(graph, origin, into.value_info)
+        write_annotations(graph, into.quantization_annotation)
+
+    def initializers(self, graph: Graph, into: onnx.GraphProto) -> None:
         for constant in graph.initializers.declared():
             default_of = constant.__dict__.get("default_of")
             if default_of is not None and default_of not in graph.defaults:
                 continue
             name = constant.name if default_of is None else default_of.name
-            if isinstance(constant.stored, SparseStored):
+            stored = constant.stored
+            if isinstance(stored, SparseStored) and constant.__dict__.get("_export_dtype") is None:
                 sparse = into.sparse_initializer.add()
-                sparse.CopyFrom(constant.stored.proto)
+                sparse.CopyFrom(stored.proto)
+                self.transplant.sparse(sparse, stored.store)
                 if sparse.values.name != name:
                     sparse.values.name = name
             else:
                 self.tensor(into.initializer.add(), constant, name)
-        self.infos(graph, origin, into.value_info)
-        if origin is not None and isinstance(source, onnx.GraphProto):
-            _annotations(into, source, origin)
 
     def nodes(self, graph: Graph, into: Any) -> None:
         run: list[onnx.NodeProto] = []  # untouched neighbours are copied in one call
-        for node in graph.nodes:
-            proto = node.proto
-            if proto is not None and _untouched(node, proto):
+        home = self.transplant.home
+        for node in graph.nodes.snapshot():
+            proto = node.__dict__["_proto"]
+            if proto is not None and _untouched(node, proto) and node.__dict__["_store"] is home:
                 run.append(proto)
                 continue
             if run:
@@ -114,7 +124,9 @@ class _Encoder:
     def node(self, graph: Graph, node: Node, into: onnx.NodeProto) -> None:
         proto = node.proto
         if proto is not None:
-            _copy_fields(into, proto, skip=("input", "output", "name", "op_type", "domain", "attribute"))
+            copy_fields(into, proto, skip=_NODE_FIELDS)
+        if proto is None or (node.domain or "") != proto.domain or node.__dict__["_store"] is not self.transplant.home:
+            self.domains[node.domain or ""] = None
         into.input.extend(t.name for t in node.inputs)
         into.output.extend(t.name for t in node.outputs)
         into.op_type = node.op
@@ -122,22 +134,35 @@ class _Encoder:
             into.name = node.name
         if node.domain is not None:
             into.domain = node.domain
-        opset = graph.opset_of(node.domain or "")
-        attrs = node.attrs
-        for name, value in attrs.items():
-            source = attrs.source(name)
-            made = into.attribute.add()
-            if source is not None and attrs.untouched(name):
-                made.CopyFrom(source)
-                continue
-            if source is not None:
-                made.type = source.type
-            if not encode_plain(made, node.op, node.domain or "", opset, name, value):
-                self.attribute(made, value, source)
-            if source is not None and source.HasField("doc_string"):
-                made.doc_string = source.doc_string
+        where = (node.op, node.domain or "", graph.opset_of(node.domain or ""))
+        for name in node.attrs:
+            self.attribute(into.attribute.add(), node.attrs, name, where, node.__dict__.get("_store"))
 
-    def attribute(self, made: AttributeProto, value: Any, source: AttributeProto | None) -> None:
+    def attribute(
+        self, made: AttributeProto, attrs: Attrs, name: str, where: tuple[str, str, int], store: Store | None
+    ) -> None:
+        """Write one attribute of the operator `where` (operator, domain, opset)."""
+        source, value = attrs.source(name), attrs[name]
+        if source is not None and attrs.untouched(name):
+            made.CopyFrom(source)
+            self.transplant.attribute(made, store)
+            return
+        was = kind_of(source) if source is not None else 0
+        if was:
+            made.type = AttributeProto.AttributeType.ValueType(was)
+        if encode_plain(made, *where, name, value):
+            self.transplant.attribute(made, store)
+        else:
+            self.nested(made, value, source)
+        if source is not None and source.HasField("doc_string"):
+            set_field(made, "doc_string", source.doc_string)
+        if source is not None and made.type == was and not source.HasField("type"):
+            made.ClearField("type")
+
+    def nested(self, made: AttributeProto, value: Any, source: AttributeProto | None) -> None:
+        """Write a value that is made of tensors or graphs."""
+        if isinstance(value, np.ndarray):
+            value = Constant("", value)
         if isinstance(value, gs.Graph):
             made.type = AttributeProto.GRAPH
             self.graph(value, made.g)  # type: ignore[arg-type]
@@ -156,79 +181,65 @@ class _Encoder:
                     self.tensor(made.tensors.add(), one, one.name)
 
     def tensor(self, into: onnx.TensorProto, constant: Constant, name: str) -> None:
-        stored = constant.stored
-        if isinstance(stored, Stored):
+        stored, chosen = constant.stored, constant.__dict__.get("_export_dtype")
+        if isinstance(stored, Stored) and (chosen is None or constant.onnx_dtype == stored.onnx_dtype):
             into.CopyFrom(stored.proto)
+            self.transplant.tensor(into, stored.store)
         else:
             values, wanted = constant.values, np_dtype(constant.onnx_dtype)
-            if wanted is not None and values.dtype != wanted and values.dtype != object:
+            if wanted is not None and values.dtype != wanted and values.dtype.kind not in "OUST":
                 values = values.astype(wanted)
             into.CopyFrom(to_tensor_proto(name, values, self.store))
+            if stored is not None:
+                constant.forget()
         if into.name != name:
             into.name = name
 
-    def infos(self, graph: Graph, origin: Origin | None, into: Any) -> None:
-        """value_info of what is still there, in the old order; new values join where the graph
-        declared any before."""
-        if origin is None or not origin.infos:
-            return
-        for info, tensor in origin.infos:
-            if tensor is None:
-                into.append(info)
-            elif _lives_in(tensor, graph) and (tensor.name == info.name or graph not in tensor.graph_outputs):
-                _info(into.add(), tensor, info)
-        seen = {tensor for _, tensor in origin.infos if tensor is not None}
-        for node in graph.nodes:
-            for tensor in node.outputs:
-                if tensor.__dict__.get("_dtype") is None or tensor in seen or tensor.graph_outputs:
-                    continue
-                if "_info" not in tensor.__dict__:
-                    seen.add(tensor)
-                    _info(into.add(), tensor, None)
-
     def function(self, function: Function, into: onnx.FunctionProto) -> None:
         origin = function.origin
-        if origin is not None:
-            skip = (
-                "name",
-                "domain",
-                "overload",
-                "input",
-                "output",
-                "node",
-                "opset_import",
-                "value_info",
-                "doc_string",
-            )
-            _copy_fields(into, origin.proto, skip=skip)
-        else:
-            for name, default in function.attrs.items():
-                if default is None:
-                    into.attribute.append(name)
-                else:
-                    encode_plain(into.attribute_proto.add(), "", "", 0, name, default)
         source = origin.proto if origin is not None else None
+        if source is not None:
+            copy_fields(into, source, skip=_FUNCTION_FIELDS)
         for key in ("name", "domain", "overload", "doc_string"):
             _text(into, source, key, getattr(function, key))
+        for name, default in function.attrs.items():
+            if default is None:
+                into.attribute.append(name)
+            else:
+                store = origin.store if origin is not None else None
+                self.attribute(into.attribute_proto.add(), function.attrs, name, ("", "", 0), store)
         self.nodes(function, into.node)
         into.input.extend(t.name for t in function.inputs)
         into.output.extend(t.name for t in function.outputs)
-        _opsets(into.opset_import, function)
-        self.infos(function, origin, into.value_info)
+        self.opsets(function, into.opset_import)
+        write_infos(function, origin, into.value_info)
+
+    def opsets(self, graph: Graph, into: Any) -> None:
+        """The opset imports: of the default domain the version that the graph says now, and of a
+        domain that new nodes use without an import, version 1."""
+        known: set[str] = set()
+        for one in graph.import_domains or ():
+            made = into.add()
+            made.CopyFrom(one)
+            domain = "" if one.domain == "ai.onnx" else one.domain
+            if not domain and domain not in known and graph.opset and made.version != graph.opset:
+                made.version = graph.opset
+            known.add(domain)
+        if "" not in known and graph.opset:
+            into.add(domain="", version=graph.opset)
+        for domain in self.domains:
+            if domain not in ("", "ai.onnx") and domain not in known:
+                into.add(domain=domain, version=_CUSTOM_OPSET)
+        self.domains = {}
 
 
-def _opsets(into: Any, graph: Graph) -> None:
-    """The opset imports, the default domain's with the version that the graph says now."""
-    seen = False
-    for one in graph.import_domains or ():
-        default = one.domain in ("", "ai.onnx")
-        made = into.add()
-        made.CopyFrom(one)
-        if default and not seen and graph.opset and made.version != graph.opset:
-            made.version = graph.opset
-        seen = seen or default
-    if not seen and graph.origin is None:
-        into.add(domain="", version=graph.opset)
+_NODE_FIELDS = frozenset(("input", "output", "name", "op_type", "domain", "attribute"))
+_GRAPH_FIELDS = frozenset(
+    ("node", "name", "doc_string", "input", "output", "initializer", "sparse_initializer", "value_info")
+) | {"quantization_annotation"}
+_FUNCTION_FIELDS = frozenset(
+    ("name", "domain", "overload", "doc_string", "input", "output", "node", "opset_import", "value_info")
+) | {"attribute", "attribute_proto"}
 
 
 def _untouched(node: Node, proto: onnx.NodeProto) -> bool:
@@ -244,75 +255,6 @@ def _untouched(node: Node, proto: onnx.NodeProto) -> bool:
     return bool(proto.input == names and proto.output == [t.__dict__["name"] for t in own["outputs"]])
 
 
-def _lives_in(tensor: Tensor, graph: Graph) -> bool:
-    if isinstance(tensor, Constant):
-        return tensor in graph.initializers
-    return any(node.graph is graph for node in tensor.inputs) or graph.is_input(tensor)
-
-
-def _copy_fields(into: Any, source: Any, skip: tuple[str, ...] = (), keep: tuple[str, ...] | None = None) -> None:
-    for descriptor, value in source.ListFields():
-        name = descriptor.name
-        if name in skip or (keep is not None and name not in keep):
-            continue
-        if descriptor.is_repeated:
-            getattr(into, name).extend(value)
-        elif descriptor.type == descriptor.TYPE_MESSAGE:
-            getattr(into, name).CopyFrom(value)
-        else:
-            setattr(into, name, value)
-
-
-def _text(into: Any, source: Any, key: str, value: str) -> None:
+def _text(into: Any, source: Any, key: str, value: Any) -> None:
     if value or (source is not None and source.HasField(key)):
-        setattr(into, key, value)
-
-
-def _info(into: onnx.ValueInfoProto, tensor: Tensor, info: onnx.ValueInfoProto | None) -> None:
-    """Declare `tensor`, as `info` did unless its dtype, shape or kind were changed since."""
-    if info is not None:
-        into.CopyFrom(info)
-    if into.name != tensor.name:
-        into.name = tensor.name
-    own = tensor.__dict__
-    if isinstance(tensor, Variable) and ("_dtype" in own or "_shape" in own or "_kind" in own):
-        now = (tensor.type, tensor.dtype, tensor.shape)
-        if now != read_info(own.get("_info", info)) and tensor.type == "tensor_type":
-            _tensor_type(into.type, tensor.dtype, tensor.shape)
-    elif info is None and isinstance(tensor, Constant):
-        _tensor_type(into.type, tensor.onnx_dtype, list(tensor.shape))
-
-
-def _tensor_type(into: onnx.TypeProto, dtype: Any, shape: Any) -> None:
-    old = onnx.TypeProto()
-    old.CopyFrom(into)
-    into.ClearField("value")
-    into.tensor_type.elem_type = onnx_number(dtype)
-    if shape is None:
-        return
-    into.tensor_type.shape.SetInParent()
-    for index, dim in enumerate(shape):
-        made = into.tensor_type.shape.dim.add()
-        if isinstance(dim, str):
-            made.dim_param = dim
-        elif dim is not None:
-            made.dim_value = int(dim)
-        if index < len(old.tensor_type.shape.dim) and old.tensor_type.shape.dim[index].denotation:
-            made.denotation = old.tensor_type.shape.dim[index].denotation
-
-
-def _annotations(into: onnx.GraphProto, source: onnx.GraphProto, origin: Origin) -> None:
-    """Quantization annotations under today's names; those of tensors that are gone go too."""
-    for note in source.quantization_annotation:
-        named = origin.annotated.get(note.tensor_name)
-        if named is not None and not (named.inputs or named.is_read or named.__dict__.get("home")):
-            continue
-        made = into.quantization_annotation.add()
-        made.CopyFrom(note)
-        for holder, key in (
-            (made, "tensor_name"),
-            *((e, "value") for e in made.quant_parameter_tensor_names),
-        ):
-            tensor = origin.annotated.get(getattr(holder, key))
-            if tensor is not None and tensor.name != getattr(holder, key):
-                setattr(holder, key, tensor.name)
+        set_field(into, key, value)

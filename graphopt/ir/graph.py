@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import onnx
 import onnx_graphsurgeon as gs
 
+from graphopt.ir.adopt import adopt_graph
+from graphopt.ir.attributes import Attrs
 from graphopt.ir.edits import Edits
 from graphopt.ir.initializers import Initializers
 from graphopt.ir.names import Names
@@ -36,7 +38,6 @@ class Graph(Edits, StockMethods, gs.Graph):
     outputs: Outputs
     initializers: Initializers
     defaults: dict[Variable, Constant]
-    opset: int
     parent: Any
 
     __eq__ = object.__eq__
@@ -63,7 +64,7 @@ class Graph(Edits, StockMethods, gs.Graph):
         own["producer_name"] = producer_name or ""
         own["producer_version"] = producer_version or ""
         own["import_domains"] = list(import_domains or [])
-        own["opset"] = opset or _default_opset(own["import_domains"]) or DEFAULT_OPSET
+        own["opset"] = _default_opset(own["import_domains"]) or DEFAULT_OPSET if opset is None else opset
         own["ir_version"] = ir_version
         own["name_idx"] = 0
         own["parent"] = None
@@ -79,23 +80,38 @@ class Graph(Edits, StockMethods, gs.Graph):
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = self.__dict__
-        if name == "nodes" and value is not own["nodes"]:
-            fresh = list(value)
-            own["nodes"].clear()
-            own["nodes"].extend(fresh)
-        elif name == "outputs" and value is not own["outputs"]:
-            own["outputs"][:] = list(value)
+        if name in ("nodes", "outputs"):
+            if value is not own[name]:
+                own[name][:] = list(value)
         elif name == "inputs":
             own["inputs"] = list(value)
         elif name == "functions":
-            own["_functions"][:] = list(value)
-        elif name not in ("nodes", "outputs"):
+            self.functions[:] = list(value)
+        else:
             object.__setattr__(self, name, value)
 
     @property
     def functions(self) -> list[Function]:
         """The model-local functions; one list for the whole model."""
         return cast("list[Function]", self.root.__dict__["_functions"])
+
+    @property
+    def opset(self) -> int:
+        """The version of ONNX's own operators that the nodes follow, the same in bodies; 0 when
+        the model does not say."""
+        return int(self._top.__dict__["opset"])
+
+    @opset.setter
+    def opset(self, version: int) -> None:
+        self._top.__dict__["opset"] = version
+
+    @property
+    def _top(self) -> Graph:
+        """The main graph or the function that this graph is, or is a body in."""
+        scope: Any = self
+        while isinstance(scope.parent, Node) and scope.parent.graph is not None:
+            scope = scope.parent.graph
+        return cast("Graph", scope)
 
     @property
     def root(self) -> Graph:
@@ -144,18 +160,18 @@ class Graph(Edits, StockMethods, gs.Graph):
             graph = pending.pop()
             yield graph
             inner: list[Graph] = []
-            for node in graph.nodes:
+            for node in graph.nodes.snapshot():
                 if node.__dict__["_attrs"]:  # a node that holds bodies is always decoded
-                    for body in node.bodies:
-                        body.__dict__["parent"] = node
-                        inner.append(body)
+                    inner.extend(node.bodies)
             pending.extend(reversed(inner))
 
     def scopes(self) -> Iterator[Graph]:
         """Every graph of the model: main graph, functions, and the bodies inside them."""
         root = self.root
         yield from root.graphs()
-        for function in root.functions:
+        for function in list(root.functions):
+            if "_origin" not in function.__dict__:
+                adopt_graph(function)
             function.__dict__["parent"] = root
             yield from function.graphs()
 
@@ -177,12 +193,9 @@ class Graph(Edits, StockMethods, gs.Graph):
 
     def opset_of(self, domain: str = "") -> int:
         """The version of `domain` that this graph's nodes follow; 0 when it is not imported."""
-        scope: Any = self
-        while isinstance(scope.parent, Node) and scope.parent.graph is not None:
-            scope = scope.parent.graph
         if domain in ("", "ai.onnx"):
-            return int(scope.opset)
-        return next((int(o.version) for o in scope.import_domains if o.domain == domain), 0)
+            return self.opset
+        return next((int(o.version) for o in self._top.import_domains or () if o.domain == domain), 0)
 
     @property
     def origin(self) -> Origin | None:
@@ -203,6 +216,8 @@ class Graph(Edits, StockMethods, gs.Graph):
 class Function(Graph, gs.Function):
     """A model-local function: a graph with formal attributes that nodes call by name."""
 
+    domain: str
+    attrs: Attrs
     overload: str
 
     def __init__(
@@ -221,7 +236,7 @@ class Function(Graph, gs.Function):
         overload: str = "",
     ) -> None:
         self.__dict__["domain"] = gs.Function.DEFAULT_DOMAIN if domain is None else domain
-        self.__dict__["attrs"] = dict(attrs or {})
+        self.__dict__["attrs"] = Attrs(None, attrs or {})
         self.__dict__["overload"] = overload
         Graph.__init__(
             self,

@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from graphopt.ir.attributes import Attrs
 from graphopt.ir.links import Slots
+from graphopt.ir.names import renamed
 
 if TYPE_CHECKING:
     from graphopt.ir.graph import Graph
@@ -35,11 +36,11 @@ class Node(gs.Node):
         outputs: Iterable[Tensor] | None = None,
         domain: str | None = None,
     ) -> None:
-        attributes = self.__dict__
-        attributes.update(op=op, name=name or "", domain=domain, graph=None, _proto=None)
-        attributes["_attrs"] = Attrs(attrs or {})
-        attributes["inputs"] = Slots(self, "outputs", inputs or ())
-        attributes["outputs"] = Slots(self, "inputs", outputs or ())
+        own = self.__dict__
+        own["op"], own["name"], own["domain"] = op, name or "", domain
+        own["graph"], own["_proto"] = None, None
+        own["inputs"], own["outputs"] = Slots(self, "outputs", inputs or ()), Slots(self, "inputs", outputs or ())
+        own["_attrs"] = Attrs(self, attrs or {})
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("inputs", "outputs"):
@@ -48,6 +49,8 @@ class Node(gs.Node):
                 slots[:] = tensors
             return
         object.__setattr__(self, name, value)
+        if name == "name":
+            renamed(self, value)
 
     @property
     def attrs(self) -> Attrs:
@@ -55,13 +58,15 @@ class Node(gs.Node):
         protobuf message itself (`Opaque`) for the rare kinds."""
         attrs: Attrs | None = self.__dict__["_attrs"]
         if attrs is None:
-            attrs = self.__dict__["_attrs"] = Attrs.decode(self.__dict__["_proto"], self.__dict__["_store"])
+            own = self.__dict__
+            attrs = own["_attrs"] = Attrs.decode(self, own["_proto"].attribute, own["_store"])
         return attrs
 
     @attrs.setter
     def attrs(self, value: dict[str, Any]) -> None:
-        old: Attrs | None = self.__dict__["_attrs"]
-        self.__dict__["_attrs"] = value if isinstance(value, Attrs) else Attrs(value, like=old)
+        old = self.attrs
+        if value is not old:
+            self.__dict__["_attrs"] = Attrs(self, value, like=old)
 
     @property
     def is_standard(self) -> bool:
@@ -71,6 +76,12 @@ class Node(gs.Node):
     def is_op(self, *ops: str) -> bool:
         """Whether this is one of the named operators of the default domain."""
         return self.op in ops and self.domain in (None, "", "ai.onnx")
+
+    @property
+    def overload(self) -> str:
+        """Which overload of a model-local function the node calls; "" for the plain one."""
+        proto = self.__dict__["_proto"]
+        return "" if proto is None else str(proto.overload)
 
     @property
     def label(self) -> str:

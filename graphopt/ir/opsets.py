@@ -46,9 +46,12 @@ def plan_opset(root: Graph, version: int, facts: Facts) -> Plan:
     """Find out what raising the main graph (bodies included) to opset `version` takes.
 
     `facts` gives element type (0: unknown) and shape of a value. Functions import opsets of
-    their own and are left as they are.
+    their own and are left as they are; ONNX then wants all their operators to mean the same in the
+    version of the model.
     """
     plan = Plan(version)
+    for function in root.functions:
+        plan.refused.update(_left_behind(function, version))
     changing: list[Node] = []
     for graph in root.graphs():
         for node in graph.nodes:
@@ -70,6 +73,21 @@ def plan_opset(root: Graph, version: int, facts: Facts) -> Plan:
     if not plan.refused:
         _convert(plan, changing, root.opset, facts)
     return plan
+
+
+def _left_behind(function: Graph, version: int) -> dict[Node, str]:
+    """The nodes of a function that would mean something else at `version`, and why that is in the way."""
+    found: dict[Node, str] = {}
+    for graph in function.graphs():
+        for node in graph.nodes:
+            if not node.is_standard:
+                continue
+            old, new = schema(node.op, "", function.opset), schema(node.op, "", version)
+            if old is None or new is None or old.since_version != new.since_version:
+                found[node] = (
+                    f"{function.path} follows opset {function.opset}, whose {node.op} is not that of {version}"
+                )
+    return found
 
 
 def _untyped(node: Node, facts: Facts) -> str:

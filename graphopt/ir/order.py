@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from graphopt.errors import BadModel
@@ -14,40 +14,39 @@ if TYPE_CHECKING:
     from graphopt.ir.values import Tensor
 
 
-def reads(node: Node) -> Iterator[Tensor]:
+def reads(node: Node) -> Iterable[Tensor]:
     """What a node reads: its inputs, and what its bodies capture or give out."""
-    yield from node.inputs
-    for body in node.bodies:
+    bodies = node.bodies
+    if not bodies:
+        found: Iterable[Tensor] = node.__dict__["inputs"]
+        return found
+    inside = list(node.inputs)
+    for body in bodies:
         for graph in body.graphs():
-            for inner in graph.nodes:
-                yield from inner.inputs
-            yield from graph.outputs
+            for inner in graph.nodes.snapshot():
+                inside.extend(inner.__dict__["inputs"])
+            inside.extend(graph.outputs)
+    return inside
 
 
-def sorted_nodes(graph: Graph) -> list[Node]:
+def sorted_nodes(graph: Graph) -> list[Node] | None:
     """The nodes of `graph` (bodies keep their own order) so that makers precede readers.
 
-    Among nodes that are free to go, the one that stood first goes first.
+    Among nodes that are free to go, the one that stood first goes first. None when the nodes
+    are in order as they are.
     Raises BadModel, naming a node on it, when there is a cycle.
     """
-    nodes: list[Node] = list(graph.nodes)
-    place = {node: index for index, node in enumerate(nodes)}
+    nodes: list[Node] = graph.nodes.snapshot()
+    place = {id(node): index for index, node in enumerate(nodes)}
+    if _in_order(nodes, place):
+        return None
     waits = [0] * len(nodes)
     followers: list[list[int]] = [[] for _ in nodes]
-    in_order = True
     for index, node in enumerate(nodes):
-        makers = set()
-        for tensor in node.inputs if not node.bodies else reads(node):
-            for maker in tensor.inputs:
-                other = place.get(maker)
-                if other is not None:  # a node that reads itself waits for ever: a cycle
-                    makers.add(other)
+        makers = _makers(node, place)
         for other in makers:
             followers[other].append(index)
-            in_order = in_order and other < index
         waits[index] = len(makers)
-    if in_order:
-        return nodes
     ready = [index for index, count in enumerate(waits) if count == 0]
     done: list[Node] = []
     while ready:
@@ -58,6 +57,29 @@ def sorted_nodes(graph: Graph) -> list[Node]:
             if not waits[follower]:
                 heapq.heappush(ready, follower)
     if len(done) != len(nodes):
-        stuck = next(node for node, count in zip(nodes, waits, strict=True) if count)
-        raise BadModel(f"the graph has a cycle through node {stuck.label!r}")
+        raise BadModel(f"the graph has a cycle through node {_on_a_cycle(nodes, place, waits).label!r}")
     return done
+
+
+def _in_order(nodes: list[Node], place: dict[int, int]) -> bool:
+    """Whether every maker that is among `nodes` stands before its readers."""
+    for index, node in enumerate(nodes):
+        for tensor in reads(node):
+            for maker in tensor.__dict__["inputs"]:
+                if place.get(id(maker), -1) >= index:  # a node that reads itself waits for ever: a cycle
+                    return False
+    return True
+
+
+def _makers(node: Node, place: dict[int, int]) -> set[int]:
+    return {place[id(maker)] for tensor in reads(node) for maker in tensor.inputs if id(maker) in place}
+
+
+def _on_a_cycle(nodes: list[Node], place: dict[int, int], waits: list[int]) -> Node:
+    """A node on a cycle: nodes that still wait wait for such nodes only, so walk back until one returns."""
+    index = next(i for i, count in enumerate(waits) if count)
+    seen: set[int] = set()
+    while index not in seen:
+        seen.add(index)
+        index = min(other for other in _makers(nodes[index], place) if waits[other])
+    return nodes[index]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
+from graphopt.ir.links import uses_of
+from graphopt.ir.sequence import Sequence
+
 if TYPE_CHECKING:
     from graphopt.ir.graph import Graph
 
 
-class Outputs(list[Any]):
+class Outputs(Sequence):
     """The outputs of one graph in order; a tensor may stand in it more than once."""
 
     __slots__ = ("owner",)
@@ -19,63 +22,49 @@ class Outputs(list[Any]):
         self.owner = owner
         self.extend(tensors)
 
-    def _enter(self, tensor: Any) -> Any:
-        if "_graph_outputs" not in tensor.__dict__:
-            if "_dtype" not in tensor.__dict__ and "dtype" in tensor.__dict__:
-                from graphopt.ir.adopt import adopt_tensor
-
-                adopt_tensor(tensor)
-            tensor.__dict__["_graph_outputs"] = []
-        tensor.__dict__["_graph_outputs"].append(self.owner)
-        return tensor
+    def _enter(self, tensor: Any) -> None:
+        tensor.__dict__.setdefault("_graph_outputs", []).append(self.owner)
 
     def _leave(self, tensor: Any) -> None:
         places = tensor.__dict__["_graph_outputs"]
         places.pop(next(i for i, graph in enumerate(places) if graph is self.owner))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        old = self[index] if isinstance(index, slice) else [self[index]]
-        new = list(value) if isinstance(index, slice) else [value]
-        super().__setitem__(index, new if isinstance(index, slice) else value)
-        for tensor in new:
+        many = isinstance(index, slice)
+        gone, fresh = (self[index], list(value)) if many else ([self[index]], [value])
+        for tensor in fresh:
+            uses_of(tensor, "inputs")  # refuses before anything changes
+        list.__setitem__(self, index, fresh if many else value)
+        for tensor in fresh:
             self._enter(tensor)
-        for tensor in old:
+        for tensor in gone:
             self._leave(tensor)
 
     def __delitem__(self, index: SupportsIndex | slice) -> None:
-        old = self[index] if isinstance(index, slice) else [self[index]]
-        super().__delitem__(index)
-        for tensor in old:
+        gone = self[index] if isinstance(index, slice) else [self[index]]
+        list.__delitem__(self, index)
+        for tensor in gone:
             self._leave(tensor)
 
     def append(self, value: Any) -> None:
-        super().append(self._enter(value))
+        self.insert(len(self), value)
 
     def extend(self, values: Iterable[Any]) -> None:
         for value in list(values):
             self.append(value)
 
     def insert(self, index: SupportsIndex, value: Any) -> None:
-        super().insert(index, self._enter(value))
+        uses_of(value, "inputs")  # a stock tensor becomes ours
+        list.insert(self, index, value)
+        self._enter(value)
 
     def remove(self, value: Any) -> None:
-        super().remove(value)
-        self._leave(value)
+        del self[self.index(value)]
 
     def pop(self, index: SupportsIndex = -1) -> Any:
-        value = super().pop(index)
-        self._leave(value)
+        value = self[index]
+        del self[index]
         return value
 
     def clear(self) -> None:
         del self[:]
-
-    def copy(self) -> list[Any]:
-        return list(self)
-
-    def __iadd__(self, values: Iterable[Any]) -> Outputs:
-        self.extend(values)
-        return self
-
-    def __add__(self, values: Iterable[Any]) -> list[Any]:
-        return [*self, *values]

@@ -6,31 +6,35 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import onnx
 
 from graphopt.errors import UsageError
 from graphopt.ir.clone import clone_graph
 from graphopt.ir.node import Node
-from graphopt.ir.values import Constant, Tensor, Variable
+from graphopt.ir.schema import schema
+from graphopt.ir.sweep import sweep
+from graphopt.ir.values import Tensor, Variable
 
 if TYPE_CHECKING:
     from graphopt.ir.graph import Graph
+
+_OPTIONAL = onnx.defs.OpSchema.FormalParameterOption.Optional
+_VALUES = (np.ndarray, np.generic, int, float, list, tuple)
 
 
 class StockMethods:
     """`layer`, `tensors`, `cleanup`, `copy` and `fold_constants` of a `Graph`."""
 
     def layer(
-        self,
-        *args: Any,
-        inputs: Iterable[Any] | None = None,
-        outputs: Iterable[Any] | None = None,
-        **kwargs: Any,
+        self, inputs: Iterable[Any] | None = None, outputs: Iterable[Any] | None = None, *args: Any, **kwargs: Any
     ) -> list[Tensor]:
-        """Append a node and return its outputs.
+        """Append a node and return its outputs; the other arguments are those of `Node`.
 
-        Inputs may be tensors, arrays, numbers or names; outputs tensors or names. A name that
-        the graph already knows as an input means that tensor; an output name that is taken gets
-        a number.
+        Inputs may be tensors, arrays, numbers (alone or in a list) or names; outputs tensors or
+        names. A name that the graph already knows as an input means that tensor; an output name
+        that is taken gets a number.
+
+        Raises UsageError for an input or output that is none of these.
         """
         graph = cast("Graph", self)
         known: dict[str, Tensor] | None = None
@@ -39,16 +43,18 @@ class StockMethods:
             if isinstance(value, str):
                 known = graph.tensors() if known is None else known
                 ins.append(known[value] if value in known else Variable(value))
-            elif isinstance(value, np.ndarray | np.generic | int | float | list | tuple):
+            elif isinstance(value, _VALUES):
                 array = np.asarray(value)
                 if not isinstance(value, np.ndarray | np.generic):
                     array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
                 ins.append(graph.constant(array, "onnx_graphsurgeon_constant"))
             else:
-                ins.append(value)
-        outs = [Variable(graph.fresh_name(value)) if isinstance(value, str) else value for value in outputs or ()]
-        kwargs |= {"inputs": ins, "outputs": outs}
-        node = Node(*args, **kwargs)
+                ins.append(_tensor(value, "input"))
+        outs = [
+            Variable(graph.fresh_name(value)) if isinstance(value, str) else _tensor(value, "output")
+            for value in outputs or ()
+        ]
+        node = Node(*args, **(kwargs | {"inputs": ins, "outputs": outs}))
         if not node.name:
             node.name = graph.fresh_name(f"onnx_graphsurgeon_node_{graph.name_idx}")
             graph.name_idx += 1
@@ -58,7 +64,7 @@ class StockMethods:
     def tensors(self, check_duplicates: bool = False) -> dict[str, Tensor]:
         """Every named tensor of this graph (not of its bodies) by name, captured ones included.
 
-        Raises UsageError with `check_duplicates` when two tensors share a name.
+        Of two that share a name the first is given. Raises UsageError with `check_duplicates`.
         """
         graph = cast("Graph", self)
         found: dict[str, Tensor] = {}
@@ -67,11 +73,9 @@ class StockMethods:
         groups.append(graph.outputs)
         for group in groups:
             for tensor in group:
-                if not tensor.name:
-                    continue
-                other = found.setdefault(tensor.name, tensor)
-                if check_duplicates and other is not tensor:
-                    raise UsageError(f"two different tensors are called {tensor.name!r}")
+                name = tensor.name
+                if name and found.setdefault(name, tensor) is not tensor and check_duplicates:
+                    raise UsageError(f"two different tensors are called {name!r}; rename one of them")
         return found
 
     def cleanup(
@@ -81,24 +85,32 @@ class StockMethods:
         remove_unused_graph_inputs: bool = False,
         recurse_functions: bool = True,
     ) -> Graph:
-        """Remove nodes that no output depends on, and initializers that nothing reads."""
-        from graphopt.ir.sweep import sweep
+        """Remove nodes that no output depends on, and initializers that nothing reads.
 
+        Whatever made a graph input is cut off first, so `graph.inputs = [...]` isolates a part of
+        the model. Unused outputs are left out only where the operator declares them optional.
+        """
         graph = cast("Graph", self)
-        sweep(graph, recurse_subgraphs)
-        if recurse_functions and graph.root is graph:
-            for function in graph.functions:
-                sweep(function, recurse_subgraphs)
+        tops = [graph, *(graph.functions if recurse_functions and graph.root is graph else ())]
+        scopes = [one for top in tops for one in (top.graphs() if recurse_subgraphs else (top,))]
+        for scope in scopes:
+            for variable in scope.inputs:
+                for maker in dict.fromkeys(variable.inputs):
+                    maker.outputs[maker.outputs.index(variable)] = scope.variable(f"{variable.name}_unused")
+        for top in tops:
+            sweep(top, recurse_subgraphs)
         if remove_unused_node_outputs:
-            for node in graph.nodes:
-                for index, output in enumerate(node.outputs):
-                    if output.name and not output.is_read:
-                        node.outputs[index] = Variable.empty()
+            for scope in scopes:
+                _leave_out_unused(scope)
         if remove_unused_graph_inputs and not graph.is_body and not graph.is_function:
+            for variable in [one for one in graph.inputs if not one.is_read]:
+                default = graph.defaults.get(variable)
+                if default is not None:
+                    graph.initializers.discard(default)
             graph.inputs = [one for one in graph.inputs if one.is_read]
         return graph
 
-    def fold_constants(self, **_: Any) -> Graph:
+    def fold_constants(self, *_: Any, **__: Any) -> Graph:
         """Refused: folding needs the worker and its limits.
 
         Raises UsageError.
@@ -112,5 +124,24 @@ class StockMethods:
         """
         return clone_graph(cast("Graph", self), tensor_map or {})
 
+    def __copy__(self) -> Graph:
+        return self.copy()
 
-__all__ = ["Constant", "StockMethods"]
+    def __deepcopy__(self, memo: Any) -> Graph:
+        return self.copy()
+
+
+def _tensor(value: Any, what: str) -> Any:
+    if "inputs" not in getattr(value, "__dict__", {}) or isinstance(value, Node):
+        raise UsageError(f"layer() cannot use a {type(value).__name__} as an {what}; give a tensor, an array or a name")
+    return value
+
+
+def _leave_out_unused(graph: Graph) -> None:
+    for node in graph.nodes:
+        known = schema(node.op, node.domain or "", graph.opset_of(node.domain or ""))
+        for index, output in enumerate(node.outputs):
+            if known is None or index >= len(known.outputs) or output.is_read or not output.name:
+                continue
+            if known.outputs[index].option == _OPTIONAL:
+                node.outputs[index] = Variable.empty()

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from graphopt.ir.dtypes import bits, np_dtype, onnx_dtype
 from graphopt.ir.links import Uses
+from graphopt.ir.membership import in_place, stands
+from graphopt.ir.names import renamed
 from graphopt.ir.tensors import SparseStored, Stored
 
 if TYPE_CHECKING:
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 Dim = int | str | None
-Lazy = Stored | SparseStored
+Lazy = LazyValues
+"""Values that are not read yet: `Stored`, `SparseStored`, or those of a stock graphsurgeon tensor."""
 
 
 class _Linked:
@@ -45,29 +49,26 @@ class _Linked:
                 uses.extend(nodes)
             return
         object.__setattr__(self, name, value)
+        if name == "name":
+            renamed(self, value)
 
     @property
     def graph_outputs(self) -> list[Graph]:
-        """The graphs that have this tensor among their outputs, once for each place."""
-        found: list[Graph] = self.__dict__.setdefault("_graph_outputs", [])
-        return found
+        """The graphs of the model that have this tensor among their outputs, once for each place."""
+        return [graph for graph in self.__dict__.get("_graph_outputs", ()) if stands(graph)]
 
     @property
     def readers(self) -> list[Node]:
-        """The nodes that read this tensor, in bodies too, each once."""
-        return list(dict.fromkeys(self.outputs))
+        """The nodes of the model that read this tensor, in bodies too, each once."""
+        return list(dict.fromkeys(node for node in self.__dict__["outputs"] if in_place(node)))
 
     @property
     def is_read(self) -> bool:
-        """Whether any node reads it or any graph has it as an output."""
-        return bool(self.outputs) or bool(self.__dict__.get("_graph_outputs"))
-
-
-def link(tensor: Any) -> None:
-    """Give a bare tensor object its two empty use lists."""
-    attributes = tensor.__dict__
-    attributes["inputs"] = Uses(tensor, "outputs")
-    attributes["outputs"] = Uses(tensor, "inputs")
+        """Whether any node of the model reads it or any graph of it has it as an output."""
+        for node in self.__dict__["outputs"]:
+            if in_place(node):
+                return True
+        return bool(self.__dict__.get("_graph_outputs")) and bool(self.graph_outputs)
 
 
 class Variable(_Linked, gs.Variable):
@@ -84,11 +85,9 @@ class Variable(_Linked, gs.Variable):
         shape: Iterable[Dim] | None = None,
         type: str = "tensor_type",  # noqa: A002
     ) -> None:
-        self.name = name
-        link(self)
-        self.__dict__["_dtype"] = dtype
-        self.__dict__["_shape"] = None if shape is None else list(shape)
-        self.__dict__["_kind"] = type
+        own = self.__dict__
+        own["name"], own["inputs"], own["outputs"] = name, Uses(self, "outputs"), Uses(self, "inputs")
+        own["_dtype"], own["_shape"], own["_kind"] = dtype, None if shape is None else list(shape), type
 
     @classmethod
     def declared(cls, name: str, info: onnx.ValueInfoProto | None) -> Variable:
@@ -98,8 +97,7 @@ class Variable(_Linked, gs.Variable):
         attributes["name"] = name
         attributes["inputs"] = Uses(new, "outputs")
         attributes["outputs"] = Uses(new, "inputs")
-        if info is not None:
-            attributes["_info"] = info
+        attributes["_info"] = info
         return new
 
     @staticmethod
@@ -153,6 +151,7 @@ class Variable(_Linked, gs.Variable):
 
     def to_constant(self, values: Array | Lazy, data_location: Any = None, export_dtype: Any = None) -> Constant:
         """Turn this very object into a constant; whoever reads it sees the change."""
+        values = _checked(values, self.name)
         for key in ("_dtype", "_shape", "_kind"):
             self.__dict__.pop(key, None)
         tensor: Any = self
@@ -162,6 +161,7 @@ class Variable(_Linked, gs.Variable):
         return constant
 
     def to_variable(self, dtype: Any = None, shape: Iterable[Dim] = ()) -> Variable:
+        """Give this variable another dtype and shape."""
         self.dtype, self.shape = dtype, shape
         return self
 
@@ -177,11 +177,10 @@ class Constant(_Linked, gs.Constant):
     """An initializer, or the tensor of a Constant node: its value is part of the model."""
 
     def __init__(self, name: str, values: Array | Lazy, data_location: Any = None, export_dtype: Any = None) -> None:
-        if not isinstance(values, np.ndarray | Stored | SparseStored):
-            raise TypeError(f"the values of constant {name!r} are a {type(values).__name__}, not an array")
-        self.name = name
-        link(self)
-        self.__dict__.update(_values=values, data_location=data_location, _export_dtype=export_dtype)
+        own = self.__dict__
+        own["name"], own["inputs"], own["outputs"] = name, Uses(self, "outputs"), Uses(self, "inputs")
+        own["_values"] = _checked(values, name)
+        own["data_location"], own["_export_dtype"] = data_location, export_dtype
 
     @property
     def values(self) -> Array:
@@ -191,12 +190,12 @@ class Constant(_Linked, gs.Constant):
             return values
         loaded: Array | None = self.__dict__.get("_loaded")
         if loaded is None:
-            loaded = self.__dict__["_loaded"] = values.load()
+            loaded = self.__dict__["_loaded"] = np.asarray(values.load())
         return loaded
 
     @values.setter
     def values(self, values: Array | Lazy) -> None:
-        self.__dict__["_values"] = values
+        self.__dict__["_values"] = _checked(values, self.name)
         self.__dict__.pop("_loaded", None)
 
     def forget(self) -> None:
@@ -207,7 +206,7 @@ class Constant(_Linked, gs.Constant):
     def stored(self) -> Stored | SparseStored | None:
         """Where the original values lie, or None once they have been replaced."""
         values = self.__dict__["_values"]
-        return None if isinstance(values, np.ndarray) else values
+        return values if isinstance(values, Stored | SparseStored) else None
 
     @property
     def shape(self) -> Any:
@@ -237,14 +236,17 @@ class Constant(_Linked, gs.Constant):
         values = self.__dict__["_values"]
         if not isinstance(values, np.ndarray):
             return int(values.nbytes)
-        if values.dtype == object:
-            return sum(len(str(one).encode()) for one in values.ravel())
+        if values.dtype.kind in "OUST":
+            return sum(len(one if isinstance(one, bytes) else str(one).encode()) for one in values.ravel().tolist())
         return (values.size * bits(self.onnx_dtype) + 7) // 8
 
     def to_variable(self, dtype: Any = None, shape: Iterable[Dim] = ()) -> Variable:
         """Turn this very object into a variable; whoever reads it sees the change."""
         dtype = self.export_dtype if dtype is None else dtype
-        for key in ("_values", "_loaded", "_export_dtype", "data_location"):
+        home = self.__dict__.get("home")
+        if home is not None:
+            home.initializers.discard(self)
+        for key in ("_values", "_loaded", "_export_dtype", "data_location", "home"):
             self.__dict__.pop(key, None)
         variable: Any = self
         variable.__class__ = Variable
@@ -256,11 +258,26 @@ class Constant(_Linked, gs.Constant):
         """A tensor of the same name and values with no links; the values are shared."""
         return Constant(self.name, self.__dict__["_values"], export_dtype=self.__dict__.get("_export_dtype"))
 
+    def __str__(self) -> str:
+        return f"Constant ({self.name}): (shape={list(self.shape)}, dtype={self.dtype})"
+
+    __repr__ = __str__  # graphsurgeon's would print every value, or read it first
+
 
 Tensor = Variable | Constant
 
 
+def _checked(values: Any, name: str) -> Any:
+    """`values` as an array, unless they are lazy. Raises TypeError for what is neither."""
+    if isinstance(values, np.ndarray | LazyValues):
+        return values
+    if isinstance(values, np.generic | bool | int | float | list | tuple):
+        return np.asarray(values)
+    raise TypeError(f"the values of constant {name!r} are a {type(values).__name__}, not an array")
+
+
 def onnx_number(dtype: Any) -> int:
+    """ONNX's number of a dtype as tensors have it: 0 for None, a number as it is."""
     if dtype is None:
         return 0
     return dtype if isinstance(dtype, int) else onnx_dtype(np.dtype(dtype))

@@ -66,9 +66,10 @@ class RunContext:
         self._ledger = ledger
         self._services = services or NoServices()
         self._step = step
-        self._open: Remark | None = None
+        self._open: int | None = None  # where the remark of the rewrite is that edits belong to
         self._before: dict[str, None] = {}
         self._after: dict[str, None] = {}
+        self._made: set[str] = set()  # names among `_after` that this rewrite brought into being
         self._shapes: tuple[int, Shapes] | None = None
 
     @property
@@ -87,9 +88,9 @@ class RunContext:
         remark = Remark(kind, self._pass.name, rule, label, op, detail, number, self._step, scope)
         if allowed:
             self.applied += 1
-            self._open = remark
-        elif new:
-            self.disabled += 1
+            self._open = len(self._ledger.remarks)
+        if allowed or new:
+            self.disabled += not allowed
             self._ledger.remarks.append(remark)
         return allowed
 
@@ -115,6 +116,8 @@ class RunContext:
             )
         self._before.update(dict.fromkeys(before))
         self._after.update(dict.fromkeys(after))
+        if edit in ("insert", "constant"):
+            self._made.update(after)
 
     def close(self) -> None:
         """End the run of the pass: the last rewrite's remark is complete."""
@@ -124,16 +127,19 @@ class RunContext:
         if self._open is None:
             return
         before, after = tuple(self._before), tuple(self._after)
-        self._ledger.remarks.append(
-            dataclasses.replace(self._open, before=before[:_NAMES_KEPT], after=after[:_NAMES_KEPT])
+        remarks, origins = self._ledger.remarks, self._ledger.origins
+        remarks[self._open] = dataclasses.replace(
+            remarks[self._open], before=before[:_NAMES_KEPT], after=after[:_NAMES_KEPT]
         )
-        origins = self._ledger.origins
         old = tuple(dict.fromkeys(origin for name in before for origin in origins.get(name, (name,))))
         for name in after:
-            if old and name not in before:
-                origins[name] = tuple(dict.fromkeys((*origins.get(name, ()), *old)))[:_NAMES_KEPT]
+            known = origins.get(name, () if name in self._made else (name,))
+            stands_for = tuple(dict.fromkeys((*known, *old)))[:_NAMES_KEPT]
+            if old and stands_for != (name,):
+                origins[name] = stands_for
         self._open = None
         self._before, self._after = {}, {}
+        self._made.clear()
 
     def _place(self, subject: Node | Tensor) -> tuple[str, str, str]:
         if isinstance(subject, Node):

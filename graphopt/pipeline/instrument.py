@@ -26,12 +26,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one run of one pass did."""
+    """What one run of one pass did.
+
+    `replayed`: it ran before, in an attempt that a later pass made fail, and nothing was said
+    against it then.
+    """
 
     place: Place
     applied: int
     missed: int
     disabled: int
+    replayed: bool = False
 
     @property
     def changed(self) -> bool:
@@ -40,13 +45,17 @@ class Turn:
 
 @dataclass(frozen=True)
 class StepDone:
-    """One step of the pipeline, a repeat group being one, after its last round."""
+    """One step of the pipeline, a repeat group being one, after its last round.
+
+    `replayed` as of a `Turn`.
+    """
 
     step: int
     text: str
     contract: Contract
     rounds: int
     changed: bool
+    replayed: bool = False
 
 
 class Veto(GraphoptError):
@@ -57,7 +66,12 @@ class Veto(GraphoptError):
 
 class Instrument:
     """Base of observers. Hooks of all instruments run in order before, in reverse after, so that
-    they nest like brackets. `begins` also runs before a replay from the input."""
+    they nest like brackets.
+
+    `begins` also runs before a replay from the input, and all hooks run again for what is
+    replayed, marked as such, so an observer may forget what it knew. A pass that fails is closed
+    by `skipped` where the run goes on, by nothing where it stops.
+    """
 
     def begins(self, graph: Graph) -> None:
         """A run starts on this graph."""

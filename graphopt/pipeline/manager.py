@@ -14,6 +14,7 @@ from typing import Literal
 from graphopt.errors import GraphoptError, InternalError, OverLimit
 from graphopt.ir import Graph
 from graphopt.pipeline.context import Ledger, RunContext
+from graphopt.pipeline.declaration import one_line
 from graphopt.pipeline.gate import Gate, Open
 from graphopt.pipeline.instrument import Instrument, Place, StepDone, Turn
 from graphopt.pipeline.pipeline import Pipeline, Repeat, Step
@@ -93,7 +94,7 @@ def run(
             skipped.append(Skipped(failure.step, failure.name, str(failure.error)))
             blocked[failure.step, failure.position] = failure.round
             trusted = failure.step - 1
-            for instrument in instruments:
+            for instrument in reversed(instruments):
                 for place in attempt.places[-1:]:
                     instrument.skipped(place, failure.error)
             continue
@@ -127,8 +128,7 @@ class _Attempt:
         for instrument in self.instruments:
             instrument.begins(self.graph)
         for index, step in enumerate(pipeline.steps):
-            if (index, None) not in self.blocked:
-                self.step(index, step)
+            self.step(index, step)
         for instrument in reversed(self.instruments):
             instrument.ends(self.graph)
         ledger = self.ledger
@@ -144,11 +144,11 @@ class _Attempt:
                 changed = True
         else:
             rounds, changed = 1, self.turn(index, 0, 1, step)
-        text = str(Pipeline((step,)))
-        done = StepDone(index, text, step.contract, rounds, changed)
-        self.steps.append(done)
-        if index <= self.trusted:
+        if (index, None) in self.blocked:
             return
+        text = str(Pipeline((step,)))
+        done = StepDone(index, text, step.contract, rounds, changed, index <= self.trusted)
+        self.steps.append(done)
         try:
             for instrument in reversed(self.instruments):
                 instrument.after_step(done, self.graph)
@@ -158,20 +158,20 @@ class _Attempt:
     def turn(self, index: int, position: int, round_: int, running: Pass) -> bool:
         place = Place(index, round_, len(self.places) + 1, running)
         self.places.append(place)
-        if round_ >= self.blocked.get((index, position), round_ + 1):
-            return False
+        # Asked also about what is left out: that a pass comes by tells `--until` to stop after it.
         wishes = [instrument.should_run(place) for instrument in self.instruments]
-        if not all(wishes):
+        left_out = (index, None) in self.blocked or round_ >= self.blocked.get((index, position), round_ + 1)
+        if left_out or not all(wishes):
             return False
         context = RunContext(self.graph, running, self.ledger, self.services, index)
         try:
             for instrument in self.instruments:
                 instrument.before_pass(place, self.graph)
             self.apply(running, context)
-            turn = Turn(place, context.applied, context.missed_count, context.disabled)
-            if index > self.trusted:
-                for instrument in reversed(self.instruments):
-                    instrument.after_pass(turn, self.graph)
+            replayed = index <= self.trusted
+            turn = Turn(place, context.applied, context.missed_count, context.disabled, replayed)
+            for instrument in reversed(self.instruments):
+                instrument.after_pass(turn, self.graph)
         except GraphoptError as error:
             raise _Failed(index, position, round_, running.name, error) from error
         self.turns.append(turn)
@@ -187,6 +187,6 @@ class _Attempt:
         except MemoryError as error:
             raise OverLimit(f"pass {running.name} ran out of memory; the input is untouched") from error
         except Exception as error:  # a pass is a plug-in: whatever it raises is its failure, not a crash
-            raise InternalError(f"pass {running.name} failed: {type(error).__name__}: {error}") from error
+            raise InternalError(f"pass {running.name} failed: {one_line(error)}") from error
         finally:
             self.graph.journal = None

@@ -47,8 +47,8 @@ def explain(saved: Saved, name: str) -> Story:
     Raises UsageError when the report does not mention it, with the nearest name that it does.
     """
     found = _rewrite(saved, name) or tuple(one for one in saved.remarks if _is_about(one, name))
-    stands_for = saved.origins.get(name, ())
-    now = tuple(new for new, old in saved.origins.items() if name in old)
+    stands_for = tuple(old for old in saved.origins.get(name, ()) if old != name)
+    now = tuple(new for new, old in saved.origins.items() if name in old and new != name)
     if not (found or stands_for or now):
         near = did_you_mean(name, itertools.islice(_names(saved), _SEARCHED))
         raise UsageError(

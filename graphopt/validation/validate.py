@@ -88,9 +88,13 @@ class Validator:
 
     def check(self, candidate: Path, contract: Contract, budgets: Sequence[Budget] = ()) -> Verdict:
         """Hold `candidate` against the original."""
-        return self._timed(
-            lambda: self._judged(self._first(), Path(candidate), contract, budgets)[0], contract, budgets
-        )
+
+        def judged() -> Verdict:
+            verdict, runs = self._judged(self._first(), Path(candidate), contract, budgets)
+            runs.close()
+            return verdict
+
+        return self._timed(judged, contract, budgets)
 
     def step(
         self, candidate: Path, contract: Contract, budgets: Sequence[Budget] = (), *, source: Source | None = None
@@ -100,7 +104,8 @@ class Validator:
         def judged() -> Verdict:
             before = self._previous if self._previous is not None else self._first()
             verdict, runs = self._judged(before, Path(candidate), contract, budgets)
-            if not verdict.passed or runs is None:
+            if not verdict.passed:
+                runs.close()
                 return verdict
             unchanged = all(not report.differing for report in verdict.outputs if not report.optimized)
             known = source if source is not None else read(Path(candidate))
@@ -129,16 +134,19 @@ class Validator:
 
     def _judged(
         self, before: Reference, candidate: Path, contract: Contract, budgets: Sequence[Budget]
-    ) -> tuple[Verdict, Runs | None]:
+    ) -> tuple[Verdict, Runs]:
         modes, warnings = _modes(before.runs)
         random = before.unsteady()
         runs = self._runs(candidate, like=before.runs)
         try:
             pairs = [Pair.of(mode, before.runs.outputs(mode), runs.outputs(mode), random) for mode in modes]
         except NotEquivalent as error:
-            return Verdict(Outcome.DIFFERENT, contract, reasons=(_clause(error),)), None
+            return Verdict(Outcome.DIFFERENT, contract, reasons=(_clause(error),)), runs
+        except UsageError as error:  # the reference took these feeds, or we would not be here
+            reason = f"the original takes these inputs and the result does not: {_clause(error)}"
+            return Verdict(Outcome.DIFFERENT, contract, reasons=(reason,)), runs
         except WorkerFailure as failure:
-            return _failed(failure, contract), None
+            return _failed(failure, contract), runs
         before.noise.measure(needs_noise(pairs, contract))
         verdict = decide(Case(before, pairs, contract, tuple(budgets), self._labels, self._metric))
         return replace(verdict, warnings=(*warnings, *verdict.warnings)), runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Cli
+from command_lines import Cli
 
 OUT = ("-o", "OUT")
 
@@ -16,7 +16,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("-o", "nowhere/out.onnx"), "cannot write 'nowhere/out.onnx': there is no folder 'TMP/nowhere'; create it first"),
     (("-o", "."), "cannot write '.': it is a directory; name a file in it"),
     (("-o",), "option '-o' requires an argument; see `graphopt optimize --help`"),
-    ((*OUT, "extra"), "got unexpected extra argument (extra); see `graphopt optimize --help`"),
+    ((*OUT, "extra"), "there are arguments too many: extra; see `graphopt optimize --help`"),
     ((*OUT, "--recpie", "clean"), "there is no option --recpie; did you mean '--recipe'?"),
     ((*OUT, "--xyzzy"), "there is no option --xyzzy; see `graphopt optimize --help`"),
     ((*OUT, "--recipe", "clean", "-p", "dead-nodes"), "give either a recipe or a pipeline, not both"),
@@ -121,17 +121,30 @@ def test_with_json_it_is_one_object(cli: Cli, tmp_path: Path, options: tuple[str
         (("--verison",), "there is no option --verison; did you mean '--version'?"),
         (("optimize",), "missing argument 'IN'; see `graphopt optimize --help`"),
         (("validate", "IN"), "missing argument 'B'; see `graphopt validate --help`"),
-        (("validate", "IN", "IN", "--contract", "exakt"), "--contract expects exact, rounding or lossy, not 'exakt'; did you mean 'exact'?"),
-        (("validate", "IN", "IN", "--contract", "lossy"), "lossy passes need a budget, for example --budget 'sqnr_db>=30'"),
+        (
+            ("validate", "IN", "IN", "--contract", "exakt"),
+            "--contract expects exact, rounding or lossy, not 'exakt'; did you mean 'exact'?",
+        ),
+        (
+            ("validate", "IN", "IN", "--contract", "lossy"),
+            "lossy passes need a budget, for example --budget 'sqnr_db>=30'",
+        ),
         (("validate", "IN", "IN", "--seed", "x"), "--seed expects a whole number of zero or more, not 'x'"),
         (("validate", "IN", "IN", "--labels", "x"), "--labels needs --feeds, the inputs that the labels belong to"),
         (("demo", "--recipe", "int8-weight"), "no recipe is called 'int8-weight'; did you mean 'int8-weights'?"),
         (("explain", "dead-node"), "no pass is called 'dead-node'; did you mean 'dead-nodes'?"),
         (("explain", "cleen"), "no pass or recipe is called 'cleen'; did you mean 'clean'?"),
-        (("explain", "xyzzy"), "no pass or recipe is called 'xyzzy': `graphopt passes` lists them, and for a node of a model give the --report of its run"),
-        (("explain", "x", "--report", "no.json"), "report 'no.json' does not exist; `graphopt optimize --report FILE` writes one"),
+        (
+            ("explain", "xyzzy"),
+            "no pass or recipe is called 'xyzzy': `graphopt passes` lists them, and for a node of a model "
+            "give the --report of its run",
+        ),
+        (
+            ("explain", "x", "--report", "no.json"),
+            "report 'no.json' does not exist; `graphopt optimize --report FILE` writes one",
+        ),
     ],
-)  # fmt: skip
+)
 def test_mistakes_of_the_other_sub_commands(cli: Cli, arguments: tuple[str, ...], sentence: str) -> None:
     ran = cli(*arguments)
     assert ran.code == 2

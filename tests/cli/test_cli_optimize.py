@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import WEIGHT, Cli
+from command_lines import WEIGHT, Cli
 
 from graphopt.testing import model
 
@@ -154,9 +154,9 @@ def test_feeds_labels_and_metric(cli: Cli, net: Path, tmp_path: Path) -> None:
     x = np.random.default_rng(1).standard_normal((32, 64)).astype(np.float32)
     np.savez(tmp_path / "feeds.npz", x=x)
     np.save(tmp_path / "labels.npy", np.maximum(x @ WEIGHT, 0).argmax(-1))
-    command = ("optimize", net, "-o", tmp_path / "out.onnx", "--recipe", "int8-weights", "--feeds", tmp_path / "feeds.npz",
-               "--labels", tmp_path / "labels.npy", "--metric", "top1", "--budget", "top1_drop<=0.1", "--json")  # fmt: skip
-    ran = cli(*command)
+    data = ("--feeds", tmp_path / "feeds.npz", "--labels", tmp_path / "labels.npy", "--metric", "top1")
+    recipe = ("--recipe", "int8-weights", "--budget", "top1_drop<=0.1")
+    ran = cli("optimize", net, "-o", tmp_path / "out.onnx", *recipe, *data, "--json")
     assert ran.code == 0
     assert ran.json["verdict"]["metric"]["name"] == "top1"
     assert ran.json["verdict"]["metric"]["before"] == 1.0

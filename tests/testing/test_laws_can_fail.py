@@ -141,7 +141,7 @@ def test_signature_opsets_and_its_exceptions() -> None:
 
     breaks(do, chain("Relu"), "signature", "changed the opsets of the model: ai.onnx is declared differently")
     assert keeps(do, chain("Relu"), changes=frozenset({"opsets"})).after.opset_import[0].version == 20
-    assert apply(little(do), chain("Relu"), changes=("opsets",)).applied
+    assert apply(little(do), chain("Relu"), changes=["opsets"]).applied
     with pytest.raises(ValueError, match="'opset' is no part of a signature"):
         apply(little(do), chain("Relu"), changes=("opset",))  # type: ignore[arg-type]
 
@@ -285,7 +285,9 @@ def test_outputs_of_a_rounding_pass() -> None:
 def test_decisions_of_a_rounding_pass() -> None:
     text = "g (float[N, 8] x) => (int64[N, 1] y) {{ y = {}<axis = 1>(x) }}"
     rounding = {"contract": Contract.ROUNDING}
-    breaks(swap("ArgMax", "ArgMin"), model(text.format("ArgMax")), "outputs", "that rounding does not decide", **rounding)
+    breaks(
+        swap("ArgMax", "ArgMin"), model(text.format("ArgMax")), "outputs", "that rounding does not decide", **rounding
+    )
 
 
 def test_outputs_of_a_lossy_pass() -> None:

@@ -69,6 +69,24 @@ def test_a_zero_that_changed_its_sign_is_not_exact(judge: Any) -> None:
     assert judge(plus, minus, Contract.ROUNDING).outcome is Outcome.EQUIVALENT
 
 
+def test_exact_results_are_held_to_rounding_where_onnxruntime_optimizes(judge: Any) -> None:
+    """A factor that is 1 for every x, which onnxruntime cannot know, keeps it from fusing Conv and its scale."""
+    rng = np.random.default_rng(1)
+    weights = {"w": rng.standard_normal((6, 3, 3, 3)), "s": rng.uniform(1, 2, 6), "b": rng.standard_normal(6)}
+    weights |= {"m": rng.standard_normal(6), "v": rng.uniform(1, 2, 6)}
+    nodes = "c = Conv(x, w)  {}  y = BatchNormalization(f, s, b, m, v)"
+    text = f"g (float[N, 3, 9, 9] x) => (float[N, 6, 7, 7] y) {{{{ {nodes} }}}}"
+    blocked = "m0 = ReduceMax(x)  z = Sub(m0, m0)  one = Cos(z)  f = Mul(c, one)"
+    arrays = {name: array.astype(np.float32) for name, array in weights.items()}
+    verdict = judge(model(text.format(blocked), **arrays), model(text.format("f = Identity(c)"), **arrays))
+    assert verdict.outcome is Outcome.EQUIVALENT
+    off, on = verdict.outputs
+    assert (off.differing, off.bound) == (0, None)
+    assert on.differing > 0
+    assert on.bound is not None
+    assert 0 < on.scaled_error <= on.bound
+
+
 def test_reassociation_is_rounding(judge: Any) -> None:
     """(x W1) W2 against x (W1 W2): the same function over the reals."""
     chained = model("g (float[N, 16] x) => (float[N, 10] y) { h = MatMul(x, w1)  y = MatMul(h, w2) }", w1=W1, w2=W2)
@@ -210,6 +228,19 @@ def test_random_models_cannot_be_told(judge: Any) -> None:
     )
 
 
+def test_randomness_is_looked_for_on_every_feed_where_an_operator_may_draw(judge: Any) -> None:
+    proto = model(
+        """g (float[4] x, bool c) => (float[4] y) {
+            y = If (c) <
+                then_branch = a () => (float[4] p) { p = RandomUniformLike(x) },
+                else_branch = b () => (float[4] q) { q = Neg(x) }
+            >
+        }"""
+    )
+    plan = FeedPlan([{"x": np.ones(4, np.float32), "c": np.array(last)} for last in (False, False, False, True)])
+    assert judge(proto, proto, feeds=plan).outcome is Outcome.COULD_NOT_TELL
+
+
 def test_randomness_that_no_output_sees_is_no_matter(judge: Any) -> None:
     proto = model(RANDOM.format(more="", node="s = Shape(n)").replace("y = Add(x, n)", "y = Neg(x)"))
     assert judge(proto, proto).outcome is Outcome.EQUIVALENT
@@ -274,6 +305,15 @@ def test_a_result_that_does_not_run_is_different(judge: Any) -> None:
         .reasons[0]
         .startswith("the original runs and the result does not: onnxruntime cannot load")
     )
+
+
+def test_a_result_that_takes_fewer_sizes_is_different(judge: Any) -> None:
+    free = model("g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }")
+    fixed = model("g (float[2, 4] x) => (float[2, 4] y) { y = Relu(x) }")
+    verdict = judge(free, fixed)
+    assert verdict.outcome is Outcome.DIFFERENT
+    assert verdict.reasons[0].startswith("the original ")
+    assert judge(fixed, free).outcome is Outcome.EQUIVALENT
 
 
 def test_an_original_that_does_not_run_cannot_be_told(judge: Any) -> None:

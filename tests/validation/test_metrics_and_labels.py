@@ -13,8 +13,11 @@ from graphopt.errors import UsageError
 from graphopt.testing import model
 from graphopt.validation import Outcome, parse_budgets
 from graphopt.validation.feeds import FeedPlan
+from graphopt.validation.figures import figures
+from graphopt.validation.judge import Pair
 from graphopt.validation.labels import read_labels
 from graphopt.validation.metrics import accuracy, agreement, decisive, find_metric, joined
+from graphopt.validation.runs import OFF, ON
 
 EYE = np.eye(4, dtype=np.float32)
 ROWS = np.concatenate([EYE] * 25)  # 100 rows, class i is the row's one
@@ -62,6 +65,20 @@ def test_a_metric_without_a_budget_is_only_told(judge: Any) -> None:
     verdict = judge(classifier(EYE), classifier(EYE), feeds=FeedPlan({"x": ROWS}), labels=TRUTH, metric="top1")
     assert (verdict.outcome, verdict.metric_before, verdict.metric_after) == (Outcome.EQUIVALENT, 1.0, 1.0)
     assert verdict.to_json()["metric"] == {"name": "top1", "before": 1.0, "after": 1.0}
+
+
+def test_the_metric_told_is_that_of_the_worse_mode() -> None:
+    def pair(mode: Any, right: int) -> Pair:
+        said = ROWS[:10].copy()
+        said[right:] = said[right:, ::-1]
+        return Pair.of(mode, [{"y": ROWS[:10]}], [{"y": said}])
+
+    pairs, metric, budget = [pair(OFF, 9), pair(ON, 7)], find_metric("top1"), parse_budgets(["top1_drop<=0.2"])
+    told = figures(pairs, budget, TRUTH[:10], metric)
+    assert (told.before, told.after) == (1.0, 0.7)
+    assert (told.budgets[0].off, told.budgets[0].on) == (pytest.approx(0.1), pytest.approx(0.3))
+    assert not told.budgets[0].kept
+    assert figures(pairs[::-1], budget, TRUTH[:10], metric).after == 0.7
 
 
 def test_agreement_needs_no_labels(judge: Any) -> None:
@@ -182,7 +199,7 @@ def test_models_without_a_suitable_output(judge: Any) -> None:
 def test_the_decisive_output() -> None:
     labels, flat, wide = np.zeros(3, np.int64), np.zeros((3, 1), np.float32), np.zeros((3, 5), np.float32)
     assert decisive({"a": [labels], "b": [flat], "c": [wide], "d": [wide]}) == "c"
-    assert decisive({"b": [flat], "a": [labels]}) == "a"
+    assert decisive({"b": [flat], "a": [labels], "d": [labels]}) == "a"
     assert decisive({"b": [flat]}) is None
     assert decisive({"maps": [[{0: 0.1, 1: 0.9}]]}) == "maps"
 

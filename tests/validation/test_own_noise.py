@@ -60,6 +60,21 @@ def test_weights_and_inputs_are_both_nudged(measure: Any) -> None:
     )
 
 
+def test_every_combination_of_optimizations_and_prepacking_is_a_probe(
+    worker: Worker, save: Any, tmp_path: Path
+) -> None:
+    runs = Runs(save(linear()), worker, [Feed({"x": X}, "test")], tmp_path / "runs")
+    noise, seen = Noise(runs, None, seed=0), []
+    for what, probes in noise._probes({0: next(iter(runs.feeds))}):
+        seen.append((what, [name for _, outputs in probes for name in outputs]))
+    assert seen == [
+        ("onnxruntime's optimizations", ["y"]),
+        ("prepacking", ["y"]),
+        ("optimizations without prepacking", ["y"]),
+        ("nudged inputs", ["y", "y"]),
+    ]
+
+
 def test_the_floor_is_a_part_of_the_rms(measure: Any) -> None:
     noise = measure(linear(np.ones_like(W)), {"x": np.ones_like(X)})
     assert noise.of(0, "y").scaled == 0.0

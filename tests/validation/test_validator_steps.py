@@ -99,6 +99,16 @@ def test_nothing_is_left_in_temporary_folders(
     assert list(private.iterdir()) == []
 
 
+def test_outputs_of_candidates_are_not_kept(worker: Worker, save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphopt.validation.runs.LARGE", 0)
+    with Validator(save(linear()), worker=worker) as validator:
+        counts = []
+        for _ in range(3):
+            validator.check(save(linear()), Contract.EXACT)
+            counts.append(len([each for each in validator._folder.rglob("*") if each.is_file()]))
+    assert counts == [6, 6, 6]  # those of the reference: three feeds in two modes
+
+
 def test_a_reference_that_is_no_model_is_the_callers_mistake(worker: Worker, tmp_path: Path) -> None:
     path = tmp_path / "notes.onnx"
     path.write_text("not a model")
