@@ -13,6 +13,8 @@ from graphopt.report.plain import plain as escape
 from graphopt.report.summary import ModelRow, Report
 from graphopt.validation.verdict import Outcome
 
+_NODES_SHOWN = 4
+
 _MARKS = {
     Outcome.EQUIVALENT: "[green]✓[/green]",
     Outcome.WITHIN_BUDGET: "[green]✓[/green]",
@@ -37,6 +39,7 @@ def print_report(report: Report, console: Console, verbose: int = 0) -> None:
         console.print(f"  [yellow]left out[/yellow] {escape(one.pass_name)}: {escape(one.why)}", highlight=False)
     for warning in report.warnings:
         console.print(f"  [yellow]note[/yellow] {escape(warning)}", highlight=False)
+    _idle(report, console)
     if verbose:
         _remarks(report.remarks, console, verbose)
     _where(report, console)
@@ -116,15 +119,43 @@ def _verdict(report: Report, console: Console) -> None:
 
 
 def _remarks(remarks: list[Remark], console: Console, verbose: int) -> None:
-    missed = [one for one in remarks if one.kind == "missed"]
-    shown = remarks if verbose > 1 else missed
+    """With `verbose` 1 the reasons for what was missed, each once with its nodes; with 2 every remark."""
     console.print()
-    for one in shown:
+    if verbose == 1:
+        for (name, rule, why), nodes in missed_reasons(remarks).items():
+            shown = ", ".join(nodes[:_NODES_SHOWN]) + (
+                f" and {len(nodes) - _NODES_SHOWN} more" if nodes[_NODES_SHOWN:] else ""
+            )
+            console.print(f"  [dim]missed[/dim] {escape(f'{name} {rule} on {shown} because {why}')}", highlight=False)
+        return
+    for one in remarks:
         number = f":{one.number}" if one.number is not None else ""
         place = f"{one.scope}/{one.node}" if one.scope else one.node
         because = f" because {one.why}" if one.kind == "missed" else (f" ({one.why})" if one.why else "")
         what = escape(f"{one.pass_name}{number} {one.rule} on {place}{because}")
         console.print(f"  [dim]{one.kind:8}[/dim] {what}", highlight=False)
+
+
+def missed_reasons(remarks: list[Remark]) -> dict[tuple[str, str, str], list[str]]:
+    """The nodes that each (pass, rule, reason) was missed on, the most frequent reason first."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for one in remarks:
+        if one.kind == "missed":
+            found.setdefault((one.pass_name, one.rule, one.why), []).append(one.node)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def _idle(report: Report, console: Console) -> None:
+    """For each pass that did nothing but nearly did: the most frequent reason why not."""
+    reasons = missed_reasons(report.remarks)
+    for row in report.passes:
+        if row.applied or not row.missed:
+            continue
+        why, nodes = next(((key[2], nodes) for key, nodes in reasons.items() if key[0] == row.name), ("", []))
+        if nodes:
+            where = "" if len(nodes) == row.missed else f" on {len(nodes)} of them"
+            text = f"{row.name} did nothing and missed {row.missed}{where} because {why}"
+            console.print(f"  [yellow]note[/yellow] {escape(text)}", highlight=False)
 
 
 def _where(report: Report, console: Console) -> None:
@@ -174,6 +205,8 @@ def ratio(before: int, after: int) -> str:
     if before == 0:
         return "new"
     change = 100 * (after - before) / before
+    if abs(change) < 0.05:
+        return ""
     return f"{change:+.1f} %" if abs(change) < 10 else f"{change:+.0f} %"
 
 
