@@ -48,12 +48,13 @@ class Row:
 
     def cells(self) -> list[str]:
         """The row of the table."""
+        recipe = Path(self.recipe).stem  # a recipe may be a file
         if self.failure:
-            return [self.model, self.recipe, "", "", "", "", "failed", "", ""]
+            return [self.model, recipe, "", "", "", "", "failed", "", ""]
         before, after, seconds = self.facts["before"], self.facts["after"], self.facts["seconds"]
         return [
             self.model,
-            self.recipe,
+            recipe,
             f"{before['nodes']:,} -> {after['nodes']:,}",
             f"{before['bytes']:,} -> {after['bytes']:,}",
             f"{seconds.get('passes', 0) + seconds.get('write', 0):.2f}",
@@ -119,7 +120,7 @@ def _evidence(case: Case, corpus: Corpus, path: Path, worker: Worker) -> tuple[E
 
 def _row(row: Row, path: Path, evidence: Evidence | None, budget: str | None, keep: Path | None) -> Row:
     lossy = bool(Recipe.load(row.recipe).budget)
-    output = None if keep is None else keep / f"{row.model}.{row.recipe.rpartition('/')[2]}.onnx"
+    output = None if keep is None else keep / f"{row.model}.{Path(row.recipe).stem}.onnx"
     try:
         result = graphopt.optimize(
             path,

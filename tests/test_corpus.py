@@ -38,7 +38,7 @@ MODELS = (
     "vit_cifar10_pgd_2_3_16",
 )
 CHANGED = ("scan_1", "silero_vad")  # those in which `clean` finds something
-QUICK = ("mnist_cntk", "resnet_4b_cifar10", "scan_1", "vit_cifar10_pgd_2_3_16")
+QUICK = ("basic_pitch_nmp", "brainmaze_seizure_A", "resnet_4b_cifar10", "silero_vad")
 
 pytestmark = [
     pytest.mark.corpus,
@@ -92,16 +92,17 @@ def test_a_lossy_recipe_keeps_its_budget_or_says_by_how_much_not(name: str, reci
     sentence = result.verdict.sentence()
     assert result.exit_code in (0, 1), sentence
     assert out.exists() == (result.exit_code == 0)
-    if not result.report.changed:
+    if not any(row.applied for row in result.report.passes if row.contract is Contract.LOSSY):
+        assert any(one.kind == "missed" and one.why for one in result.report.remarks)
         return
-    if result.verdict.contract is Contract.LOSSY:
-        assert re.search(r"sqnr_db\S* (kept: |missed: |reached )-?\d", sentence), sentence
+    assert result.verdict.contract is Contract.LOSSY
+    assert re.search(r"sqnr_db\S* (kept: |reached )-?\d", sentence), sentence
     if result.exit_code == 0:
         assert graphopt.validate(path, out, budget="sqnr_db>=5").passed
 
 
 @pytest.mark.parametrize(
-    ("name", "recipe"), [("scan_1", "clean"), ("silero_vad", "clean"), ("mnist_cntk", "int8-weights")]
+    ("name", "recipe"), [("scan_1", "clean"), ("silero_vad", "clean"), ("brainmaze_seizure_A", "int8-weights")]
 )
 def test_the_bytes_do_not_depend_on_the_hash_seed(name: str, recipe: str, tmp_path: Path) -> None:
     path = _model(name)

@@ -31,7 +31,7 @@ CASES: Final = (
     Case("resnet_4b_cifar10", "CIFAR-10 CNN", images.cifar10, most=200, baseline=0.752),
     Case("vit_cifar10_pgd_2_3_16", "CIFAR-10 ViT", images.cifar10, most=200, baseline=0.577),
     Case("mnist_cntk", "MNIST CNN, weights are inputs", images.mnist, most=200, baseline=0.984),
-    Case("basic_pitch_nmp", "audio to notes"),
+    Case("basic_pitch_nmp", "audio to notes", speech.windows(43844), most=16),
     Case("brainmaze_seizure_A", "EEG, Conv and LSTM"),
     Case("tashkeel_bilstm_int8", "already quantized, com.microsoft"),
     Case("bert_squad_keras2onnx_opset11", "BERT, 3,836 nodes, random weights"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 
 from graphopt.ir import Graph, Tensor
+from graphopt.ir.annotations import is_there
 
 
 class Annotations:
@@ -35,7 +36,7 @@ class Annotations:
     def needs(self, tensor: Tensor) -> str | None:
         """Why annotations need `tensor`, in a clause; None when they do not."""
         for name, subject, scope in self._subjects.get(tensor, ()):
-            if subject is None or _is_there(subject, scope):
+            if subject is None or is_there(subject, scope):
                 return f"it is a quantization parameter of {name if subject is None else subject.name!r}"
         return None
 
@@ -49,7 +50,3 @@ class Annotations:
     def parameters(self, tensor: Tensor) -> list[Tensor]:
         """The scale, zero point and so on that annotations give `tensor`; empty when it has none."""
         return self._parameters.get(tensor, [])
-
-
-def _is_there(tensor: Tensor, graph: Graph) -> bool:
-    return bool(tensor.inputs) or tensor.is_read or tensor.__dict__.get("home") is not None or graph.is_input(tensor)

@@ -29,7 +29,6 @@ app = typer.Typer(
     cls=Commands,
     help="Optimize ONNX models after export, and show that they still hold.",
     epilog=_EXIT_CODES,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

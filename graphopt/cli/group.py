@@ -49,6 +49,13 @@ class Commands(TyperGroup):
             sys.exit(code)
         return code
 
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Parse what stands before the sub-command; nothing at all is a mistake that the help answers."""
+        if not args and not ctx.resilient_parsing:
+            sys.stderr.write(f"{ctx.get_help()}\n")
+            raise typer.Exit(2)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the sub-command. What typer would end the program for becomes an error that is said."""
         output: Output = ctx.obj
@@ -70,9 +77,6 @@ def _guarded(run: Callable[[], Any], output: Output, given: Sequence[str]) -> in
         return code if isinstance(code, int) else 0
     except CLICK_ERROR as error:
         sentence, code = usage_sentence(error, given), 2
-        if not sentence:  # no arguments at all: the help is the answer
-            sys.stderr.write(f"{error.format_message()}\n")
-            return 2
     except (typer.Abort, KeyboardInterrupt):
         sentence, code = "interrupted", 130
     except GraphoptError as error:

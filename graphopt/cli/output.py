@@ -9,6 +9,7 @@ no control character of a model reaches the terminal.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -54,20 +55,26 @@ class Output:
         if self.json:
             self.write(to_json(facts()))
         elif not self.quiet:
-            console = self.console()
-            with console.capture() as captured:
-                draw(console)
+            page = io.StringIO()
+            console = self.console(page)
+            draw(console)
             coloured = console.color_system is not None
-            text = _CONTROL.sub(lambda found: _harmless(found[0], coloured), captured.get())
+            text = _CONTROL.sub(lambda found: _harmless(found[0], coloured), page.getvalue())
             self.write(text if coloured else _PADDING.sub("", text))
 
-    def console(self) -> Console:
-        """A rich console on standard output. Without a terminal it has no colour and wraps nothing."""
+    def console(self, page: TextIO) -> Console:
+        """A rich console that draws on `page` as is fit for standard output: without a terminal there is
+        no colour, and nothing is wrapped."""
         from rich.console import Console
 
         terminal = self.stream is not None and self.stream.isatty()
-        width = None if terminal else _UNBOUNDED
-        return Console(file=self.stream, width=width, highlight=False, emoji=False, soft_wrap=False)
+        return Console(
+            file=page,
+            force_terminal=True if terminal else None,  # None leaves it to FORCE_COLOR
+            width=None if terminal else _UNBOUNDED,
+            highlight=False,
+            emoji=False,
+        )
 
     def write(self, text: str) -> None:
         """Write text to standard output and flush it.

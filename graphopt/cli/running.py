@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from graphopt.cli.output import Output
 from graphopt.cli.signals import ending
+from graphopt.errors import UsageError
 
 if TYPE_CHECKING:
     from graphopt.session.job import Job, Target
@@ -25,6 +26,7 @@ def optimized(model: Path, job: Job, target: Target | None, report: Path | None)
     from graphopt.session.run import run
     from graphopt.storage.read import read
 
+    _spare_evidence(target, job)
     source = read(model)
     if report is not None:
         check_place(report, _taken(source, job, target))
@@ -53,11 +55,22 @@ def _taken(source: Source, job: Job, target: Target | None) -> Iterator[tuple[st
         yield "the input", source.path
     for file in source.external:
         yield "external data of the input", file.path
-    for what, given in (("the feeds", job.feeds.feeds), ("the labels", job.labels)):
+    yield from _evidence(job)
+
+
+def _evidence(job: Job) -> Iterator[tuple[str, Path]]:
+    for what, given in (("the file of --feeds", job.feeds.feeds), ("the file of --labels", job.labels)):
         if isinstance(given, str):
             yield what, Path(given)
     for library in job.custom_ops:
         yield "a library of custom operators", library
+
+
+def _spare_evidence(target: Target | None, job: Job) -> None:
+    """Raises UsageError when the output would replace a file that the run is judged by."""
+    for what, path in _evidence(job) if target is not None else ():
+        if target is not None and path.exists() and target.path.exists() and target.path.samefile(path):
+            raise UsageError(f"-o {target.path}: this is {what}; choose another output")
 
 
 def _stamp(target: Target | None) -> tuple[int, ...] | None:

@@ -16,10 +16,8 @@ _EXTRA = re.compile(r"Got unexpected extra argument(?:s|\(s\))? \((.*)\)")
 
 
 def usage_sentence(error: Any, arguments: Sequence[str]) -> str:
-    """One sentence for an error of the parser in `arguments`; "" when it only asks for the help to be shown."""
+    """One sentence for an error of the parser in `arguments`."""
     kind, context = type(error).__name__, getattr(error, "ctx", None)
-    if kind == "NoArgsIsHelpError":
-        return ""
     message = " ".join(str(error.format_message()).split()).rstrip(".")
     command = "".join(f" {one}" for one in arguments[:1] if not one.startswith("-"))
     path = str(getattr(context, "command_path", f"graphopt{command}"))

@@ -93,7 +93,13 @@ class Graph(Edits, StockMethods, gs.Graph):
     @property
     def functions(self) -> list[Function]:
         """The model-local functions; one list for the whole model."""
-        return cast("list[Function]", self.root.__dict__["_functions"])
+        root = self.root
+        found: list[Function] = root.__dict__["_functions"]
+        for function in found:
+            if "_origin" not in function.__dict__:
+                adopt_graph(function)  # stock graphsurgeon's
+            function.__dict__["parent"] = root
+        return found
 
     @property
     def opset(self) -> int:
@@ -170,9 +176,6 @@ class Graph(Edits, StockMethods, gs.Graph):
         root = self.root
         yield from root.graphs()
         for function in list(root.functions):
-            if "_origin" not in function.__dict__:
-                adopt_graph(function)
-            function.__dict__["parent"] = root
             yield from function.graphs()
 
     def subgraphs(self, recursive: bool = False) -> Iterator[Graph]:

@@ -143,7 +143,7 @@ class Store:
     def hold(self, buffer: Any, size: int | None = None) -> int:
         """Take in the bytes of a whole file, or a callable that gives `size` bytes: their address."""
         source = buffer if callable(buffer) else memoryview(buffer).cast("B").toreadonly()
-        length = size if size is not None else len(source)  # type: ignore[arg-type]
+        length = size if size is not None else len(source)
         base = _claim(length)
         self._bases.append(base)
         self._sizes.append(length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ from graphopt.pipeline.protocol import Pass, Remark
 from graphopt.pipeline.services import NoServices, Services
 
 if TYPE_CHECKING:
+    from graphopt.analysis.evaluated import Evaluated
     from graphopt.analysis.shapes import Shapes
 
 _NAMES_KEPT = 32  # names that one remark keeps of what went and came
@@ -78,6 +80,10 @@ class RunContext:
         if self._shapes is None or self._shapes[0] != self.revision:
             self._shapes = (self.revision, self._services.shapes(self.graph))
         return self._shapes[1]
+
+    def evaluate(self, values: Iterable[Tensor]) -> Evaluated:
+        """Asked of the session; what is computed depends on the model alone."""
+        return self._services.evaluate(self.graph, values)
 
     def rewrite(self, rule: str, subject: Node | Tensor, detail: str = "") -> bool:
         """Number one rewrite and ask the gate; edits from here on belong to it."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar
 
 from graphopt.contract import Contract
 
 if TYPE_CHECKING:
+    from graphopt.analysis.evaluated import Evaluated
     from graphopt.analysis.shapes import Shapes
     from graphopt.ir import Graph, Node, Tensor
 
@@ -59,6 +61,15 @@ class Context(Protocol):
     @property
     def shapes(self) -> Shapes:
         """Dtypes and (symbolic) shapes of the graph's values as inferred from its inputs."""
+        ...
+
+    def evaluate(self, values: Iterable[Tensor]) -> Evaluated:
+        """The values that are computed from constants only, as onnxruntime computes them.
+
+        Deterministic operators of ONNX, without bodies, and calls of functions of such. All values of
+        one call are computed together, within limits that are checked beforehand. Gives a mapping from
+        tensors to read-only arrays; its `refused` has a clause for every value that is not in it.
+        """
         ...
 
     def rewrite(self, rule: str, subject: Node | Tensor, detail: str = "") -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from graphopt.analysis.evaluated import Evaluated
     from graphopt.analysis.shapes import Shapes
-    from graphopt.ir import Graph
+    from graphopt.ir import Graph, Tensor
 
 
 class Services(Protocol):
@@ -16,11 +18,21 @@ class Services(Protocol):
         """Dtypes and shapes of the graph as it is now, inferred from its inputs."""
         ...
 
+    def evaluate(self, graph: Graph, values: Iterable[Tensor]) -> Evaluated:
+        """The values that are computed from constants only, as far as limits allow."""
+        ...
+
 
 class NoServices:
-    """Services of a pass that runs on its own: shapes by inference in this process."""
+    """Services of a pass that runs on its own, in this process: shapes by inference, and of the values
+    those that leave no choice (see `graphopt.analysis.arithmetic`)."""
 
     def shapes(self, graph: Graph) -> Shapes:
         from graphopt.analysis.shapes import infer
 
         return infer(graph)
+
+    def evaluate(self, graph: Graph, values: Iterable[Tensor]) -> Evaluated:
+        from graphopt.analysis.evaluated import evaluate_here
+
+        return evaluate_here(graph, values)

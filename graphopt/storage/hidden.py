@@ -62,8 +62,8 @@ def sweep(folder: Path) -> None:
         if match[3]:
             with suppress(OSError):
                 path.unlink()
-        elif not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+        else:
+            shutil.rmtree(path, ignore_errors=True)  # refuses links
 
 
 def _is_dead(found: Path, path: Path, process: int) -> bool:

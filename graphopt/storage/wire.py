@@ -100,12 +100,11 @@ _BEFORE_RAW = frozenset((1 << 3, 2 << 3, *(number << 3 | BYTES for number in ran
 def with_raw(proto: TensorProto, payload: Piece | Later) -> Pieces:
     """The content of a tensor message: `proto`, which has no data of its own, with `raw_data` in its place."""
     head = proto.SerializeToString()
-    pos = last = 0
+    pos = 0
     while pos < len(head):
         tag, after = varint(head, pos, len(head))
-        if tag not in _BEFORE_RAW or tag < last:  # the rest, and at the end what nobody knows
+        if tag not in _BEFORE_RAW:  # the rest, and at the end what nobody knows
             break
-        last = tag
         pos = skip(head, tag, after, len(head))
     return [head[:pos], b"\x4a" + encoded(len(payload)), payload, head[pos:]]
 

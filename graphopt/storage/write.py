@@ -153,8 +153,8 @@ class Staged:
             try:
                 for place in self._new:
                     self._place(place)
-                if self._placed:
-                    sync_folder(target.folder)
+                for folder in dict.fromkeys(path.parent for path in self._placed + self._made):
+                    sync_folder(folder)
                 if target.mode is not None:
                     self.path.chmod(target.mode)
                 size = self.path.stat().st_size

@@ -42,8 +42,6 @@ def _where(scope: Graph) -> str:
 
 def _owners(scope: Graph) -> Iterator[str]:
     for node in scope.nodes:
-        if node.graph is not scope:
-            yield f"node {node.label!r} {_where(scope)} believes to be elsewhere"
         for body in node.bodies:
             if body.parent is not node:
                 yield f"a body of node {node.label!r} {_where(scope)} does not know its node"

@@ -37,7 +37,7 @@ def model(text: str, /, **weights: Any) -> ModelProto:
     try:
         made = onnx.parser.parse_model(source)
     except onnx.parser.ParseError as error:
-        raise ValueError(f"the text of the model cannot be parsed: {error}") from None
+        raise ValueError(f"the text of the model cannot be parsed: {' '.join(str(error).split())}") from None
     known = {one.name for one in made.graph.initializer}
     for name, values in weights.items():
         if name in known:

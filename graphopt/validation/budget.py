@@ -67,6 +67,14 @@ class Budget:
             return math.nan
         return min(one, other) if self.direction == ">=" else max(one, other)
 
+    def shown(self, value: float) -> str:
+        """`value` in four digits, or in as many as show which side of the limit it is on."""
+        for digits in range(4, 17):
+            text = f"{value:.{digits}g}"
+            if self.holds(float(text)) == self.holds(value):
+                return text
+        return repr(value)
+
     def __str__(self) -> str:
         number = repr(self.limit)
         return f"{self.metric}{self.direction}{number[:-2] if number.endswith('.0') else number}"

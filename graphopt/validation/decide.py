@@ -71,7 +71,7 @@ def _failure(report: OutputReport) -> str:
 
 
 def _over(result: BudgetResult) -> str:
-    figure = f"{result.budget.metric} reached {result.reached:.4g}"
+    figure = f"{result.budget.metric} reached {result.budget.shown(result.reached)}"
     return f"over budget: {figure} where {result.budget} was asked for"
 
 

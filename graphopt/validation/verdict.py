@@ -90,7 +90,7 @@ class BudgetResult:
 
     def sentence(self) -> str:
         """Such as `sqnr_db>=30 kept: 41.2` or `sqnr_db>=30 missed: 12.1`."""
-        return f"{self.budget} {'kept' if self.kept else 'missed'}: {_number(self.reached)}"
+        return f"{self.budget} {'kept' if self.kept else 'missed'}: {self.budget.shown(self.reached)}"
 
 
 @dataclass(frozen=True)

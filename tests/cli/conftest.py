@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import onnx
@@ -17,8 +18,13 @@ from graphopt.testing import model
 def cli() -> Cli:
     """Runs `graphopt ARGUMENTS` in this process."""
 
+    # Older versions mix both streams unless told not to, newer ones cannot be told.
+    separate = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+
     def run(*arguments: object, **environment: str) -> Ran:
-        done = CliRunner().invoke(app, [str(one) for one in arguments], env=environment, catch_exceptions=False)
+        done = CliRunner(**separate).invoke(
+            app, [str(one) for one in arguments], env=environment, catch_exceptions=False
+        )
         return Ran(done.exit_code, done.stdout, done.stderr)
 
     return run

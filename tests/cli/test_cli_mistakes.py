@@ -78,6 +78,11 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*OUT, "--report", "."), "--report .: this is a folder; name a file in it"),
     ((*OUT, "--report", "OUT"), "--report OUT: this is the output; choose another file for the report"),
     ((*OUT, "--report", "IN"), "--report IN: this is the input; choose another file for the report"),
+    (
+        (*OUT, "--feeds", "full/file", "--report", "full/file"),
+        "--report full/file: this is the file of --feeds; choose another file for the report",
+    ),
+    (("-o", "full/file", "--feeds", "full/file"), "-o full/file: this is the file of --feeds; choose another output"),
     ((*OUT, "--report", "no/r.json"), "--report no/r.json: there is no folder 'no'; create it first"),
     ((*OUT, "--report", "/dev/null"), "--report /dev/null: this is not a regular file"),
     (

@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from graphopt.ir import Graph, Tensor, decode
+from graphopt.ir.store import Store
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 Shape = Sequence[int | str | None] | None
@@ -72,3 +76,23 @@ def with_attribute(attribute: AttributeProto) -> ModelProto:
 def canonical(proto: Any) -> bytes:
     """What parsing and serializing makes of a message."""
     return bytes(type(proto).FromString(proto.SerializeToString()).SerializeToString())
+
+
+def from_text(text: str) -> Graph:
+    """The graph of a model in ONNX's text form; without a header it is of opset 21."""
+    header = '<ir_version: 10, opset_import: ["" : 21]>\n'
+    return decode(onnx.parser.parse_model(text if text.lstrip().startswith("<") else header + text), Store())
+
+
+def value(graph: Graph, name: str) -> Tensor:
+    """The tensor of that name that `graph`, or a graph inside of it, declares or reads."""
+    return next(scope.tensors()[name] for scope in graph.graphs() if name in scope.tensors())
+
+
+def shown(graph: Graph) -> list[str]:
+    """The nodes of one graph, as `y = Op(x)`."""
+    return [
+        f"{', '.join(one.name or '-' for one in node.outputs)} = {node.op}"
+        f"({', '.join(one.name or '-' for one in node.inputs)})"
+        for node in graph.nodes
+    ]

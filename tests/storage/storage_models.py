@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from graphopt.storage.read import read
+from graphopt.storage.source import Source
+from graphopt.storage.write import Written, stage
 
 
 def info(name: str, shape: Any = (500,), kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
@@ -70,10 +75,65 @@ def unprivileged(*paths: Path) -> Iterator[None]:
         return
     for path in paths:
         for one in (path, *path.parents):
-            if one != Path(one.anchor) and one.is_dir() and one.stat().st_uid == 0 and one != Path("/tmp"):
-                one.chmod(one.stat().st_mode | 0o055)
+            mode = one.stat().st_mode
+            if stat.S_ISDIR(mode) and mode & 0o005 != 0o005:
+                one.chmod(mode | 0o055)
     os.seteuid(65534)
     try:
         yield
     finally:
         os.seteuid(0)
+
+
+def saved(path: Path, model: ModelProto | None = None) -> Source:
+    path.write_bytes((model or chain()).SerializeToString())
+    return read(path)
+
+
+def edited(source: Source, producer: str = "edited") -> ModelProto:
+    model = ModelProto()
+    model.CopyFrom(source.proto)
+    model.producer_name = producer
+    return model
+
+
+def put(target: Path, source: Source, model: ModelProto | None = None, **options: Any) -> Written:
+    external = options.pop("external", "auto")
+    with stage(target, source=source, **options) as staged:
+        staged.put(model or edited(source), source.store, external)
+        return staged.commit()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))  # noqa: PTH208
+
+
+def locations(path: Path) -> dict[str, str]:
+    """Initializer name -> its external file, "" when embedded."""
+    model = onnx.load(str(path), load_external_data=False)
+    return {
+        tensor.name: next((e.value for e in tensor.external_data if e.key == "location"), "")
+        for tensor in model.graph.initializer
+    }
+
+
+def same_values(path: Path, other: ModelProto) -> None:
+    """`path`, read by onnx, says what `other` says, wherever its values are."""
+    onnx.checker.check_model(str(path))
+    assert plain(whole(path)) == plain(other)
+
+
+def plain(model: ModelProto) -> ModelProto:
+    """A copy without the producer, and without the traces that onnx leaves when it loads values."""
+    copy: ModelProto = ModelProto.FromString(model.SerializeToString())
+    copy.ClearField("producer_name")
+    attributes = [attribute for node in copy.graph.node for attribute in node.attribute]
+    for tensor in (*copy.graph.initializer, *(one.t for one in attributes if one.HasField("t"))):
+        tensor.ClearField("data_location")
+    return copy
+
+
+def different(source: Source) -> ModelProto:
+    model = edited(source)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros(500, np.float32), "w0"))
+    return model

@@ -14,7 +14,7 @@ from google.protobuf.message import EncodeError
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from storage_models import build, chain, outside_tensor
 
-from graphopt.errors import BadModel, OverLimit
+from graphopt.errors import BadModel, InternalError, OverLimit
 from graphopt.ir.store import EMBEDDED, Store
 from graphopt.storage.layout import Layout
 from graphopt.storage.read import from_proto, read
@@ -96,6 +96,14 @@ def test_a_model_from_memory_is_taken_without_its_large_initializers() -> None:
     assert b"".join(join(source.proto, source.store)) == before
     assert source.path is None
     assert source.sha256() == __import__("hashlib").sha256(before).hexdigest()
+
+
+def test_a_model_that_changes_behind_our_back_is_noticed() -> None:
+    model = chain()
+    source = from_proto(model)
+    model.graph.initializer[0].raw_data = b"short"
+    with pytest.raises(InternalError, match="the values of tensor 'w0' have changed in memory"):
+        source.store.payload(source.proto.graph.initializer[0])
 
 
 def every_field() -> ModelProto:

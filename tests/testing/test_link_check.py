@@ -38,7 +38,7 @@ def test_graphs_in_order() -> None:
 
 
 def unlist_node(root: Graph) -> None:
-    root.nodes[0].__dict__["graph"] = None
+    root.nodes[0].__dict__["graph"] = body(root)
 
 
 def strange_parent(root: Graph) -> None:
@@ -92,11 +92,11 @@ def output_behind(root: Graph) -> None:
 
 
 def output_of_nothing(root: Graph) -> None:
-    root.nodes[0].outputs[0].graph_outputs.append(Graph())
+    root.nodes[0].outputs[0].__dict__.setdefault("_graph_outputs", []).append(Graph())
 
 
 def output_too_often(root: Graph) -> None:
-    root.nodes[2].outputs[0].graph_outputs.append(root)
+    root.nodes[2].outputs[0].__dict__["_graph_outputs"].append(root)
 
 
 def out_of_sight(root: Graph) -> None:
@@ -138,7 +138,7 @@ def undeclared_maker(root: Graph) -> None:
         (loose, "'loose', read by node .* is neither made, nor an input, nor an initializer in its sight"),
         (shadowed, "reads a value called 'a', but that name means another one there"),
         (undeclared_maker, "'a' does not know that node 'Relu.a.' makes it"),
-        (unlist_node, "node 'Relu.a.' in the main graph believes to be elsewhere"),
+        (unlist_node, "'x' lists node 'Relu', which is in no graph, as one that reads it"),
     ],
 )
 def test_damage_is_named(damage: Callable[[Graph], None], says: str) -> None:

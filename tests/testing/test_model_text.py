@@ -50,7 +50,7 @@ def test_a_weight_of_strings() -> None:
 
 
 def test_text_that_is_wrong() -> None:
-    with pytest.raises(ValueError, match="the text of the model cannot be parsed: .*ParseError"):
+    with pytest.raises(ValueError, match=r"the text of the model cannot be parsed: .*ParseError"):
         model("g (float[N] x) => (float[N] y) { y = Relu(x }")
 
 

@@ -129,6 +129,13 @@ def test_a_budget_has_to_hold_in_both_modes() -> None:
     assert missed.sentence() == "sqnr_db>=30 missed: 29"
 
 
+def test_a_figure_that_rounds_to_the_limit_is_shown_with_more_digits() -> None:
+    budget = parse_budget("sqnr_db>=20")
+    assert BudgetResult(budget, off=30.0, on=19.99961).sentence() == "sqnr_db>=20 missed: 19.9996"
+    assert BudgetResult(budget, off=30.0, on=20.00039).sentence() == "sqnr_db>=20 kept: 20"
+    assert budget.shown(math.nan) == "nan"
+
+
 def test_the_words_of_validation_import_nothing_heavy() -> None:
     code = "import sys, graphopt.validation; print([m for m in ('numpy', 'onnx', 'onnxruntime') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
