@@ -17,7 +17,7 @@ _NEWEST = onnx.defs.onnx_opset_version()
 
 def is_unread(node: Node) -> bool:
     """Whether nobody reads any output of `node`: no node, in bodies too, and no graph output."""
-    return not any(output.name and output.is_read for output in node.outputs)
+    return not any(output.is_read for output in node.outputs)
 
 
 class Effects:

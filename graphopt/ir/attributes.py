@@ -7,6 +7,7 @@ type alone is not enough (an empty list, an int for a float attribute).
 
 from __future__ import annotations
 
+import copy
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -76,12 +77,12 @@ class Attrs(dict[str, Any]):
         self._sources[proto.name] = proto
         self._given[proto.name] = value
 
-    def copied(self, owner: Any, copy: Callable[[Any], Any]) -> Attrs:
-        """The attributes of a copy of the node, whose values are made by `copy`."""
+    def copied(self, owner: Any, twin_of: Callable[[Any], Any]) -> Attrs:
+        """The attributes of a copy of the node, whose values are made by `twin_of`."""
         made = Attrs(owner, like=self)
         made._given = dict(self._given)
         for name, value in self.items():
-            made[name] = twin = copy(value)
+            made[name] = twin = twin_of(value)
             if self._given.get(name) is value:
                 made._given[name] = twin
         return made
@@ -105,6 +106,12 @@ class Attrs(dict[str, Any]):
     def __ior__(self, values: Any) -> Attrs:  # type: ignore[override,misc]
         self.update(values)
         return self
+
+    def __copy__(self) -> dict[str, Any]:
+        return dict(self)
+
+    def __deepcopy__(self, memo: Any) -> dict[str, Any]:
+        return copy.deepcopy(dict(self), memo)
 
     def graphs(self) -> list[Graph]:
         """Every graph among the values, in order; graphs in list-valued attributes too."""

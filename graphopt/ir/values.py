@@ -8,7 +8,7 @@ they lie when first asked for, and what was only read is written back as it was.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,14 +16,9 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from graphopt.ir.dtypes import bits, np_dtype, onnx_dtype
+from graphopt.ir.linked import Linked
 from graphopt.ir.links import Uses
-from graphopt.ir.membership import in_place, stands
-from graphopt.ir.names import renamed
 from graphopt.ir.tensors import SparseStored, Stored
-
-if TYPE_CHECKING:
-    from graphopt.ir.graph import Graph
-    from graphopt.ir.node import Node
 
 Array = np.ndarray[Any, Any]
 Dim = int | str | None
@@ -31,47 +26,7 @@ Lazy = LazyValues
 """Values that are not read yet: `Stored`, `SparseStored`, or those of a stock graphsurgeon tensor."""
 
 
-class _Linked:
-    """Identity semantics and two-way links, shared by both kinds of tensor."""
-
-    name: str
-    inputs: Uses
-    outputs: Uses
-
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("inputs", "outputs") and name in self.__dict__:
-            uses, nodes = self.__dict__[name], list(value)
-            if value is not uses:
-                uses.clear()
-                uses.extend(nodes)
-            return
-        object.__setattr__(self, name, value)
-        if name == "name":
-            renamed(self, value)
-
-    @property
-    def graph_outputs(self) -> list[Graph]:
-        """The graphs of the model that have this tensor among their outputs, once for each place."""
-        return [graph for graph in self.__dict__.get("_graph_outputs", ()) if stands(graph)]
-
-    @property
-    def readers(self) -> list[Node]:
-        """The nodes of the model that read this tensor, in bodies too, each once."""
-        return list(dict.fromkeys(node for node in self.__dict__["outputs"] if in_place(node)))
-
-    @property
-    def is_read(self) -> bool:
-        """Whether any node of the model reads it or any graph of it has it as an output."""
-        for node in self.__dict__["outputs"]:
-            if in_place(node):
-                return True
-        return bool(self.__dict__.get("_graph_outputs")) and bool(self.graph_outputs)
-
-
-class Variable(_Linked, gs.Variable):
+class Variable(Linked, gs.Variable):
     """A tensor whose value is known at run time only.
 
     `dtype` is a numpy (or ml_dtypes) dtype, ONNX's number where numpy has none, or None where
@@ -173,7 +128,7 @@ class Variable(_Linked, gs.Variable):
         return new
 
 
-class Constant(_Linked, gs.Constant):
+class Constant(Linked, gs.Constant):
     """An initializer, or the tensor of a Constant node: its value is part of the model."""
 
     def __init__(self, name: str, values: Array | Lazy, data_location: Any = None, export_dtype: Any = None) -> None:

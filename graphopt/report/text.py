@@ -153,8 +153,8 @@ def _idle(report: Report, console: Console) -> None:
             continue
         why, nodes = next(((key[2], nodes) for key, nodes in reasons.items() if key[0] == row.name), ("", []))
         if nodes:
-            where = "" if len(nodes) == row.missed else f" on {len(nodes)} of them"
-            text = f"{row.name} did nothing and missed {row.missed}{where} because {why}"
+            most = "" if len(nodes) == row.missed else f", {len(nodes)} of them"
+            text = f"{row.name} did nothing: it left {row.missed}{most} because {why}"
             console.print(f"  [yellow]note[/yellow] {escape(text)}", highlight=False)
 
 

@@ -42,18 +42,19 @@ def load(path: str | os.PathLike[str]) -> Graph:
     return graph
 
 
-def save(graph: Graph, path: str | os.PathLike[str]) -> Path:
+def save(graph: Graph, path: str | os.PathLike[str], *, in_place: bool = False) -> Path:
     """Write the model whose main graph is `graph`, atomically; returns the path written.
 
     A graph that was loaded and not changed gives the bytes of its file. Above 2 GB the weights go
     to one file beside it by themselves. An existing file is replaced only once the new one is
     complete and was read back.
 
-    Raises UsageError (the folder does not exist), OverLimit (no space).
+    Raises UsageError (the folder does not exist, or the graph was loaded from `path` and
+    `in_place` is not set), Unsafe (`path` holds weights of the graph), OverLimit (no space).
     """
     encoded = encode(graph)
     source: Source | None = graph.__dict__.get("source")
-    with stage(Path(path), source=None) as staged:
+    with stage(Path(path), source=source, in_place=in_place) as staged:
         if source is not None and encoded.proto.SerializeToString() == source.proto.SerializeToString():
             staged.copy(source)
         else:

@@ -23,11 +23,11 @@ from graphopt.instruments.validate import ValidateEach
 from graphopt.ir import Graph, decode, encode
 from graphopt.pipeline import manager
 from graphopt.pipeline.instrument import Instrument
-from graphopt.pipeline.services import NoServices
 from graphopt.report.summary import Report, pass_rows, step_rows
 from graphopt.runtime.client import Worker
 from graphopt.session.evidence import input_row, latency, on_disk, output_row, refuse_invalid, validator
 from graphopt.session.job import Job, Target
+from graphopt.session.services import WorkerServices
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
 from graphopt.storage.write import Staged, stage
@@ -121,6 +121,8 @@ def run(source: Source, job: Job, target: Target | None = None) -> Result:
         staged = stack.enter_context(stage(place, source=source, in_place=bool(target and target.in_place)))
         reference = on_disk(source, work / "input")
         validating = stack.enter_context(validator(source, reference, job, worker))
+        if job.validate != "none":
+            validating.prepare(job.pipeline.contract, job.budgets)
         watch = _Watch(job, source, validating, work)
         stack.callback(watch.progress.stop)
         if watch.check is not None:
@@ -130,7 +132,7 @@ def run(source: Source, job: Job, target: Target | None = None) -> Result:
             outcome = manager.run(
                 lambda: decode(source.proto, source.store),
                 job.pipeline,
-                services=NoServices(),
+                services=WorkerServices(worker),
                 gate=job.gate,
                 instruments=watch.all,
                 on_error=job.on_error,

@@ -13,10 +13,11 @@ from graphopt.ir import Graph, decode, encode
 from graphopt.pipeline import Pipeline
 from graphopt.pipeline.gate import Candidate, Gate
 from graphopt.pipeline.manager import Outcome, run
+from graphopt.session.services import WorkerServices
 from graphopt.storage.read import from_proto
 from graphopt.storage.wire import join
 from graphopt.testing.breach import LawBroken
-from graphopt.testing.running import Results
+from graphopt.testing.running import Results, shared_worker
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Trial:
             return decode(source.proto, source.store)
 
         try:
-            outcome = run(fresh, self.pipeline, gate=gate)
+            outcome = run(fresh, self.pipeline, services=WorkerServices(shared_worker()), gate=gate)
         except InternalError as error:
             law = "announced" if "without announcing" in str(error) else "no exceptions"
             raise LawBroken(law, str(error)) from error

@@ -86,6 +86,16 @@ class Validator:
                     self._feeds = gather(self._plan, proto, trial, self._seed, store)
         return self._feeds
 
+    def prepare(self, contract: Contract, budgets: Sequence[Budget] = ()) -> None:
+        """Refuse now, before a long run, what `check` would refuse of the user's after it.
+
+        Raises `UsageError` for budgets or a metric that cannot be measured under `contract` and
+        for feeds of the user's that do not fit the model.
+        """
+        check_request(contract, budgets, self._labels, self._metric)
+        if self._plan.feeds is not None:
+            self.feeds()
+
     def check(self, candidate: Path, contract: Contract, budgets: Sequence[Budget] = ()) -> Verdict:
         """Hold `candidate` against the original."""
 

@@ -142,7 +142,8 @@ class Verdict:
             return f"{self.outcome}: {self.reasons[0]}" if self.reasons else str(self.outcome)
         if not self.passed:
             return f"{said}: {self.reasons[0]}" if self.reasons else said
-        details = [result.sentence() for result in self.budgets] or [self._closest()]
+        same = bool(self.outputs) and all(report.differing == 0 for report in self.outputs)
+        details = [result.sentence() for result in self.budgets if not same] or [self._closest()]
         if self.metric_before is not None and self.metric_after is not None:
             details.append(f"{self.metric} {_number(self.metric_before)} -> {_number(self.metric_after)}")
         if self.feeds is not None:

@@ -52,8 +52,7 @@ class DeadNodes(Pass):
         work = _Work(graph, ctx)
         for scope in graph.scopes():
             for node in reversed(list(scope.nodes)):
-                if node.graph is scope:  # it may have gone with a reader of its results
-                    work.remove(node)
+                work.remove(node)
         work.report()
 
 

@@ -46,29 +46,32 @@ class Identities(Pass):
 
     def run(self, graph: Graph, ctx: Context) -> None:
         annotations = Annotations(graph)
-        # Identities first: one of them may be the only reader of a mask, or hide a constant. And
-        # again, because an output that hands its name on can free what a name stood in the way of.
-        while sum(_sweep(graph, op, annotations, ctx) for op in ("Identity", "Dropout")):
-            pass
+        removed, stayed = True, dict[Node, str]()
+        # Until nothing more goes: a copy may be the only reader of a mask, and an output that hands
+        # its name on may free a name that stood in the way.
+        while removed:
+            removed, stayed = _sweep(graph, annotations, ctx)
+        for node, why in stayed.items():
+            ctx.missed(node.op.lower(), node, why)
 
 
-def _sweep(graph: Graph, op: str, annotations: Annotations, ctx: Context) -> int:
-    """Remove what can be removed of one operator, in all scopes; how many nodes went."""
-    removed = 0
+def _sweep(graph: Graph, annotations: Annotations, ctx: Context) -> tuple[bool, dict[Node, str]]:
+    """Remove what can be removed now: whether anything was, and why each of the others stayed."""
+    removed, stayed = False, dict[Node, str]()
     for scope in graph.scopes():
-        for node in [one for one in scope.nodes if one.is_op(op)]:
+        for node in [one for one in scope.nodes if one.is_op("Identity", "Dropout")]:
             if not node.outputs or not node.inputs or not node.inputs[0].name:
                 continue
             old, new = node.outputs[0], node.inputs[0]
-            why = _why_it_drops(scope, node) if op == "Dropout" else None
+            why = _why_it_drops(scope, node) if node.op == "Dropout" else None
             why = why or annotations.about(old) or scope.why_not_replace(old, new)
             if why is not None:
-                ctx.missed(op.lower(), node, why)
-            elif ctx.rewrite(op.lower(), node):
+                stayed[node] = why
+            elif ctx.rewrite(node.op.lower(), node):
                 scope.replace_uses(old, new)
                 scope.remove(node)
-                removed += 1
-    return removed
+                removed = True
+    return removed, stayed
 
 
 def _why_it_drops(scope: Graph, node: Node) -> str | None:
@@ -78,7 +81,7 @@ def _why_it_drops(scope: Graph, node: Node) -> str | None:
     opset = scope.opset_of()
     if opset < 7:
         return None if node.attrs.get("is_test") else "is_test is not set, so it drops at random"
-    if opset < 12 or len(node.inputs) < 3 or not node.inputs[2].name:
+    if len(node.inputs) < 3 or not node.inputs[2].name:
         return None
     training = constant_values(node.inputs[2])
     if training is None or training.size != 1:

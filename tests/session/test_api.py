@@ -45,6 +45,17 @@ def test_a_loaded_and_saved_model_has_the_same_bytes(tmp_path: Path) -> None:
     assert onnx.load(tmp_path / "changed.onnx").graph.node[0].name == "renamed"
 
 
+def test_save_over_the_file_it_was_loaded_from_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model(TEXT, w=WEIGHT).SerializeToString())
+    graph = graphopt.load(path)
+    graph.nodes[0].name = "renamed"
+    with pytest.raises(UsageError, match="in.place"):
+        graphopt.save(graph, path)
+    graphopt.save(graph, path, in_place=True)
+    assert onnx.load(path).graph.node[0].name == "renamed"
+
+
 @pytest.mark.parametrize("kind", ["path", "proto", "graph"])
 def test_optimize_takes_paths_messages_and_graphs_and_changes_none(kind: str, tmp_path: Path) -> None:
     proto = model(TEXT, w=WEIGHT)

@@ -270,3 +270,17 @@ def test_an_input_that_runs_although_the_checker_objects_is_optimized(tmp_path: 
     result = run(read(tmp_path / "m.onnx"), job(Identities()), Target(tmp_path / "out.onnx"))
     assert result.exit_code == 0
     assert any("does not pass ONNX's checker" in warning for warning in result.report.warnings)
+
+
+def test_what_cannot_be_measured_is_refused_before_any_pass_runs(source: Path, tmp_path: Path) -> None:
+    from graphopt.validation.feeds import FeedPlan
+
+    shots = tmp_path / "shots"
+    for more, said in (
+        ({"feeds": FeedPlan(tmp_path / "none.npz")}, "none.npz"),
+        ({"metric": "top1"}, "needs labels"),
+        ({"budgets": parse_budgets(["top1_drop<=0.1"])}, "needs labels"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            run(read(source), job(Raises(), snapshots=shots, **more))
+    assert not shots.exists()

@@ -202,13 +202,10 @@ def test_a_refused_rewrite_keeps_what_the_node_reads() -> None:
     assert done.body == "a = Relu(x)\nb = Exp(a)\ny = Abs(x)"
 
 
-def annotated(subject: str) -> ModelProto:
-    """A scale made by a node, which only an annotation of `subject` reads."""
-    before = model(
-        """g (float[N] x) => (float[N] y) {
-            s = Constant<value_float = 0.5>()  a = Relu(x)  y = Neg(x)  gone = Neg(a)
-        }"""
-    )
+def annotated(subject: str, last: bool = False) -> ModelProto:
+    """A scale made by a node, the first or the last, which only an annotation of `subject` reads."""
+    scale, rest = "s = Constant<value_float = 0.5>()", "a = Relu(x)  y = Neg(x)  gone = Neg(a)"
+    before = model(f"g (float[N] x) => (float[N] y) {{ {rest if last else scale} {scale if last else rest} }}")
     note = TensorAnnotation(tensor_name=subject)
     note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="s")
     before.graph.quantization_annotation.append(note)
@@ -223,8 +220,9 @@ def test_a_scale_stays_while_its_value_is_there(subject: str) -> None:
     assert len(done.after.graph.quantization_annotation) == 1
 
 
-def test_a_scale_goes_with_its_value() -> None:
-    done = dead(annotated("gone"))
+@pytest.mark.parametrize("last", [False, True])
+def test_a_scale_goes_with_its_value(last: bool) -> None:
+    done = dead(annotated("gone", last))
     assert names(done) == ["Neg(gone)", "Relu(a)", "Constant(s)"]
     assert done.missed == () and not done.after.graph.quantization_annotation
 

@@ -222,6 +222,25 @@ def test_why_a_dropout_stays() -> None:
     assert_missed(clean(legacy, runs=False), "dropout", "is_test is not set, so it drops at random")
 
 
+def test_a_switch_that_is_not_one_value() -> None:
+    """Not valid, so no laws."""
+    before = model("g (float[N] x) => (float[N] y) { a = Dropout(x, , t)  y = Neg(a) }", t=np.zeros(0, bool))
+    assert_missed(apply(Identities(), before, laws=False), "dropout", "only known at run time, from 't'")
+
+
+def test_a_copy_of_nothing() -> None:
+    """Not valid, so no laws."""
+    before = model("g (float[N] x) => (float[N] y) { a = Identity(x)  y = Neg(a) }")
+    before.graph.node[0].input[0] = ""
+    assert apply(Identities(), before, laws=False).remarks == ()
+
+
+def test_a_switch_that_is_left_out_at_the_end() -> None:
+    before = model("g (float[N] x) => (float[N] y) { a = Dropout(x, r, t)  y = Neg(a) }", r=np.float32(0.5))
+    before.graph.node[0].input[2] = ""
+    assert clean(before).body == "y = Neg(x)"
+
+
 def test_a_switch_that_callers_may_flip() -> None:
     done = clean("g (float[N] x, bool t) => (float[N] y) { a = Dropout(x, , t)  y = Neg(a) }", t=FALSE)
     assert done.applied == ()
@@ -261,7 +280,23 @@ def test_a_mask_that_nobody_reads() -> None:
 def test_a_mask_that_only_a_dead_copy_reads() -> None:
     """The copy goes, and with it the only reader of the mask: one run is enough for both."""
     done = clean("g (float[N] x) => (float[N] y) { a, m = Dropout(x)  i = Identity(m)  y = Neg(a) }")
-    assert done.body == "y = Neg(x)" and len(done.applied) == 2
+    assert done.body == "y = Neg(x)" and len(done.applied) == 2 and done.missed == ()
+
+
+def test_a_name_that_another_rewrite_frees() -> None:
+    """The loop calls its state `b`, until the Dropout's output makes `b` be called `d`."""
+    done = clean(
+        """g (float[N] x) => (float[N] d, float[N] z) {
+            n = Constant<value_int = 2>()  b = Relu(x)  i = Identity(b)
+            z = Loop(n, , x)<body = f (int64 k, bool go, float[N] b) => (bool on, float[N] next) {
+                on = Identity(go)  next = Add(b, i)
+            }>
+            d = Dropout(b)
+        }"""
+    )
+    assert [one.node for one in done.applied] == ["Dropout(d)", "Identity(i)"]
+    assert [one.node for one in done.missed] == ["Identity(on)"]
+    assert "next = Add(b, d)" in done.body
 
 
 def test_a_dropout_that_makes_an_output() -> None:

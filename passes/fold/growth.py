@@ -1,0 +1,170 @@
+"""Which nodes to fold so that the file does not grow: what results take against what they free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from graphopt.analysis.constants import constant_node, constant_of
+from graphopt.ir import Constant, Node, Tensor
+
+_HEAVY = 256  # bytes from which on a constant decides together about all nodes that read it
+_ROUNDS = 32  # times that one group is tried with its worst node left out
+_TAG = 4  # bytes of a field's tag and length, about
+_TENSOR = 12  # bytes of a tensor message besides name, dims and elements
+_NODE = 40  # bytes of a Constant node besides its names and its tensor
+
+Sizes = Mapping[Tensor, tuple[int, int]]
+"""Bytes and dims (how many) of each result."""
+
+
+@dataclass
+class Plan:
+    """`fold` maps the nodes that are replaced to those of their outputs that have to be stored, in the
+    order of the candidates; what else is computed with the results goes with them. `refused` says why
+    others are not folded."""
+
+    fold: dict[Node, list[Tensor]] = field(default_factory=dict)
+    refused: dict[Node, str] = field(default_factory=dict)
+
+
+class Growth:
+    """Weighs candidates: nodes whose results are known, makers first.
+
+    `sizes` are of their outputs; `pinned` are outputs that must stay whoever reads them; `as_nodes`
+    those whose result becomes a Constant node, not an initializer.
+    """
+
+    def __init__(
+        self, candidates: Iterable[Node], sizes: Sizes, pinned: set[Tensor], as_nodes: set[Tensor], kept: set[Tensor]
+    ) -> None:
+        self.order = {node: place for place, node in enumerate(candidates)}
+        self.sizes, self.pinned, self.as_nodes, self.kept = sizes, pinned, as_nodes, kept
+        self._readers: dict[Tensor, int] = {}
+
+    def plan(self) -> Plan:
+        """Fold everything, group by group, without the nodes that would make the file grow."""
+        plan = Plan()
+        found: dict[Node, list[Tensor]] = {}
+        for group in self._groups(self.order):
+            self._settle(group, found, plan.refused)
+        plan.fold = {node: found[node] for node in self.order if node in found}
+        return plan
+
+    def _settle(self, group: list[Node], found: dict[Node, list[Tensor]], refused: dict[Node, str]) -> None:
+        pending, rounds = [group], 0
+        while pending:
+            members = dict.fromkeys(pending.pop())
+            stored = {node: needed for node in members if (needed := self._needed(node, members))}
+            cost = sum(self._stored(one) for needed in stored.values() for one in needed)
+            freed = self._freed(members)
+            if cost <= freed:
+                found.update(stored)
+                continue
+            rounds += 1
+            # Nodes that nobody needs go with their readers, so only what is stored can be given up.
+            worst = max(stored, key=lambda node: (self._growth(node, stored[node]), self.order[node]))
+            over = sum(self._stored(one) for one in stored[worst])
+            why = f"the file would grow: {over} bytes of result, where {cost} would be stored and {freed} freed"
+            for node in stored if rounds > _ROUNDS else (worst,):
+                refused[node] = why
+            if rounds <= _ROUNDS:
+                pending += self._groups(node for node in members if node is not worst)
+
+    def _groups(self, nodes: Iterable[Node]) -> list[list[Node]]:
+        """The nodes that depend on each other's decision: makers and readers, readers of a heavy constant."""
+        parent = {node: node for node in nodes}
+
+        def find(node: Node) -> Node:
+            while parent[node] is not node:
+                parent[node] = parent[parent[node]]
+                node = parent[node]
+            return node
+
+        first: dict[Tensor, Node] = {}
+        for node in parent:
+            for one in node.inputs:
+                maker = one.inputs[0] if one.inputs else None
+                if maker in parent:
+                    parent[find(node)] = find(maker)
+                elif one not in first:
+                    first[one] = node
+                elif self._held(one) >= _HEAVY:
+                    parent[find(node)] = find(first[one])
+        groups: dict[Node, list[Node]] = {}
+        for node in parent:
+            groups.setdefault(find(node), []).append(node)
+        return list(groups.values())
+
+    def _needed(self, node: Node, members: Mapping[Node, None]) -> list[Tensor]:
+        """The outputs that something else than `members` reads."""
+        return [
+            one
+            for one in node.outputs
+            if one.name
+            and (one in self.pinned or one.graph_outputs or any(reader not in members for reader in one.readers))
+        ]
+
+    def _growth(self, node: Node, needed: list[Tensor]) -> int:
+        inputs = sum(self.sizes[one][0] if one in self.sizes else self._held(one) for one in set(node.inputs))
+        return sum(self._stored(one) for one in needed) - inputs
+
+    def _stored(self, tensor: Tensor) -> int:
+        """Bytes that a result takes in the file."""
+        size, dims = self.sizes[tensor]
+        name = len(tensor.name.encode())
+        if tensor in self.as_nodes:
+            return size + 2 * dims + _TENSOR + _NODE + 2 * name
+        return size + 2 * dims + _TENSOR + _TAG + name
+
+    def _freed(self, members: Mapping[Node, None]) -> int:
+        """Bytes that go with `members`: their own, and those of the constants that only they read."""
+        total, read = 0, dict[Tensor, int]()
+        for node in members:
+            total += _node_bytes(node)
+            for one in dict.fromkeys(node.inputs):
+                if one.name and (not one.inputs or one.inputs[0] not in members):
+                    read[one] = read.get(one, 0) + 1
+        for one, count in read.items():
+            if one not in self._readers:
+                self._readers[one] = len(one.readers)
+            if count == self._readers[one] and not one.graph_outputs and one not in self.kept:
+                total += self._held(one)
+        return total
+
+    def _held(self, tensor: Tensor) -> int:
+        """Bytes of the initializer or Constant node that a tensor is; 0 for anything else."""
+        node = constant_node(tensor)
+        if node is not None:
+            held = constant_of(tensor)
+            return _node_bytes(node) + (0 if held is None else _outside(held))
+        return _constant_bytes(tensor) if isinstance(tensor, Constant) else 0
+
+
+def _node_bytes(node: Node) -> int:
+    """Bytes of a node in the file; at most, what it has, where that is only known in part."""
+    if node.proto is not None:
+        names = sum(len(one.name.encode()) for one in node.inputs) - sum(len(one.encode()) for one in node.proto.input)
+        return int(node.proto.ByteSize()) + min(names, 0)
+    return len(node.op) + sum(len(one.name.encode()) + 2 for one in (*node.inputs, *node.outputs))
+
+
+def _constant_bytes(constant: Constant) -> int:
+    stored = constant.stored
+    if stored is None:
+        return constant.nbytes + len(constant.name.encode()) + 2
+    return int(stored.proto.ByteSize()) + _outside(constant)
+
+
+def _outside(constant: Constant) -> int:
+    """Bytes of a constant that its message only refers to, less those of the reference."""
+    stored = constant.stored
+    if stored is None:
+        return constant.nbytes
+    payload = stored.payload()
+    return len(payload) - int(stored.proto.ByteSize()) if payload is not None and _refers(constant) else 0
+
+
+def _refers(constant: Constant) -> bool:
+    proto = getattr(constant.stored, "proto", None)
+    return proto is not None and bool(getattr(proto, "external_data", ()))
