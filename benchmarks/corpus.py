@@ -16,7 +16,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,8 @@ from graphopt.pipeline.recipe import Recipe
 from graphopt.runtime.client import Worker
 
 RECIPES: Final = ("clean", "int8-weights", "prune-50")
+_NAME: Final = re.compile(r" '[^']*'")  # the names and sizes by which reasons of one kind differ
+_SIZE: Final = re.compile(r"it has \d+ elements,")
 HEADS: Final = ("model", "recipe", "nodes", "bytes", "optimize s", "validate s", "verdict", "SQNR dB", "metric")
 
 
@@ -70,7 +74,19 @@ class Row:
             return [self.failure]
         verdict = self.facts["verdict"]
         said = [] if verdict["passed"] or not self.facts["changed"] else list(verdict["reasons"])
-        return said + ([self.note] if self.note else [])
+        return said + self._idle() + ([self.note] if self.note else [])
+
+    def _idle(self) -> list[str]:
+        """For every lossy pass that did nothing: what it left and why, like reasons counted together."""
+        said = []
+        for row in self.facts["passes"]:
+            if row["contract"] != "LOSSY" or row["applied"]:
+                continue
+            left = [one["why"] for one in self.facts["remarks"] if one["pass_name"] == row["name"]]
+            kinds = Counter(_SIZE.sub("it has", _NAME.sub("", why)) for why in left)
+            parts = [f"{count} because {why}" for why, count in kinds.most_common(3)]
+            said.append(f"{row['name']} did nothing: of {len(left)} it left " + "; ".join(parts))
+        return said
 
     def _sqnr(self) -> str:
         outputs = [one for one in self.facts["verdict"]["outputs"] if one["kind"] in ("float", "mixed")]

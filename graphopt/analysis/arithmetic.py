@@ -153,7 +153,7 @@ def _cast(call: _Call) -> Array:
     if target is None or x.dtype.kind not in "iub" or call.opset < 6:
         raise _NotHere
     if target.kind == "b":
-        return x != 0
+        return np.asarray(x != 0, bool)
     if target.kind in _WHOLE and target.itemsize > 0 and np.dtype(target).isbuiltin == 1:
         return _exact(x.astype(object) if x.dtype.kind != "b" else x.astype(int), target)
     if target in (np.float32, np.float64) and (x.size == 0 or int(abs(x.astype(object)).max()) <= 1 << 24):

@@ -22,9 +22,10 @@ class Determined:
     """Tells which values of one model are functions of its constants.
 
     Constants are initializers and Constant nodes; the default of an input that callers may override
-    is none, and what is stored sparse is not looked into. Operators must be ONNX's own, deterministic and without bodies; calls of model-local
-    functions that hold only such operators count. Answers are kept, so an edit that turns a
-    determined value into a constant needs no new object, any other edit does.
+    is none, and what is stored sparse is not looked into. Operators must be ONNX's own, deterministic
+    and without bodies; calls of model-local functions that hold only such operators count. Answers are
+    kept, so an edit that turns a determined value into a constant needs no new object, any other edit
+    does.
     """
 
     def __init__(self, graph: Graph) -> None:

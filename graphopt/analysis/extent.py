@@ -70,7 +70,9 @@ def _of_constant(held: Constant | Array) -> Extent:
 
 def _longest(held: Constant | Array) -> int:
     values = held.values if isinstance(held, Constant) else held
-    return max((len(one if isinstance(one, bytes) else str(one).encode()) for one in values.ravel().tolist()), default=0)
+    return max(
+        (len(one if isinstance(one, bytes) else str(one).encode()) for one in values.ravel().tolist()), default=0
+    )
 
 
 def _texts(attribute: Any) -> list[bytes]:

@@ -36,7 +36,7 @@ class EvaluationLimits:
 class WorkerServices:
     """The services of a run with a worker, which starts when there is something to compute."""
 
-    def __init__(self, worker: Worker, limits: EvaluationLimits = EvaluationLimits()) -> None:  # noqa: B008  (frozen)
+    def __init__(self, worker: Worker, limits: EvaluationLimits = EvaluationLimits()) -> None:
         self.worker = worker
         self.limits = limits
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from graphopt.analysis.constants import constant_node, constant_of
+from graphopt.analysis.constants import constant_node
 from graphopt.ir import Constant, Node, Tensor
+from graphopt.ir.tensors import Stored
 
-_HEAVY = 256  # bytes from which on a constant decides together about all nodes that read it
+_HEAVY = 256  # bytes from which on a constant makes one decision of all nodes that read it
+_FEW = 4  # readers up to which any constant does
 _ROUNDS = 32  # times that one group is tried with its worst node left out
 _TAG = 4  # bytes of a field's tag and length, about
 _TENSOR = 12  # bytes of a tensor message besides name, dims and elements
@@ -38,8 +40,8 @@ class Growth:
     def __init__(
         self, candidates: Iterable[Node], sizes: Sizes, pinned: set[Tensor], as_nodes: set[Tensor], kept: set[Tensor]
     ) -> None:
-        self.order = {node: place for place, node in enumerate(candidates)}
         self.sizes, self.pinned, self.as_nodes, self.kept = sizes, pinned, as_nodes, kept
+        self.order = {node: place for place, node in enumerate(self._alive(list(candidates)))}
         self._readers: dict[Tensor, int] = {}
 
     def plan(self) -> Plan:
@@ -50,6 +52,15 @@ class Growth:
             self._settle(group, found, plan.refused)
         plan.fold = {node: found[node] for node in self.order if node in found}
         return plan
+
+    def _alive(self, candidates: list[Node]) -> list[Node]:
+        """The candidates that somebody else needs; what nobody does stays, and goes on reading."""
+        every = dict.fromkeys(candidates)
+        alive: dict[Node, None] = {}
+        for node in reversed(candidates):
+            if self._needed(node, every) or any(one in alive for out in node.outputs for one in out.readers):
+                alive[node] = None
+        return list(reversed(alive))
 
     def _settle(self, group: list[Node], found: dict[Node, list[Tensor]], refused: dict[Node, str]) -> None:
         pending, rounds = [group], 0
@@ -85,11 +96,11 @@ class Growth:
         for node in parent:
             for one in node.inputs:
                 maker = one.inputs[0] if one.inputs else None
-                if maker in parent:
+                if maker is not None and maker in parent:
                     parent[find(node)] = find(maker)
                 elif one not in first:
                     first[one] = node
-                elif self._held(one) >= _HEAVY:
+                elif self._count(one) <= _FEW or self._held(one) >= _HEAVY:
                     parent[find(node)] = find(first[one])
         groups: dict[Node, list[Node]] = {}
         for node in parent:
@@ -114,8 +125,8 @@ class Growth:
         size, dims = self.sizes[tensor]
         name = len(tensor.name.encode())
         if tensor in self.as_nodes:
-            return size + 2 * dims + _TENSOR + _NODE + 2 * name
-        return size + 2 * dims + _TENSOR + _TAG + name
+            return size + 4 * dims + _TENSOR + _NODE + name
+        return size + 4 * dims + _TENSOR + _TAG + name
 
     def _freed(self, members: Mapping[Node, None]) -> int:
         """Bytes that go with `members`: their own, and those of the constants that only they read."""
@@ -126,45 +137,41 @@ class Growth:
                 if one.name and (not one.inputs or one.inputs[0] not in members):
                     read[one] = read.get(one, 0) + 1
         for one, count in read.items():
-            if one not in self._readers:
-                self._readers[one] = len(one.readers)
-            if count == self._readers[one] and not one.graph_outputs and one not in self.kept:
+            if count == self._count(one) and not one.graph_outputs and one not in self.kept:
                 total += self._held(one)
         return total
 
+    def _count(self, tensor: Tensor) -> int:
+        """How many nodes read a constant."""
+        if tensor not in self._readers:
+            self._readers[tensor] = len(tensor.readers)
+        return self._readers[tensor]
+
     def _held(self, tensor: Tensor) -> int:
         """Bytes of the initializer or Constant node that a tensor is; 0 for anything else."""
+        if isinstance(tensor, Constant):
+            return _constant_bytes(tensor)
         node = constant_node(tensor)
-        if node is not None:
-            held = constant_of(tensor)
-            return _node_bytes(node) + (0 if held is None else _outside(held))
-        return _constant_bytes(tensor) if isinstance(tensor, Constant) else 0
+        return 0 if node is None else _node_bytes(node)
 
 
 def _node_bytes(node: Node) -> int:
-    """Bytes of a node in the file; at most, what it has, where that is only known in part."""
-    if node.proto is not None:
-        names = sum(len(one.name.encode()) for one in node.inputs) - sum(len(one.encode()) for one in node.proto.input)
-        return int(node.proto.ByteSize()) + min(names, 0)
-    return len(node.op) + sum(len(one.name.encode()) + 2 for one in (*node.inputs, *node.outputs))
+    """Bytes of a node in the file, or a few less."""
+    proto, held = node.proto, node.attrs.get("value")
+    own = len(node.op) + sum(len(one.name.encode()) + 2 for one in (*node.inputs, *node.outputs))
+    if isinstance(held, Constant) and (proto is None or _is_elsewhere(held)):
+        return own + held.nbytes
+    return own if proto is None else max(own, int(proto.ByteSize()) - sum(len(one.encode()) for one in proto.input))
 
 
 def _constant_bytes(constant: Constant) -> int:
+    """Bytes of an initializer in the file, or a few less."""
     stored = constant.stored
-    if stored is None:
+    if stored is None or _is_elsewhere(constant):
         return constant.nbytes + len(constant.name.encode()) + 2
-    return int(stored.proto.ByteSize()) + _outside(constant)
+    return int(stored.proto.ByteSize())
 
 
-def _outside(constant: Constant) -> int:
-    """Bytes of a constant that its message only refers to, less those of the reference."""
-    stored = constant.stored
-    if stored is None:
-        return constant.nbytes
-    payload = stored.payload()
-    return len(payload) - int(stored.proto.ByteSize()) if payload is not None and _refers(constant) else 0
-
-
-def _refers(constant: Constant) -> bool:
-    proto = getattr(constant.stored, "proto", None)
-    return proto is not None and bool(getattr(proto, "external_data", ()))
+def _is_elsewhere(constant: Constant) -> bool:
+    """Whether the message of a constant only refers to its bytes."""
+    return isinstance(constant.stored, Stored) and bool(constant.stored.proto.external_data)
