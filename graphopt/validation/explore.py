@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import onnx
 
 from graphopt.errors import CouldNotTell, UsageError
@@ -33,6 +34,7 @@ FEEDS: Final = 3
 ELEMENTS: Final = 1 << 27  # of one generated input; a declared size beyond this is not tried
 RANKS: Final = (2, 4, 3, 1, 0)  # tried in turn for an input whose rank is not declared
 TRIES: Final = 64  # runs of the original before the search gives up
+_FLIPS: Final = 12  # bindings tried for another value of a switch
 PATIENCE: Final = 6  # rungs tried for a second binding before looking near the first
 
 
@@ -73,6 +75,7 @@ class _Search:
         self._bindings: list[tuple[Sizes, bool]] = []
         self._rank = RANKS[0]
         self._reason = ""
+        self._unreached: list[str] = []
         self._tries = 0
 
     def run(self) -> Found:
@@ -93,6 +96,7 @@ class _Search:
             )
         self._widen(wanted)
         self._fill_up()
+        self._flip_switches()
         self._found.warnings = self._warnings(wanted)
         return self._found
 
@@ -118,7 +122,23 @@ class _Search:
         for _ in range(FEEDS):
             yield from self._bindings
 
-    def _attempt(self, sizes: Sizes, timid: bool) -> bool:
+    def _flip_switches(self) -> None:
+        """One feed more for each switch that only one value is known of: with another value, so that
+        the branch it skips is run too. The model may refuse it; then the branch is named."""
+        sizes, timid = self._bindings[0]
+        for each in self._inputs:
+            if each.name in self._pins or (role := self._roles[each.name]).kind != "switch" or len(role.choices) != 1:
+                continue
+            known = role.choices[0]
+            other = known / 2 if known > 1 else 1 - known
+            ladder = [sizes, *itertools.islice(self._symbols.ladder(), _FLIPS)]
+            tried = (self._attempt(s, timid, {each.name: np.full(each.shape(s), other, each.dtype)}) for s in ladder)
+            if not any(tried):
+                self._unreached.append(
+                    f"no generated input has {each.name!r} other than {known:g}; pin one with --input-value"
+                )
+
+    def _attempt(self, sizes: Sizes, timid: bool, fixed: Mapping[str, Array] | None = None) -> bool:
         index = len(self._found.feeds)
         recipe = Recipe(sizes, self._seed, index, STYLES[index % len(STYLES)], timid, self._rank)
         values: dict[str, Value] = {}
@@ -128,7 +148,9 @@ class _Search:
                 shape = ",".join(map(str, each.shape(sizes)))
                 self._reason = self._reason or f"{each.name}[{shape}] is too large to be generated"
                 return False
-            if each.name in self._pins:
+            if fixed is not None and each.name in fixed:
+                values[each.name] = fixed[each.name]
+            elif each.name in self._pins:
                 value = pinned(each, self._pins[each.name], sizes)
                 if value is None:
                     count = self._pins[each.name].size
@@ -154,4 +176,4 @@ class _Search:
             said.append(
                 f"the model accepted only one binding of its sizes ({self._symbols.text(self._bindings[0][0])})"
             )
-        return tuple(said)
+        return (*said, *self._unreached)

@@ -302,3 +302,31 @@ def test_the_model_itself_is_asked(worker: Worker, save: Any) -> None:
     trial.close()
     assert len(found) == 3
     assert all(feed.values["image"].shape[1] == 3 for feed in found)
+
+
+def test_a_switch_is_also_set_to_something_else() -> None:
+    """Where only one value is known to be compared with, the other branch is run all the same."""
+    from graphopt.storage.read import from_proto
+    from graphopt.testing import model
+    from graphopt.validation.explore import explore
+    from graphopt.validation.signature import required_inputs
+
+    proto = from_proto(
+        model(
+            """g (float[N] x, int64 sr) => (float[N] y) <int64 rate = {16000}> {
+                c = Equal(sr, rate)
+                y = If (c) <
+                    then_branch = t () => (float[N] p) { p = Relu(x) },
+                    else_branch = e () => (float[N] q) { q = Neg(x) }
+                >
+            }"""
+        ),
+        None,
+    ).proto
+    found = explore(proto, required_inputs(proto), {}, {}, lambda values: "", 0)
+    assert {int(feed.values["sr"]) for feed in found.feeds} == {16000, 8000}
+    refused = explore(
+        proto, required_inputs(proto), {}, {}, lambda values: "no" if int(values["sr"]) != 16000 else "", 0
+    )
+    assert {int(feed.values["sr"]) for feed in refused.feeds} == {16000}
+    assert any("'sr' other than 16000" in warning for warning in refused.warnings)
