@@ -105,7 +105,7 @@ def _whole(operate: Callable[[Any, Any], Any]) -> Callable[[_Call], Array]:
     def kernel(call: _Call) -> Array:
         _modern(call)
         a, b = call.whole(2)
-        return _exact(operate(a.astype(object), b.astype(object)), a.dtype)
+        return _exact(operate(a.astype(object), b.astype(object)), a.dtype)  # scalars come back as int
 
     return kernel
 
@@ -156,7 +156,7 @@ def _cast(call: _Call) -> Array:
         return np.asarray(x != 0, bool)
     if target.kind in _WHOLE and target.itemsize > 0 and np.dtype(target).isbuiltin == 1:
         return _exact(x.astype(object) if x.dtype.kind != "b" else x.astype(int), target)
-    if target in (np.float32, np.float64) and (x.size == 0 or int(abs(x.astype(object)).max()) <= 1 << 24):
+    if target in (np.float32, np.float64) and all(abs(int(one)) <= 1 << 24 for one in x.reshape(-1).tolist()):
         return x.astype(target)
     raise _NotHere
 

@@ -76,7 +76,7 @@ def _floor_by(one: Dim, by: int) -> Dim:
         alone = inside - inside.constant
         nested = alone.atom if isinstance(alone, Expr) else None
         if isinstance(nested, Opaque) and nested.kind == "floor" and isinstance(nested.args[1], int):
-            inner, under = nested.args
+            inner, under = nested.args[0], nested.args[1]
             return outside + _floor_by(inner + inside.constant * under, under * by)
     return outside + of_atom(Opaque("floor", (inside, by)))
 
@@ -164,9 +164,7 @@ def broadcast(one: Dim, other: Dim) -> Dim | None:
     args: dict[Dim, None] = {}
     for dim in (one, other):
         atom = dim.atom if isinstance(dim, Expr) else None
-        args.update(
-            dict.fromkeys(atom.args if isinstance(atom, Opaque) and atom.kind == "broadcast" else (dim,))
-        )
+        args.update(dict.fromkeys(atom.args if isinstance(atom, Opaque) and atom.kind == "broadcast" else (dim,)))
     if len(args) == 1:
         return next(iter(args))
     return of_atom(Opaque("broadcast", tuple(sorted(args, key=_by_text))))

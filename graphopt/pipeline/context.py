@@ -33,6 +33,7 @@ class Ledger:
     refused: dict[tuple[str, str, Node | Tensor], int] = field(default_factory=dict)
     missed: set[tuple[str, str, Node | Tensor, str]] = field(default_factory=set)
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)  # names of values that the input did not have
 
     def admit(self, pass_name: str, rule: str, subject: Node | Tensor, label: str) -> tuple[int, bool, bool]:
         """Number a candidate and ask the gate: its number, whether it may go on, whether it is new.
@@ -71,7 +72,6 @@ class RunContext:
         self._open: int | None = None  # where the remark of the rewrite is that edits belong to
         self._before: dict[str, None] = {}
         self._after: dict[str, None] = {}
-        self._made: set[str] = set()  # names among `_after` that this rewrite brought into being
         self._shapes: tuple[int, Shapes] | None = None
 
     @property
@@ -123,7 +123,7 @@ class RunContext:
         self._before.update(dict.fromkeys(before))
         self._after.update(dict.fromkeys(after))
         if edit in ("insert", "constant"):
-            self._made.update(after)
+            self._ledger.made.update(after)
 
     def close(self) -> None:
         """End the run of the pass: the last rewrite's remark is complete."""
@@ -139,13 +139,12 @@ class RunContext:
         )
         old = tuple(dict.fromkeys(origin for name in before for origin in origins.get(name, (name,))))
         for name in after:
-            known = origins.get(name, () if name in self._made else (name,))
+            known = origins.get(name, () if name in self._ledger.made else (name,))
             stands_for = tuple(dict.fromkeys((*known, *old)))[:_NAMES_KEPT]
             if old and stands_for != (name,):
                 origins[name] = stands_for
         self._open = None
         self._before, self._after = {}, {}
-        self._made.clear()
 
     def _place(self, subject: Node | Tensor) -> tuple[str, str, str]:
         if isinstance(subject, Node):

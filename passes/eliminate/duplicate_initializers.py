@@ -18,6 +18,7 @@ from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.eliminate.sight import Sight, longer_names
 
 RULE = "duplicate"
+_MESSAGE = 8  # bytes of a tensor message besides name, dims and elements
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class _Work:
     def why_not(self, old: Tensor, new: Tensor, scope: Graph) -> str | None:
         """Why `new` cannot stand for `old`, in a clause."""
         why = self.annotations.about(old) or scope.why_not_replace(old, new)
-        if why is None and longer_names(old, new) > len(_content(old)) + len(old.name.encode()):
+        if why is None and longer_names(old, new) > _freed(old):
             return f"the file would grow: its readers would spell out the longer name {new.name!r}"
         return why
 
@@ -143,6 +144,22 @@ def _content(tensor: Tensor) -> bytes | memoryview:
         parts = [_dense(Stored(one, stored.store)) for one in (proto.indices, proto.values)]
         return b"".join(len(one).to_bytes(8, "little") + bytes(one) for one in parts)
     return _raw(held.values) if stored is None else _dense(stored)
+
+
+def _freed(tensor: Tensor) -> int:
+    """Bytes of the file that go with a stated value, or a few less."""
+    held = constant_of(tensor)
+    if held is not None and (held.stored is None or _is_elsewhere(held)):
+        return held.nbytes + len(tensor.name.encode()) + _MESSAGE
+    if isinstance(tensor, Constant):
+        return int(tensor.stored.proto.ByteSize()) if tensor.stored is not None else 0
+    proto = tensor.inputs[0].proto
+    return 0 if proto is None else int(proto.ByteSize())
+
+
+def _is_elsewhere(held: Constant) -> bool:
+    """Whether the message of a constant only refers to its bytes."""
+    return isinstance(held.stored, Stored) and bool(held.stored.proto.external_data)
 
 
 def _dense(stored: Any) -> bytes | memoryview:

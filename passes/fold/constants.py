@@ -127,11 +127,11 @@ class _Work:
             return {}
         mine = set(nodes)
         nodes = [node for node in closure(one for node in nodes for one in node.outputs if one.name) if node in mine]
-        sizing = Sizing(self.graph, self.determined, nodes)
+        sizing = Sizing(self.graph, self.determined, nodes, self.as_nodes)
         arrays: dict[Tensor, Array] = {}
         kept = {one for node in nodes for one in node.inputs if self.annotations.needs(one) is not None}
         for _ in range(_PLANS):
-            plan = Growth(sizing.foldable(), sizing.sizes, self.pinned, self.as_nodes, kept).plan()
+            plan = Growth(sizing.foldable(), sizing.extents, self.pinned, self.as_nodes, kept).plan()
             answer = self.ctx.evaluate(one for stored in plan.fold.values() for one in stored if one not in arrays)
             arrays.update(answer)
             if not sizing.learn(answer):

@@ -6,18 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from graphopt.analysis.constants import constant_node
+from graphopt.analysis.extent import Extent
 from graphopt.ir import Constant, Node, Tensor
-from graphopt.ir.tensors import Stored
+from passes.fold.weighing import constant_node_bytes, held_bytes, initializer_bytes, node_bytes
 
 _HEAVY = 256  # bytes from which on a constant makes one decision of all nodes that read it
 _FEW = 4  # readers up to which any constant does
 _ROUNDS = 32  # times that one group is tried with its worst node left out
-_TAG = 4  # bytes of a field's tag and length, about
-_TENSOR = 12  # bytes of a tensor message besides name, dims and elements
-_NODE = 40  # bytes of a Constant node besides its names and its tensor
-
-Sizes = Mapping[Tensor, tuple[int, int]]
-"""Bytes and dims (how many) of each result."""
 
 
 @dataclass
@@ -33,14 +28,19 @@ class Plan:
 class Growth:
     """Weighs candidates: nodes whose results are known, makers first.
 
-    `sizes` are of their outputs; `pinned` are outputs that must stay whoever reads them; `as_nodes`
+    `extents` are of their outputs; `pinned` are outputs that must stay whoever reads them; `as_nodes`
     those whose result becomes a Constant node, not an initializer.
     """
 
     def __init__(
-        self, candidates: Iterable[Node], sizes: Sizes, pinned: set[Tensor], as_nodes: set[Tensor], kept: set[Tensor]
+        self,
+        candidates: Iterable[Node],
+        extents: Mapping[Tensor, Extent],
+        pinned: set[Tensor],
+        as_nodes: set[Tensor],
+        kept: set[Tensor],
     ) -> None:
-        self.sizes, self.pinned, self.as_nodes, self.kept = sizes, pinned, as_nodes, kept
+        self.extents, self.pinned, self.as_nodes, self.kept = extents, pinned, as_nodes, kept
         self.order = {node: place for place, node in enumerate(self._alive(list(candidates)))}
         self._readers: dict[Tensor, int] = {}
 
@@ -117,22 +117,19 @@ class Growth:
         ]
 
     def _growth(self, node: Node, needed: list[Tensor]) -> int:
-        inputs = sum(self.sizes[one][0] if one in self.sizes else self._held(one) for one in set(node.inputs))
+        inputs = sum(self.extents[one].bytes if one in self.extents else self._held(one) for one in set(node.inputs))
         return sum(self._stored(one) for one in needed) - inputs
 
     def _stored(self, tensor: Tensor) -> int:
         """Bytes that a result takes in the file."""
-        size, dims = self.sizes[tensor]
-        name = len(tensor.name.encode())
-        if tensor in self.as_nodes:
-            return size + 4 * dims + _TENSOR + _NODE + name
-        return size + 4 * dims + _TENSOR + _TAG + name
+        weigh = constant_node_bytes if tensor in self.as_nodes else initializer_bytes
+        return weigh(tensor.name, self.extents[tensor])
 
     def _freed(self, members: Mapping[Node, None]) -> int:
         """Bytes that go with `members`: their own, and those of the constants that only they read."""
         total, read = 0, dict[Tensor, int]()
         for node in members:
-            total += _node_bytes(node)
+            total += node_bytes(node)
             for one in dict.fromkeys(node.inputs):
                 if one.name and (not one.inputs or one.inputs[0] not in members):
                     read[one] = read.get(one, 0) + 1
@@ -150,28 +147,6 @@ class Growth:
     def _held(self, tensor: Tensor) -> int:
         """Bytes of the initializer or Constant node that a tensor is; 0 for anything else."""
         if isinstance(tensor, Constant):
-            return _constant_bytes(tensor)
+            return held_bytes(tensor)
         node = constant_node(tensor)
-        return 0 if node is None else _node_bytes(node)
-
-
-def _node_bytes(node: Node) -> int:
-    """Bytes of a node in the file, or a few less."""
-    proto, held = node.proto, node.attrs.get("value")
-    own = len(node.op) + sum(len(one.name.encode()) + 2 for one in (*node.inputs, *node.outputs))
-    if isinstance(held, Constant) and (proto is None or _is_elsewhere(held)):
-        return own + held.nbytes
-    return own if proto is None else max(own, int(proto.ByteSize()) - sum(len(one.encode()) for one in proto.input))
-
-
-def _constant_bytes(constant: Constant) -> int:
-    """Bytes of an initializer in the file, or a few less."""
-    stored = constant.stored
-    if stored is None or _is_elsewhere(constant):
-        return constant.nbytes + len(constant.name.encode()) + 2
-    return int(stored.proto.ByteSize())
-
-
-def _is_elsewhere(constant: Constant) -> bool:
-    """Whether the message of a constant only refers to its bytes."""
-    return isinstance(constant.stored, Stored) and bool(constant.stored.proto.external_data)
+        return 0 if node is None else node_bytes(node)

@@ -67,8 +67,6 @@ class _Writer:
         while pending:
             floats, codes, view = pending.pop()
             for node in floats.readers:
-                if not node.inputs or node.inputs[0] is not floats:
-                    continue
                 if node.is_op("Shape", "Size"):
                     _graph(node).rewire(node, 0, codes)
                 elif is_mover(node):

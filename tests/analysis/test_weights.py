@@ -86,6 +86,7 @@ def test_both_matrices_of_a_recurrent_operator_are_weights_and_nothing_else_is(o
         ("s = Constant<value_ints = [4, 5]>()  t = Reshape(w, s)", (20,), (None, None)),
         ("t = Reshape(w, r)", (4, 5), (None, None)),
         ("s = Constant<value_ints = [0]>()  t = Unsqueeze(w, s)", (4, 5), (1, 0)),
+        ("s = Constant<value_ints = [-3]>()  t = Unsqueeze(w, s)", (4, 5), (1, 0)),
         ("s = Constant<value_ints = [-1]>()  t = Squeeze(w, s)", (4, 5, 1), (1, 0)),
         ("t = Squeeze(w)", (1, 4, 1, 5), (3, 1)),
         ("t = Flatten<axis = 2>(w)", (2, 2, 5), (2, None)),
@@ -134,6 +135,13 @@ def test_a_reader_that_is_in_the_way_is_named(nodes: str, expected: str) -> None
         f'<ir_version: 10, opset_import: ["": 21, "acme": 1]> g (float x, float k, float s) => (float y) {{ {nodes} }}'
     )
     assert found(model(text, w=zeros(4, 4)))["w"].obstacle == expected
+
+
+def test_the_shape_that_a_reshape_is_given_is_no_weight_of_what_reads_the_result() -> None:
+    proto = model("g (float x, float z) => (float y) { t = Reshape(z, s)  y = MatMul(x, t) }", s=np.array([4, 5]))
+    weight = found(proto)["s"]
+    assert weight.sites == ()
+    assert weight.obstacle == "Reshape 'Reshape(t)' reads it, and Reshape is not an operator with weights"
 
 
 def test_readers_of_the_shape_are_not_in_the_way() -> None:

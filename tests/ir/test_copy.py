@@ -118,6 +118,16 @@ def test_constants_that_nobody_declared_are_copied_as_initializers() -> None:
     onnx.checker.check_model(encode(copied).proto, full_check=True)
 
 
+def test_a_body_that_stands_on_two_nodes_becomes_two() -> None:
+    graph = from_text(BODIES)
+    branch = graph.nodes[1].bodies[0]
+    graph.append(Node("If", "", {"then_branch": branch, "else_branch": branch}, [graph.inputs[1]], [Variable("z")]))
+    copied = graph.copy()
+    first, second, third = (body for node in copied.nodes for body in node.bodies if len(body.nodes) == 2)
+    assert shown(first) == shown(second) == shown(third) and len({first, second, third}) == 3
+    check_links(copied)
+
+
 def test_many_bodies_take_time_for_what_is_in_them() -> None:
     """Copying a body must not cost what stands around it."""
     branch = body("b", [node("Neg", "x", "r")], [], ["r"])

@@ -225,6 +225,16 @@ class TestAnnotations:
         assert [name for name, _ in self.notes(graph)] == ["w", "t", "idle"]
         assert [one.name for one in graph.initializers] == ["w", "w_scale", "t_scale"]
 
+    def test_what_they_name_may_be_made_by_nodes_and_be_annotated_itself(self) -> None:
+        nodes = [node("Neg", "x", "scale"), node("Abs", "x", "of_scale"), node("Exp", "x", "of_dead")]
+        proto = model([*nodes, node("Neg", "x", "dead"), node("Relu", "x", "y")])
+        for tensor, scale in (("scale", "of_scale"), ("y", "scale"), ("dead", "of_dead")):
+            note = proto.graph.quantization_annotation.add(tensor_name=tensor)
+            note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value=scale)
+        graph = decode(proto, Store()).cleanup()
+        assert [one.op for one in graph.nodes] == ["Neg", "Abs", "Relu"]
+        assert self.notes(graph) == [("scale", "of_scale"), ("y", "scale")]
+
     def test_one_without_its_scale_goes(self) -> None:
         graph = decode(annotated(), Store())
         graph.remove_initializer(graph.initializers.get("w_scale"))  # type: ignore[arg-type]

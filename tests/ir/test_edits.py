@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ir_models import from_text, shown, value
+from ir_models import from_text, model, node, shown, value
 
 from graphopt.errors import InternalError
-from graphopt.ir import Constant, Graph, Node, Variable, encode
+from graphopt.ir import Constant, Graph, Node, Variable, decode, encode
+from graphopt.ir.store import Store
 from graphopt.testing.links import check_links
 
 BODIES = """
@@ -74,11 +75,14 @@ class TestReplace:
         assert new.dtype == np.float32 and new.shape == ["N"]
 
     def test_an_output_that_stands_twice(self) -> None:
-        graph = from_text("main (float x) => (float y, float z, float y) { z = Neg(x)  u = Abs(x)  y = Exp(x) }")
+        proto = model([node("Neg", "x", "z"), node("Abs", "x", "u"), node("Exp", "x", "y")], outputs=["y", "z", "y"])
+        proto.graph.output[2].doc_string = "the second"
+        graph = decode(proto, Store())
         new = value(graph, "u")
         graph.replace_uses(value(graph, "y"), new)
         assert [one is new for one in graph.outputs] == [True, False, True] and new.name == "y"
         assert new.graph_outputs == [graph, graph]
+        assert list(encode(graph).proto.graph.output) == list(proto.graph.output)
 
     def test_a_node_can_be_put_behind_a_value(self) -> None:
         graph = from_text(BODIES)
@@ -117,6 +121,19 @@ class TestReplace:
         with pytest.raises(InternalError, match="'a' cannot be replaced: If"):
             graph.replace_uses(old, new)
         assert shown(graph)[0] == "a = Abs(x)" and old.is_read
+
+    def test_a_name_that_a_body_takes_later_is_a_reason_too(self) -> None:
+        graph = from_text(BODIES)
+        old, new = value(graph, "a"), graph.inputs[0]
+        assert graph.why_not_replace(old, new) is None
+        body = then_branch(graph)
+        body.insert(Node("Neg", "", None, [], [Variable("x")]), before=body.nodes[0])
+        assert graph.why_not_replace(old, new) == "If(r).then_branch has another value called 'x'"
+        other = from_text(BODIES)
+        old, new = value(other, "a"), other.inputs[0]
+        assert other.why_not_replace(old, new) is None
+        value(other, "q").name = "x"
+        assert other.why_not_replace(old, new) == "If(r).then_branch has another value called 'x'"
 
 
 REASONS: dict[str, tuple[str, str, str]] = {

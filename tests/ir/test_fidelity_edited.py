@@ -9,71 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from ir_models import BOOL, INT64, body, canonical, floats, info, model, node
-from onnx import AttributeProto, ModelProto, NodeProto, helper, numpy_helper
+from ir_models import INT64, canonical, info, node
+from ir_rich import attribute, drop, message, named, rich
+from onnx import ModelProto, helper, numpy_helper
 
 from graphopt.ir import Constant, Graph, Node, Variable, decode, encode
 from graphopt.ir.store import Store
-
-
-def rich() -> ModelProto:
-    """A model that has something of everything; the node `dead` is read by nobody."""
-    inner = node("LeakyRelu", "a", "t")
-    inner.attribute.append(AttributeProto(name="alpha", ref_attr_name="slope", type=AttributeProto.FLOAT))
-    function = helper.make_function(
-        "f", "F", ["a"], ["b"], [inner, node("Relu", "t", "b")], [helper.make_opsetid("", 21)], attributes=["slope"]
-    )
-    function.value_info.append(info("t"))
-    sparse = helper.make_sparse_tensor(floats("s"), numpy_helper.from_array(np.array([0, 1]), "i"), [2])
-    then = body("then", [node("Add", "early W", "r", name="in_then")], [], ["r"], value_info=[info("r")])
-    then.metadata_props.add(key="k", value="v")
-    otherwise = body("else", [node("Identity", "x", "q"), node("Mul", "q own", "r")], [], ["r"])
-    otherwise.initializer.append(floats("own"))
-    nodes = [
-        node("Add", "x W", "early", name="first", doc_string="doc"),
-        node("Neg", "early", "nothing", name="dead"),
-        node("F", "early", "called", domain="f", slope=0.1),
-        node("Foo", "called - four", "foo -", domain="my", floats=[-0.0], blob=b"\xff", table=floats("named")),
-        node("If", "c", "chosen", then_branch=then, else_branch=otherwise, name="choice"),
-        node("Sum", "foo chosen s", "y", name="last"),
-    ]
-    nodes[3].metadata_props.add(key="scope", value="m")
-    made = model(
-        nodes,
-        [info("x", shape=("N",)), info("c", BOOL, ()), "W"],
-        [info("y", shape=("N",)), "early"],
-        [floats("W"), numpy_helper.from_array(np.array([1, 2], "int8"), "four"), floats("unread"), floats("scale")],
-        domains={"my": 3, "f": 1, "unused": 9},
-        functions=[function],
-        value_info=[info(name, shape=("N",)) for name in ("nothing", "called", "foo", "ghost")],
-        sparse_initializer=[sparse],
-    )
-    made.doc_string = "doc"
-    for tensor in ("called", "nothing", "four"):
-        note = made.graph.quantization_annotation.add(tensor_name=tensor)
-        note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="scale")
-    helper.set_model_props(made, {"k": "v"})
-    return made
-
-
-def named(graph: Graph, name: str) -> Node:
-    return next(one for scope in graph.scopes() for one in scope.nodes if one.name == name)
-
-
-def message(proto: ModelProto, name: str) -> NodeProto:
-    return next(one for one in proto.graph.node if one.name == name)
-
-
-def attribute(proto: NodeProto, name: str) -> AttributeProto:
-    return next(one for one in proto.attribute if one.name == name)
-
-
-def drop(repeated: object, *names: str) -> None:
-    """Remove the messages of these names."""
-    kept = [one for one in repeated if getattr(one, "name", "") not in names]  # type: ignore[attr-defined]
-    copies = [type(one).FromString(one.SerializeToString()) for one in kept]
-    del repeated[:]  # type: ignore[attr-defined]
-    repeated.extend(copies)  # type: ignore[attr-defined]
 
 
 def remove_a_node(graph: Graph) -> None:
@@ -270,6 +211,49 @@ def test_cleanup_removes_what_is_dead_and_nothing_else() -> None:
     without_the_initializer(expected)
     graph = decode(rich(), Store()).cleanup()
     assert encode(graph).proto.SerializeToString() == canonical(expected)
+
+
+def changed_by(change: Callable[[Graph], None], of_a_copy: bool) -> ModelProto:
+    """The rich model after a change that only an attribute's own value knows of."""
+    graph = decode(rich(), Store())
+    edited = graph.copy() if of_a_copy else graph
+    change(edited)
+    if of_a_copy:
+        assert encode(graph).proto.SerializeToString() == canonical(rich())
+    return encode(edited).proto
+
+
+@pytest.mark.parametrize("of_a_copy", [False, True])
+class TestInPlace:
+    def test_a_reference_to_an_attribute(self, of_a_copy: bool) -> None:
+        def change(graph: Graph) -> None:
+            graph.functions[0].nodes[0].attrs["alpha"].name = "steepness"
+
+        expected = rich()
+        expected.functions[0].node[0].attribute[0].ref_attr_name = "steepness"
+        assert changed_by(change, of_a_copy) == expected
+
+    def test_the_values_of_a_tensor(self, of_a_copy: bool) -> None:
+        def change(graph: Graph) -> None:
+            four = graph.initializers.get("four")
+            assert four is not None
+            foo = next(one for one in graph.nodes if one.op == "Foo")
+            foo.attrs["table"].values = four.stored  # lazy values of another tensor
+
+        expected = rich()
+        table = attribute(expected.graph.node[3], "table").t
+        table.CopyFrom(expected.graph.initializer[1])
+        table.name = "named"
+        assert changed_by(change, of_a_copy) == expected
+
+    def test_the_export_type_of_a_tensor(self, of_a_copy: bool) -> None:
+        def change(graph: Graph) -> None:
+            next(one for one in graph.nodes if one.op == "Foo").attrs["table"].export_dtype = np.float64
+
+        expected = rich()
+        wide = numpy_helper.from_array(np.array([1, 2], np.float64), "named")
+        attribute(expected.graph.node[3], "table").t.CopyFrom(wide)
+        assert changed_by(change, of_a_copy) == expected
 
 
 def test_an_export_type_converts_stored_values() -> None:

@@ -260,17 +260,20 @@ def test_copies_and_sums_are_plain_lists() -> None:
 def test_stock_objects_join_on_contact() -> None:
     """A stock node appends itself to our use list, and takes itself out, behind our back."""
     hub = Variable("hub")
-    ours = [Node("Op", f"n{i}", inputs=[hub]) for i in range(40)]
+    ours = [Node("Op", f"n{i}", inputs=[hub]) for i in range(20)]
+    stock = [gs.Node(op="Stock", name=f"s{i}", inputs=[hub, hub]) for i in range(3)]
+    ours += [Node("Op", f"n{i}", inputs=[hub]) for i in range(20, 60)]
     for one in ours[:5]:
         one.inputs.clear()  # from here on the list is indexed
-    stock = [gs.Node(op="Stock", name=f"s{i}", inputs=[hub, hub]) for i in range(3)]
-    stock[0].inputs.clear()
-    for one in ours[5:30]:
-        one.inputs[0] = Variable("other")
-    assert Counter(map(id, hub.outputs)) == Counter(map(id, [*ours[30:], *stock[1:], *stock[1:]]))
+    stock[0].inputs.clear()  # what stood behind is in other places now
+    left = ours[5:]
+    for _ in range(20):
+        left.pop().inputs[0] = Variable("other")
+        left.pop(7).inputs.pop()
+        assert Counter(map(id, hub.outputs)) == Counter(map(id, [*left, *stock[1:], *stock[1:]]))
     assert hub.readers == []  # none of them is in a graph
     hub.outputs.clear()
-    assert not hub.outputs and not any(one.inputs for one in (*ours[30:], *stock))
+    assert not hub.outputs and not any(one.inputs for one in (*left, *stock))
     assert [type(one) for one in stock] == [gs.Node, Node, Node]
 
 

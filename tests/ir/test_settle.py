@@ -15,6 +15,7 @@ from graphopt.ir import Constant, Encoded, Graph, Node, Variable, decode, encode
 from graphopt.ir.store import Store
 from graphopt.storage.read import read
 from graphopt.storage.wire import join
+from graphopt.testing.links import check_links
 
 CHOICE = """
 <ir_version: 10, opset_import: ["" : 21, "f" : 1]>
@@ -75,6 +76,7 @@ class TestConstants:
         proto = checked(graph)
         assert [one.name for one in proto.graph.initializer] == ["shared"]
         assert proto.functions[0].node[0].op_type == "Constant"
+        check_links(graph)
 
     def test_names_of_others_are_not_taken(self) -> None:
         graph = from_text(CHOICE)

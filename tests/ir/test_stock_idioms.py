@@ -100,12 +100,15 @@ def test_deep_copies_and_attributes() -> None:
 
 
 def test_cleanup_leaves_out_optional_results_only() -> None:
-    graph = from_text("""main (float[4] x) => (float[2] y) {
+    graph = from_text("""main (float[4] x) => (float[2] y) <int64[1] k = {1}> {
         a, b = Split <axis = 0, num_outputs = 2> (x)
         y, mask = Dropout(a)
+        values, places = TopK(y, k)
     }""")
+    graph.outputs.append(graph.tensors()["places"])
+    graph.outputs[1].dtype, graph.outputs[1].shape = np.int64, [1]
     graph.cleanup(remove_unused_node_outputs=True)
-    assert shown(graph) == ["a, b = Split(x)", "y, - = Dropout(a)"]
+    assert shown(graph) == ["a, b = Split(x)", "y, - = Dropout(a)", "values, places = TopK(y, k)"]
     assert is_close(ran(graph, x=X[0])[0], X[0][:2])
 
 

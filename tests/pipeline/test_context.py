@@ -111,6 +111,28 @@ def test_provenance_goes_back_to_the_first_names() -> None:
     ]
 
 
+def test_a_value_made_of_nothing_stands_for_what_it_replaces_later() -> None:
+    graph, ctx, ledger = start(CHAIN)
+    relu, b, _, _ = graph.nodes
+    assert ctx.rewrite("new", relu)
+    fresh = graph.insert(Node("Abs", inputs=[relu.outputs[0]], outputs=[graph.variable("fresh")]), after=relu)
+    assert ctx.rewrite("use", b)
+    graph.replace_uses(b.outputs[0], fresh.outputs[0])
+    graph.remove(b)
+    ctx.close()
+    assert ledger.origins == {"fresh": ("b",)}
+
+
+def test_other_values_of_a_weight_change_nothing_about_where_it_comes_from() -> None:
+    graph, ctx, ledger = start(model("g (float[N] x) => (float[N] y) { y = Add(x, w) }", w=np.float32(1)))
+    (weight,) = graph.initializers
+    assert ctx.rewrite("set", weight)
+    graph.set_values(weight, np.array(2, np.float32))
+    ctx.close()
+    assert (ledger.remarks[0].before, ledger.remarks[0].after) == (("w",), ("w",))
+    assert ledger.origins == {}
+
+
 def test_an_output_that_changes_its_maker_stands_for_the_value_behind_it() -> None:
     graph, ctx, ledger = start("g (float[N] x) => (float[N] y) { a = Relu(x)  y = Identity(a) }")
     assert ctx.rewrite("skip", graph.nodes[1])

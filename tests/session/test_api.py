@@ -50,7 +50,7 @@ def test_save_over_the_file_it_was_loaded_from_is_asked_for(tmp_path: Path) -> N
     path.write_bytes(model(TEXT, w=WEIGHT).SerializeToString())
     graph = graphopt.load(path)
     graph.nodes[0].name = "renamed"
-    with pytest.raises(UsageError, match="in.place"):
+    with pytest.raises(UsageError, match=r"in.place"):
         graphopt.save(graph, path)
     graphopt.save(graph, path, in_place=True)
     assert onnx.load(path).graph.node[0].name == "renamed"

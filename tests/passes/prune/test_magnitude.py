@@ -441,9 +441,16 @@ def test_a_sparse_initializer_stays_sparse() -> None:
 
 
 def test_values_that_were_read_are_let_go() -> None:
-    done = apply(Magnitude(sparsity=0, min_elements=1), two())
+    with_nan = floats(12, 5)
+    with_nan[0, 0] = np.nan
+    done = apply(Magnitude(sparsity=0, min_elements=1), model(TWO, v=floats(8, 12), w=with_nan), feeds=NO_FEEDS)
     assert not done.applied
     assert all("_loaded" not in one.__dict__ for one in done.graph.initializers)
+
+
+def test_what_is_not_read_is_not_mentioned() -> None:
+    proto = model("g (float[N, 4] x) => (float[N, 4] y) { y = Neg(x) }", w=floats(64, 64))
+    assert apply(Magnitude(min_elements=1), proto).remarks == ()
 
 
 def test_the_order_of_files_decides_ties_not_the_order_of_readers() -> None:

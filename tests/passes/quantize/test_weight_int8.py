@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from graphopt.ir import Graph
+from graphopt.analysis.weights import weights
+from graphopt.ir import decode, encode
 from graphopt.pipeline import Pipeline
 from graphopt.pipeline.page import SECTIONS, page
 from graphopt.pipeline.spec import parse
+from graphopt.storage.read import from_proto
 from graphopt.testing import Applied, apply, assert_missed, body, model
+from passes.quantize.dequantize import order_of, write
+from passes.quantize.grid import codes, spread, symmetric
 from passes.quantize.weight_int8 import WeightInt8
 
 SMALL = WeightInt8(min_elements=1)
@@ -458,10 +462,36 @@ def test_subnormal_and_zero_channels_hold() -> None:
 
 
 def test_values_that_were_read_are_let_go() -> None:
-    proto = model(DENSE, w=floats(16, 24))
-    done = apply(WeightInt8(min_elements=1, skip=("w",)), proto)
-    graph: Graph = done.graph
-    assert all("_loaded" not in one.__dict__ for one in graph.initializers)
+    weight = floats(16, 24)
+    weight[0, 0] = np.nan
+    graph = apply(SMALL, model(DENSE, w=weight), feeds=NO_FEEDS).graph
+    (kept,) = graph.initializers
+    assert kept.stored is not None
+    assert "_loaded" not in kept.__dict__
+
+
+def test_each_gather_counts_for_the_size_of_the_file() -> None:
+    """One DequantizeLinear behind each of many lookups weighs more than a small table saves."""
+    outs = ", ".join(f"float[N, 8] y{i}" for i in range(30))
+    nodes = "  ".join(f"y{i} = Gather(w, i)" for i in range(30))
+    proto = model(f"g (int64[N] i) => ({outs}) {{ {nodes} }}", w=floats(40, 8))
+    done = apply(SMALL, proto, feeds=[{"i": np.array([1])}])
+    assert_missed(done, "quantize", "it would not be smaller: 1280 bytes now")
+
+
+def test_scales_of_rows_cannot_follow_a_lookup_of_rows() -> None:
+    """Asked to write such scales, the floats are made before the Gather."""
+    proto = model("g (int64[N] i) => (float[N, 8] y) { y = Gather(w, i) }", w=floats(40, 8))
+    source = from_proto(proto)
+    graph = decode(source.proto, source.store)
+    (weight,) = weights(graph)
+    values = weight.constant.values
+    grid = symmetric(spread(values, 0), 0, values.dtype)
+    write(weight, grid, codes(values, grid), order_of(graph))
+    assert (
+        body(encode(graph).proto)
+        == "w_dequantized = DequantizeLinear<axis=0>(w_int8, w_scale)\ny = Gather(w_dequantized, i)"
+    )
 
 
 def test_declared_shapes_are_kept_where_values_were() -> None:

@@ -6,6 +6,7 @@ class Node:
     class AttributeRef:
         name: str
         type: Any
+
     op: str
     name: str
     domain: str | None

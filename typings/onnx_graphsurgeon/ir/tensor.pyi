@@ -11,7 +11,7 @@ class Tensor:
 
 class Variable(Tensor):
     type: Any
-    def __init__(self, name: str, dtype: Any = None, shape: Any = None, type: str = "tensor_type") -> None: ...
+    def __init__(self, name: str, dtype: Any = None, shape: Any = None, type: str = "tensor_type") -> None: ...  # noqa: A002
 
 class Constant(Tensor):
     data_location: Any
