@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import onnx
 from onnx import checker, shape_inference
 
+from graphopt.analysis import dims as sizes
+from graphopt.analysis.constants import constant_of, constant_values
 from graphopt.ir import Constant, Graph, Tensor, encode
 from graphopt.ir.values import Dim, onnx_number, read_info
 
 _REPEATERS = ("Expand", "Tile", "ConstantOfShape", "Range")
 _MANY = 1 << 16  # elements
+_VALUES = 64  # elements of an integer tensor up to which its values are followed
 
 Fact = tuple[int, tuple[Dim, ...] | None]
 
@@ -30,6 +34,7 @@ class Shapes:
     """
 
     facts: dict[Tensor, Fact]
+    _dims: dict[Tensor, tuple[sizes.Dim, ...]] = field(default_factory=dict)
 
     def onnx_dtype(self, tensor: Tensor) -> int:
         """ONNX's number of the element type, 0 when unknown."""
@@ -47,6 +52,33 @@ class Shapes:
         """How many dims, None when unknown."""
         shape = self.shape(tensor)
         return None if shape is None else len(shape)
+
+    def dims(self, tensor: Tensor) -> tuple[sizes.Dim, ...] | None:
+        """The dims as expressions over the symbolic dims of the model's inputs, such that `==` means
+        "the same in every run"; a dim that nothing is known of is a symbol of its own. None when not
+        even the rank is known."""
+        known = self._dims.get(tensor)
+        shape = self.shape(tensor) if known is None else None
+        if shape is not None:
+            known = self._dims[tensor] = tuple(
+                dim if isinstance(dim, int) else sizes.symbol(dim) if dim else self._unknown(tensor, axis)
+                for axis, dim in enumerate(shape)
+            )
+        return known
+
+    def value(self, tensor: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.object_]] | None:
+        """The values of a small integer tensor as expressions (see `dims`), in its shape; None when they
+        are not known, or it is no integer tensor, or one of many elements."""
+        held = constant_of(tensor)
+        if held is not None and math.prod(int(dim) for dim in held.shape) > _VALUES:
+            return None
+        values = constant_values(tensor)
+        if values is None or values.dtype.kind not in "iu" or values.size > _VALUES:
+            return None
+        return values.astype(object)
+
+    def _unknown(self, tensor: Tensor, axis: int) -> sizes.Expr:
+        return sizes.symbol(f"{tensor.name}.{axis}", serial=len(self._dims) * 64 + axis + 1)
 
 
 def infer(graph: Graph) -> Shapes:

@@ -1,0 +1,5 @@
+"""Several nodes become one."""
+
+from graphopt.pipeline.protocol import Pass
+
+PASSES: tuple[type[Pass], ...] = ()
