@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from graphopt.cli.output import Output, one_line
 from graphopt.cli.signals import ending, stoppable
-from graphopt.cli.usage import CLICK_ERROR, usage_sentence
+from graphopt.cli.usage import CLICK_ERROR, take_as_parsed, usage_sentence
 from graphopt.errors import GraphoptError, InternalError, OverLimit
 
 _AGAIN = "; run it again with --debug to see where"
@@ -54,6 +54,7 @@ class Commands(TyperGroup):
         if not args and not ctx.resilient_parsing:
             sys.stderr.write(f"{ctx.get_help()}\n")
             raise typer.Exit(2)
+        take_as_parsed(self.get_params(ctx))
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]

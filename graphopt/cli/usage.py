@@ -51,8 +51,35 @@ def _commands_of(context: Any) -> list[str]:
     return [] if context is None else [str(name) for name in context.command.list_commands(context)]
 
 
+class _AsParsed:
+    """Hands the values of an option on as the parser gives them: texts, lists of texts, flags and counts.
+
+    That is all that our commands declare. Typer's own converters would make the same of them, and
+    importing what they are built on takes longer than everything else on the way to a command.
+    """
+
+    @staticmethod
+    def coerce(value: Any, param: Any, ctx: Any) -> Any:
+        if value is None:
+            return () if param.multiple else None
+        return list(value) if param.multiple else value
+
+
+def take_as_parsed(params: Sequence[Any]) -> None:
+    """Have these options and arguments handed on as they are parsed."""
+    for param in params:
+        if getattr(param, "_runtime_param", param) is None:  # only in versions of typer that convert this way
+            param._runtime_param = _AsParsed
+
+
 class SubCommand(TyperCommand):
     """A sub-command whose help is in sections and names its values as the documentation does."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command's own arguments."""
+        take_as_parsed(self.get_params(ctx))
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """What stands behind the command's name in its usage line."""
