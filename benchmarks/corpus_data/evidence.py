@@ -12,7 +12,8 @@ import numpy as np
 from graphopt.runtime.client import Worker
 from graphopt.runtime.options import Options, Value
 from graphopt.storage.read import read
-from graphopt.validation.feeds import FeedPlan, Given, gather
+from graphopt.validation.feeds import gather
+from graphopt.validation.plan import FeedPlan, Given
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

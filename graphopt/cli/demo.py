@@ -39,7 +39,7 @@ def command(
     from graphopt.report.comparison import accuracy_json, print_accuracy
     from graphopt.report.text import print_report
     from graphopt.session.job import Job, Target, plan
-    from graphopt.validation.feeds import FeedPlan
+    from graphopt.validation.plan import FeedPlan
 
     data = load_data()
     steps, name, budgets = plan(recipe=recipe or _RECIPE, pipeline=None, budget=budget)

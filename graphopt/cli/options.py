@@ -12,7 +12,7 @@ import typer
 from graphopt.errors import UsageError
 
 if TYPE_CHECKING:
-    from graphopt.validation.feeds import FeedPlan
+    from graphopt.validation.plan import FeedPlan
 
 RUN = "What to run"
 JUDGE = "Validation"
@@ -190,8 +190,8 @@ def feed_plan(
     feeds: str | None, labels: str | None, values: Sequence[str] | None, dims: Sequence[str] | None
 ) -> FeedPlan:
     """What the user said about inputs; UsageError for what does not go together."""
-    from graphopt.validation.feeds import FeedPlan
     from graphopt.validation.pins import parse_sizes, parse_values
+    from graphopt.validation.plan import FeedPlan
 
     if labels is not None and feeds is None:
         raise UsageError("--labels needs --feeds, the inputs that the labels belong to")

@@ -17,15 +17,18 @@ _LONGEST = 300
 
 
 class Check(Instrument):
-    """After each pass that changed something: is the model still valid, its signature kept?
+    """Is the model still valid, its signature kept? Asked at the end, with `each` after each pass that
+    changed something: that takes as many times longer, and names the pass.
 
     Weights are not looked at, so a check costs what the graph costs, not what the file weighs.
     A model that failed the checker before the run is only held to its signature, and
     `input_fault` says what was wrong with it.
     """
 
-    def __init__(self, original: onnx.ModelProto) -> None:
+    def __init__(self, original: onnx.ModelProto, each: bool = True) -> None:
+        self.each = each
         self._original = original
+        self._changed = False
         self._signature = signature(original)
         self._free: set[str] = set()  # parts that a pass of this run is there to change
         self._asked = False
@@ -39,21 +42,28 @@ class Check(Instrument):
 
     def begins(self, graph: Graph) -> None:
         self._free.clear()
+        self._changed = False
 
     def after_pass(self, turn: Turn, graph: Graph) -> None:
         if not turn.changed:
             return
-        proto = encode(graph).proto
-        name = turn.place.pass_.name
+        self._changed = True
         self._free.update(turn.place.pass_.changes)
+        if self.each:
+            self._examine(graph, f"pass {turn.place.pass_.name}", turn.replayed)
+
+    def ends(self, graph: Graph) -> None:
+        if self._changed and not self.each:
+            self._examine(graph, "the pipeline", False)
+
+    def _examine(self, graph: Graph, who: str, replayed: bool) -> None:
+        proto = encode(graph).proto
         parts = [part for part in changed_parts(self._signature, signature(proto)) if part not in self._free]
         if parts:
-            raise Veto(f"pass {name} changed the model's signature: {' and '.join(parts)}")
-        fault = None if turn.replayed else check_fault(proto)
-        if fault is None:
-            return
-        if self.examine_input() is None:
-            raise Veto(f"pass {name} made an invalid model: {fault}")
+            raise Veto(f"{who} changed the model's signature: {' and '.join(parts)}")
+        fault = None if replayed else check_fault(proto)
+        if fault is not None and self.examine_input() is None:
+            raise Veto(f"{who} made an invalid model: {fault}")
 
 
 def check_fault(skeleton: onnx.ModelProto) -> str | None:

@@ -137,11 +137,7 @@ class _Attempt:
     def step(self, index: int, step: Step) -> None:
         rounds, changed = 0, False
         if isinstance(step, Repeat):
-            for rounds in range(1, step.max + 1):
-                turns = [self.turn(index, position, rounds, one) for position, one in enumerate(step.steps)]
-                if not any(turns):
-                    break
-                changed = True
+            rounds, changed = self.repeat(index, step)
         else:
             rounds, changed = 1, self.turn(index, 0, 1, step)
         if (index, None) in self.blocked:
@@ -154,6 +150,22 @@ class _Attempt:
                 instrument.after_step(done, self.graph)
         except GraphoptError as error:
             raise _Failed(index, None, 1, text, error) from error
+
+    def repeat(self, index: int, step: Repeat) -> tuple[int, bool]:
+        """Run a group until nothing changes; how many rounds that took, and whether anything did.
+
+        A pass that found nothing in the graph as it is now is not asked again.
+        """
+        edits, seen = 0, dict[int, int]()
+        for round_ in range(1, step.max + 1):
+            before = edits
+            for position, one in enumerate(step.steps):
+                if seen.get(position) != edits:
+                    seen[position] = edits
+                    edits += self.turn(index, position, round_, one)
+            if edits == before:
+                return round_, edits > 0
+        return step.max, edits > 0
 
     def turn(self, index: int, position: int, round_: int, running: Pass) -> bool:
         place = Place(index, round_, len(self.places) + 1, running)

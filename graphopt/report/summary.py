@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphopt.analysis.cost import Facts, Macs
 from graphopt.contract import Contract
 from graphopt.instruments.size import Size
 from graphopt.instruments.timing import Timing
-from graphopt.measure.latency import Latency
 from graphopt.pipeline.manager import Outcome, Skipped
 from graphopt.pipeline.protocol import Remark
 from graphopt.validation.verdict import Verdict
+
+if TYPE_CHECKING:
+    from graphopt.measure.latency import Latency
 
 FORMAT = 1  # of the JSON; raised when a field changes its meaning
 
@@ -38,13 +41,21 @@ class PassRow:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model: file bytes (external data included), counts, and multiply-accumulates."""
+    """One model: file bytes (external data included), counts, and multiply-accumulates.
+
+    `count_macs` is called when these are first asked for: they take shapes, which take a while.
+    """
 
     path: str | None
     bytes: int
     sha256: str
     facts: Facts
-    macs: Macs
+    count_macs: Callable[[], Macs]
+
+    @functools.cached_property
+    def macs(self) -> Macs:
+        """Multiply-accumulates of one run (see `graphopt.analysis.cost`)."""
+        return self.count_macs()
 
 
 @dataclass

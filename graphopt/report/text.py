@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from graphopt.measure.latency import Latency
 from graphopt.pipeline.protocol import Remark
 from graphopt.report.plain import plain as escape
 from graphopt.report.summary import ModelRow, Report
 from graphopt.validation.verdict import Outcome
+
+if TYPE_CHECKING:
+    from graphopt.measure.latency import Latency
 
 _NODES_SHOWN = 4
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
@@ -22,10 +22,12 @@ from graphopt.storage.read import from_proto, read
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
 from graphopt.validation.budget import parse_budgets
-from graphopt.validation.feeds import FeedPlan, Given
-from graphopt.validation.labels import Labels
-from graphopt.validation.metrics import Function
+from graphopt.validation.plan import FeedPlan, Given
 from graphopt.validation.verdict import Verdict
+
+if TYPE_CHECKING:
+    from graphopt.validation.labels import Labels
+    from graphopt.validation.metrics import Function
 
 Model = str | os.PathLike[str] | onnx.ModelProto | Graph
 Budgets = str | Sequence[str] | None

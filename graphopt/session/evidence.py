@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from graphopt.analysis.cost import Facts, facts, macs
+from graphopt.analysis.cost import Facts, Macs, facts, macs
 from graphopt.analysis.shapes import infer
 from graphopt.errors import BadModel
 from graphopt.instruments.check import Check
 from graphopt.ir import Graph, decode
-from graphopt.measure.latency import Latency, compare_latency, timed
 from graphopt.report.summary import ModelRow
 from graphopt.runtime.client import Options, Worker
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.session.job import Job
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
-from graphopt.validation.validate import Validator
+
+if TYPE_CHECKING:
+    from graphopt.measure.latency import Latency
+    from graphopt.validation.validate import Validator
 
 
 def on_disk(source: Source, folder: Path) -> Path:
@@ -32,15 +35,15 @@ def on_disk(source: Source, folder: Path) -> Path:
 _UNDEFINED = "No Op registered for"  # in the words of ONNX's checker
 
 
-def refuse_invalid(check: Check, reference: Path, worker: Worker) -> None:
+def refuse_invalid(check: Check, reference: Path, worker: Worker, validated: bool) -> None:
     """Refuse an input that neither ONNX's checker nor onnxruntime takes for a model.
 
     Many models that the checker rejects run all the same; those are optimized, and the report
-    says what the checker said. So is one with an operator that ONNX does not define: other runtimes
-    may bring it. Raises BadModel when onnxruntime rejects the model too.
+    says what the checker said. So is one with an operator that ONNX does not define, unless it is to be
+    `validated`: other runtimes may bring it. Raises BadModel when onnxruntime rejects the model too.
     """
     fault = check.examine_input()
-    if fault is None or _UNDEFINED in fault:
+    if fault is None or (_UNDEFINED in fault and not validated):
         return
     try:
         worker.load(reference, Options(optimize=False, prepack=False)).close()
@@ -51,6 +54,8 @@ def refuse_invalid(check: Check, reference: Path, worker: Worker) -> None:
 
 def validator(source: Source, reference: Path, job: Job, worker: Worker) -> Validator:
     """The validator of a run: `reference` is the input's file."""
+    from graphopt.validation.validate import Validator
+
     return Validator(
         reference,
         worker=worker,
@@ -64,13 +69,12 @@ def validator(source: Source, reference: Path, job: Job, worker: Worker) -> Vali
 
 def input_row(source: Source, counted: Facts) -> ModelRow:
     """The size table's column of the input."""
-    graph = decode(source.proto, source.store)
     return ModelRow(
         str(source.path) if source.path is not None else None,
         source.size + sum(one.size for one in source.external),
         source.sha256(),
         counted,
-        macs(graph, infer(graph)),
+        lambda: _macs(source),
     )
 
 
@@ -79,11 +83,18 @@ def output_row(written: Source, graph: Graph, before: ModelRow, changed: bool) -
     if not changed:
         return before
     size = written.size + sum(one.size for one in written.external)
-    return ModelRow(None, size, written.sha256(), facts(graph), macs(graph, infer(graph)))
+    return ModelRow(None, size, written.sha256(), facts(graph), lambda: _macs(written))
+
+
+def _macs(source: Source) -> Macs:
+    graph = decode(source.proto, source.store)
+    return macs(graph, infer(graph))
 
 
 def latency(validating: Validator, reference: Path, candidate: Path, worker: Worker) -> Latency:
     """Interleaved timing of input and result on the first feed, with onnxruntime's defaults."""
+    from graphopt.measure.latency import compare_latency, timed
+
     feed = next(iter(validating.feeds()))
     options = timed(Options())
     with worker.load(reference, options) as before, worker.load(candidate, options) as after:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from graphopt.contract import Contract
 from graphopt.errors import UsageError
@@ -13,9 +13,11 @@ from graphopt.pipeline.manager import OnError
 from graphopt.pipeline.pipeline import Pipeline
 from graphopt.pipeline.recipe import Recipe
 from graphopt.validation.budget import Budget, parse_budgets
-from graphopt.validation.feeds import FeedPlan
-from graphopt.validation.labels import Labels
-from graphopt.validation.metrics import Function
+from graphopt.validation.plan import FeedPlan
+
+if TYPE_CHECKING:
+    from graphopt.validation.labels import Labels
+    from graphopt.validation.metrics import Function
 
 Validate = Literal["end", "each", "none"]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 
@@ -17,12 +18,10 @@ from graphopt.instruments.check import Check
 from graphopt.instruments.limit import Limit
 from graphopt.instruments.progress import Progress
 from graphopt.instruments.size import Size
-from graphopt.instruments.snapshot import Snapshots
 from graphopt.instruments.timing import Timing
-from graphopt.instruments.validate import ValidateEach
 from graphopt.ir import Graph, decode, encode
 from graphopt.pipeline import manager
-from graphopt.pipeline.instrument import Instrument
+from graphopt.pipeline.instrument import Instrument, Veto
 from graphopt.report.summary import Report, pass_rows, step_rows
 from graphopt.runtime.client import Worker
 from graphopt.session.evidence import input_row, latency, on_disk, output_row, refuse_invalid, validator
@@ -31,8 +30,11 @@ from graphopt.session.services import WorkerServices
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
 from graphopt.storage.write import Staged, stage
-from graphopt.validation.validate import Validator
 from graphopt.validation.verdict import Verdict, not_validated
+
+if TYPE_CHECKING:
+    from graphopt.instruments.validate import ValidateEach
+    from graphopt.validation.validate import Validator
 
 
 @dataclass
@@ -91,15 +93,22 @@ class _Clock:
 class _Watch:
     """The instruments of one run."""
 
-    def __init__(self, job: Job, source: Source, validating: Validator, work: Path) -> None:
+    def __init__(self, job: Job, source: Source, validating: Validator | None, work: Path) -> None:
         self.timing, self.size, self.progress = Timing(), Size(), Progress()
-        self.check = Check(source.proto) if job.check else None
-        self.each = ValidateEach(validating, work, job.budgets) if job.validate == "each" else None
+        step_by_step = job.validate == "each" or job.snapshots is not None
+        self.check = Check(source.proto, each=step_by_step) if job.check else None
+        self.each: ValidateEach | None = None
+        if job.validate == "each" and validating is not None:
+            from graphopt.instruments.validate import ValidateEach
+
+            self.each = ValidateEach(validating, work, job.budgets)
         self.all: list[Instrument] = [Limit(job.pipeline, job.only, job.until)]
         if job.progress:
             self.all.append(self.progress)
         # After-hooks run in reverse: the clock stops first, then sizes, then the checks.
         if job.snapshots is not None:
+            from graphopt.instruments.snapshot import Snapshots
+
             self.all.append(Snapshots(job.snapshots))
         self.all += [one for one in (self.each, self.check) if one is not None]
         self.all += [self.size, self.timing]
@@ -120,23 +129,18 @@ def run(source: Source, job: Job, target: Target | None = None) -> Result:
         place = target.path if target is not None else work / "result.onnx"
         staged = stack.enter_context(stage(place, source=source, in_place=bool(target and target.in_place)))
         reference = on_disk(source, work / "input")
-        validating = stack.enter_context(validator(source, reference, job, worker))
-        if job.validate != "none":
+        validating = None
+        if job.validate != "none" or job.latency:
+            validating = stack.enter_context(validator(source, reference, job, worker))
+        if validating is not None and job.validate != "none":
             validating.prepare(job.pipeline.contract, job.budgets)
         watch = _Watch(job, source, validating, work)
         stack.callback(watch.progress.stop)
         if watch.check is not None:
             with clock.phase("check"):
-                refuse_invalid(watch.check, reference, worker)
+                refuse_invalid(watch.check, reference, worker, job.validate != "none")
         with clock.phase("passes"):
-            outcome = manager.run(
-                lambda: decode(source.proto, source.store),
-                job.pipeline,
-                services=WorkerServices(worker),
-                gate=job.gate,
-                instruments=watch.all,
-                on_error=job.on_error,
-            )
+            outcome = _passes(source, job, worker, watch)
         changed = outcome.rewrites > 0
         report = _report(source, job, outcome, watch, changed)
         with clock.phase("write"):
@@ -145,7 +149,7 @@ def run(source: Source, job: Job, target: Target | None = None) -> Result:
         with clock.phase("validate"):
             watch.progress.say("validating")
             report.verdict = _verdict(job, outcome.contract, staged.path, validating, changed)
-        if job.latency:
+        if job.latency and validating is not None:
             with clock.phase("latency"):
                 watch.progress.say("measuring latency")
                 report.latency = latency(validating, reference, staged.path, worker)
@@ -154,6 +158,25 @@ def run(source: Source, job: Job, target: Target | None = None) -> Result:
                 _commit(report, staged, target)
         report.seconds = clock.seconds
         return Result(outcome.graph, report)
+
+
+def _passes(source: Source, job: Job, worker: Worker, watch: _Watch) -> manager.Outcome:
+    """Run the pipeline. Where what comes out of it fails its check, it runs again with a check after
+    each pass: that names the pass, or goes on without it."""
+    while True:
+        try:
+            return manager.run(
+                lambda: decode(source.proto, source.store),
+                job.pipeline,
+                services=WorkerServices(worker),
+                gate=job.gate,
+                instruments=watch.all,
+                on_error=job.on_error,
+            )
+        except Veto:
+            if watch.check is None or watch.check.each:
+                raise
+            watch.check.each = True
 
 
 def _put(staged: Staged, source: Source, graph: Graph, changed: bool) -> Source:
@@ -187,10 +210,10 @@ def _report(source: Source, job: Job, outcome: manager.Outcome, watch: _Watch, c
     )
 
 
-def _verdict(job: Job, contract: Contract, candidate: Path, validating: Validator, changed: bool) -> Verdict:
+def _verdict(job: Job, contract: Contract, candidate: Path, validating: Validator | None, changed: bool) -> Verdict:
     if not changed:
         return not_validated("nothing was changed", Contract.EXACT)
-    if job.validate == "none":
+    if job.validate == "none" or validating is None:
         return not_validated("validation was switched off", contract)
     return validating.check(candidate, contract, job.budgets)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,29 +17,12 @@ from graphopt.validation.feed_files import Feed, cut, ignored
 from graphopt.validation.imports import load_function
 from graphopt.validation.npz import natural_key, read_npz
 from graphopt.validation.pins import check_pins
+from graphopt.validation.plan import Arrays, FeedPlan, Given
 from graphopt.validation.signature import Input, default_inputs, required_inputs
 from graphopt.validation.values import nbytes
 from graphopt.validation.verdict import FeedsReport
 
-Arrays = Mapping[str, Any]
-Given = str | Path | Arrays | Iterable[Arrays] | Callable[[], Any]
-
 FUNCTION_LIMIT: Final = 4 << 30  # bytes that a feeds function may give in all
-
-
-@dataclass(frozen=True)
-class FeedPlan:
-    """What the user said about inputs.
-
-    `feeds`: an `.npz` file, a folder of them, `module:function`, a function, one mapping of arrays, or
-    several; None generates them. `values` pins inputs (`sr` -> `16000`) and `sizes` pins
-    symbolic dims (`batch` -> 4) of generated feeds. `limit` uses only the first feeds.
-    """
-
-    feeds: Given | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    limit: int | None = None
 
 
 class FeedSet:

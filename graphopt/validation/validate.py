@@ -18,11 +18,12 @@ from graphopt.runtime.options import Options
 from graphopt.storage.read import read
 from graphopt.validation.budget import Budget
 from graphopt.validation.decide import Case, decide
-from graphopt.validation.feeds import FeedPlan, FeedSet, gather
+from graphopt.validation.feeds import FeedSet, gather
 from graphopt.validation.figures import check_request
 from graphopt.validation.judge import Pair, needs_noise
 from graphopt.validation.labels import Labels, read_labels
 from graphopt.validation.metrics import Function, find_metric
+from graphopt.validation.plan import FeedPlan
 from graphopt.validation.reference import Reference
 from graphopt.validation.runs import OFF, ON, Runs
 from graphopt.validation.trial import ModelTrial

@@ -273,7 +273,7 @@ def test_an_input_that_runs_although_the_checker_objects_is_optimized(tmp_path: 
 
 
 def test_what_cannot_be_measured_is_refused_before_any_pass_runs(source: Path, tmp_path: Path) -> None:
-    from graphopt.validation.feeds import FeedPlan
+    from graphopt.validation.plan import FeedPlan
 
     shots = tmp_path / "shots"
     for more, said in (

@@ -15,7 +15,7 @@ from graphopt.contract import Contract
 from graphopt.errors import UsageError
 from graphopt.testing import model
 from graphopt.validation import Outcome, Verdict, parse_budgets
-from graphopt.validation.feeds import FeedPlan
+from graphopt.validation.plan import FeedPlan
 
 RNG = np.random.default_rng(7)
 W1 = RNG.standard_normal((16, 64)).astype(np.float32)

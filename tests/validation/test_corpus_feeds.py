@@ -13,7 +13,8 @@ from graphopt.runtime.client import Worker
 from graphopt.storage.read import read
 from graphopt.validation import Outcome
 from graphopt.validation.explore import FEEDS
-from graphopt.validation.feeds import FeedPlan, FeedSet, gather
+from graphopt.validation.feeds import FeedSet, gather
+from graphopt.validation.plan import FeedPlan
 from graphopt.validation.signature import required_inputs
 from graphopt.validation.trial import ModelTrial
 from graphopt.validation.validate import Validator

@@ -14,8 +14,9 @@ from graphopt.errors import CouldNotTell, UsageError
 from graphopt.runtime.client import Worker
 from graphopt.testing import model
 from graphopt.validation.explore import TRIES
-from graphopt.validation.feeds import FeedPlan, FeedSet, gather
+from graphopt.validation.feeds import FeedSet, gather
 from graphopt.validation.pins import parse_sizes, parse_values
+from graphopt.validation.plan import FeedPlan
 from graphopt.validation.trial import ModelTrial
 
 Trial = Callable[[Mapping[str, Any]], str]

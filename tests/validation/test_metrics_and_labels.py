@@ -12,11 +12,11 @@ from graphopt.contract import Contract
 from graphopt.errors import UsageError
 from graphopt.testing import model
 from graphopt.validation import Outcome, parse_budgets
-from graphopt.validation.feeds import FeedPlan
 from graphopt.validation.figures import figures
 from graphopt.validation.judge import Pair
 from graphopt.validation.labels import read_labels
 from graphopt.validation.metrics import accuracy, agreement, decisive, find_metric, joined
+from graphopt.validation.plan import FeedPlan
 from graphopt.validation.runs import OFF, ON
 
 EYE = np.eye(4, dtype=np.float32)

@@ -11,7 +11,8 @@ import pytest
 
 from graphopt.errors import UsageError
 from graphopt.testing import model
-from graphopt.validation.feeds import FeedPlan, FeedSet, gather
+from graphopt.validation.feeds import FeedSet, gather
+from graphopt.validation.plan import FeedPlan
 
 SYMBOLIC = model("g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }")
 FIXED = model("g (float[2, 4] x) => (float[2, 4] y) { y = Relu(x) }")

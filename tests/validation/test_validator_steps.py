@@ -15,7 +15,7 @@ from graphopt.runtime.client import Session, Worker
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.testing import model
 from graphopt.validation import Outcome, parse_budgets
-from graphopt.validation.feeds import FeedPlan
+from graphopt.validation.plan import FeedPlan
 from graphopt.validation.validate import Validator, validate
 from graphopt.validation.verdict import Verdict, not_validated
 
