@@ -2,7 +2,7 @@
 
     import graphopt
 
-    result = graphopt.optimize("model.onnx", recipe="clean")
+    result = graphopt.optimize("model.onnx")
     print(result.verdict.sentence())
     graphopt.save(result.graph, "model.optimized.onnx")
 

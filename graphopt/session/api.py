@@ -93,7 +93,7 @@ def optimize(
 ) -> Result:
     """Optimize a model and validate the result against it. The caller's object is never changed.
 
-    `model` is a path, a ModelProto or a Graph; `recipe` a name or a TOML file ("clean" when
+    `model` is a path, a ModelProto or a Graph; `recipe` a name or a TOML file ("default" when
     neither it nor `pipeline` is given); `feeds` an npz file, a folder of them,
     "module:function", a mapping of arrays or several, or None to generate them; `budget` texts
     such as "sqnr_db>=30", which LOSSY passes need; `options` are further fields of `Job`. With

@@ -74,7 +74,7 @@ def plan(
     if pipeline is not None:
         steps = Pipeline.parse(pipeline) if isinstance(pipeline, str) else pipeline
         return steps, None, parse_budgets(given)
-    loaded = Recipe.load(recipe or "clean")
+    loaded = Recipe.load(recipe or "default")
     return loaded.pipeline, loaded.name, parse_budgets(given or loaded.budget)
 
 

@@ -66,7 +66,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*OUT, "--on-error", "go"), "--on-error expects stop or skip, not 'go'"),
     ((*OUT, "--only", "identites"), "--only identites: the pipeline has no such pass; did you mean 'identities'?"),
     (
-        (*OUT, "--until", "weight-int8"),
+        (*OUT, "--recipe", "clean", "--until", "weight-int8"),
         "--until weight-int8: the pipeline has no such pass; it has dead-nodes, identities, unused-initializers",
     ),
     (

@@ -23,7 +23,7 @@ def test_the_default_recipe_cleans_validates_and_writes(cli: Cli, net: Path, tmp
     ran = cli("optimize", net, "-o", tmp_path / "out.onnx")
     assert (ran.code, ran.err) == (0, "")
     assert operators(tmp_path / "out.onnx") == ["MatMul", "Relu"]
-    assert "recipe clean" in ran.out
+    assert "recipe default" in ran.out
     assert "equivalent (EXACT): all outputs bit for bit the same" in ran.out
     assert f"wrote {tmp_path / 'out.onnx'}" in ran.out
     assert net.read_bytes() == before

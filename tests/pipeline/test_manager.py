@@ -166,7 +166,17 @@ def test_a_group_runs_until_nothing_changes() -> None:
     assert nodes(outcome) == "Neg"
     (done,) = outcome.steps
     assert (done.rounds, done.changed, done.contract) == (5, True, Contract.ROUNDING)
-    assert [turn.place.round for turn in outcome.turns] == [1, 1, 2, 2, 3, 3, 4, 4, 5]  # nothing has changed since skip-relu looked
+    assert [turn.place.round for turn in outcome.turns] == [
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+        4,
+        4,
+        5,
+    ]  # nothing has changed since skip-relu looked
 
 
 def test_a_group_ends_after_its_last_round() -> None:
