@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -65,4 +66,7 @@ for _name, _function, _short in (
 
 def main() -> None:
     """The console script `graphopt`."""
+    # numpy's linear algebra starts a thread a core when it is imported, and they spin: a fifth of the time of
+    # a run on a small model. Models are computed by onnxruntime, whose threads are its own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     app()

@@ -8,6 +8,7 @@ pass, is listed with its reason in `Registry.broken` and stops nothing; two pass
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -28,30 +29,49 @@ GROUP = "graphopt.passes"
 
 
 class Registry:
-    """The passes that pipelines and recipes can name, ordered by distribution, family and place in it.
+    """The passes that pipelines and recipes can name, ordered by distribution, family and place in it."""
 
-    `entries` are the usable passes, `broken` what was found but cannot be used.
-    """
+    def __init__(
+        self, entries: Iterable[Entry], broken: Iterable[Broken] = (), pending: Iterable[EntryPoint] = ()
+    ) -> None:
+        """A registry of these entries, and of entry points that are loaded when a name is looked for that is
+        not among them; UsageError when two different classes have one name."""
+        self._by_name: dict[str, Entry] = {}
+        self._broken: list[Broken] = []
+        self._pending = deque(pending)
+        self._add(entries, broken)
 
-    def __init__(self, entries: Iterable[Entry], broken: Iterable[Broken] = ()) -> None:
-        """A registry of these entries; UsageError when two different classes have one name."""
-        by_name: dict[str, Entry] = {}
+    def _add(self, entries: Iterable[Entry], broken: Iterable[Broken]) -> None:
         for entry in entries:
-            other = by_name.setdefault(entry.name, entry)
+            other = self._by_name.setdefault(entry.name, entry)
             if other.pass_class is not entry.pass_class:
                 raise UsageError(
                     f"two passes are called {entry.name}: {other.origin}, and {entry.origin}; "
                     "uninstall or rename one of them"
                 )
-        self._by_name = by_name
-        self.entries: tuple[Entry, ...] = tuple(by_name.values())
-        self.broken: tuple[Broken, ...] = tuple(broken)
+        self._broken += broken
+
+    def _complete(self) -> Registry:
+        while self._pending:
+            self._add(*discover([self._pending.popleft()]))
+        return self
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The usable passes."""
+        return tuple(self._complete()._by_name.values())
+
+    @property
+    def broken(self) -> tuple[Broken, ...]:
+        """What was found but cannot be used."""
+        return tuple(self._complete()._broken)
 
     @classmethod
     def load(cls, entry_points: Iterable[EntryPoint] | None = None) -> Registry:
         """The installed passes, found once per process; or those of the given entry points.
 
-        Imports every plug-in. Raises `UsageError` when two passes have one name.
+        Plug-ins are imported at once; where there are none, a family of ours when a name is looked for
+        that may be in it. Raises `UsageError` when two passes have one name.
         """
         return _installed() if entry_points is None else cls(*discover(entry_points))
 
@@ -71,7 +91,7 @@ class Registry:
 
     def names(self) -> tuple[str, ...]:
         """The names of all passes, in alphabetical order."""
-        return tuple(sorted(self._by_name))
+        return tuple(sorted(self._complete()._by_name))
 
     def get(self, name: str) -> type[Pass]:
         """The class of the pass called `name`; UsageError with the nearest name when there is none."""
@@ -79,7 +99,8 @@ class Registry:
 
     def entry(self, name: str) -> Entry:
         """The entry of the pass called `name`; UsageError with the nearest name when there is none."""
-        entry = self._by_name.get(name)
+        while (entry := self._by_name.get(name)) is None and self._pending:
+            self._add(*discover([self._pending.popleft()]))
         if entry is not None:
             return entry
         message = f"no pass is called {shorten(name)!r}"
@@ -104,4 +125,7 @@ class Registry:
 def _installed() -> Registry:
     from importlib.metadata import entry_points
 
-    return Registry(*discover(entry_points(group=GROUP)))
+    points = sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))
+    if all(point.value.startswith("passes.") for point in points):  # one distribution: its names are unique
+        return Registry((), pending=points)
+    return Registry(*discover(points))
