@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from graphopt.analysis.annotations import Annotations
-from graphopt.analysis.constants import constant_node, constant_of
+from graphopt.analysis.constants import constant_node, constant_of, constant_values
 from graphopt.analysis.dims import Dim
 from graphopt.analysis.liveness import is_unread
 from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Constant, Graph, Node, Tensor
+from graphopt.ir.dtypes import onnx_dtype
 from graphopt.pipeline.protocol import Context
 from passes.eliminate.sight import longer_names
 
@@ -65,12 +66,18 @@ class Facts:
     def dtype(self, tensor: Tensor) -> int:
         """ONNX's number of the element type, 0 when unknown."""
         held = constant_of(tensor)
-        return held.onnx_dtype if held is not None else self.shapes.onnx_dtype(tensor)
+        if held is not None:
+            return held.onnx_dtype
+        stated = constant_values(tensor)
+        return onnx_dtype(stated.dtype) if stated is not None else self.shapes.onnx_dtype(tensor)
 
     def dims(self, tensor: Tensor) -> tuple[Dim, ...] | None:
         """The dims as expressions, None when not even the rank is known."""
         held = constant_of(tensor)
-        return tuple(int(one) for one in held.shape) if held is not None else self.shapes.dims(tensor)
+        if held is not None:
+            return tuple(int(one) for one in held.shape)
+        stated = constant_values(tensor)
+        return stated.shape if stated is not None else self.shapes.dims(tensor)
 
     def same_shape(self, one: Tensor, other: Tensor) -> bool:
         """Whether two values have provably the same shape."""

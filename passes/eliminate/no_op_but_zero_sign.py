@@ -13,6 +13,7 @@ from passes.eliminate.bypass import Facts, Finding, Near, Reading, Same, bypass,
 from passes.eliminate.no_op_arithmetic import where
 from passes.eliminate.no_op_reductions import keeps_axes, single
 from passes.eliminate.uniform import FLOATS, uniform
+from passes.eliminate.zero_sign import why_sign_matters
 
 # Which inputs may be left out and then count as zeros, and since which version.
 _OPTIONAL = {
@@ -25,6 +26,8 @@ _OPTIONAL = {
     "GRU": ((3, 7), (5, 7)),
     "LSTM": ((3, 7), (5, 7), (6, 7)),
 }
+# Their sums start from 0.0, so -0.0 does not come out with a bias or without.
+_NEVER_MINUS_ZERO = frozenset(("Conv", "ConvTranspose", "Gemm", "QLinearConv"))
 _TERMS = frozenset(("Add", "Sub", "Where", "ReduceSum", "ReduceMean", "AveragePool"))
 
 
@@ -47,8 +50,11 @@ class NoOpButZeroSign(Pass):
         after:  y = Conv(x, w)
 
     When not
-        A constant with more axes, or longer ones, enlarges the result, so the node stays; also where
-        the shape of the operand is not known. Before opset 11 Gemm needs its third input.
+        The sign of a zero decides about infinities where something is divided by it: where a value that
+        depends on the node is a divisor, or is read by an operator of which it is not known that both
+        zeros give the same, the node stays; so it does where that cannot be seen because the value
+        leaves a body or a function. A constant with more axes, or longer ones, enlarges the result, so
+        the node stays; also where the shape of the operand is not known. Before opset 11 Gemm needs its third input.
 
     Contract
         ROUNDING. -0.0 + 0.0 is 0.0, in every one of these, and so -0.0 may now come out as it is; all
@@ -66,6 +72,15 @@ class NoOpButZeroSign(Pass):
 
 
 def _find(node: Node, facts: Facts) -> Finding:
+    """What can be done about a node, unless somebody looks at the signs of zeros."""
+    found = _candidate(node, facts)
+    if not isinstance(found, Same | Reading) or node.op in _NEVER_MINUS_ZERO:
+        return found
+    why = why_sign_matters(node.outputs[0])
+    return found if why is None else Near(found.rule, why)
+
+
+def _candidate(node: Node, facts: Facts) -> Finding:
     if node.op in _OPTIONAL:
         return _bias(node)
     value = operand(node, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphopt.analysis.matching import maker, only_reader, operand
-from graphopt.ir import Graph, Node
+from graphopt.ir import Graph, Node, Tensor
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.eliminate.bypass import Facts, Finding, Near, Reading, Same, bypass, number
 
@@ -61,13 +61,13 @@ def _find(node: Node, facts: Facts) -> Finding:
     wanted = _wanted(node, facts)
     if value is None or not wanted:
         return None
-    if facts.dtype(value) == wanted:
+    if _type(value, facts) == wanted:
         return Same("same-type", value)
     first = maker(value, "Cast", "CastLike")
     source = None if first is None else operand(first, 0)
     if first is None or source is None:
         return None
-    old, between = facts.dtype(source), _wanted(first, facts)
+    old, between = _type(source, facts), _wanted(first, facts)
     if not old or not between:
         return None
     rule = "round-trip" if old == wanted else "on-the-way"
@@ -81,6 +81,13 @@ def _find(node: Node, facts: Facts) -> Finding:
     if only_reader(value) is not node:
         return Near(rule, f"{value.name!r} is read by others, too")
     return Reading(rule, (source, *node.inputs[1:]), (first,))
+
+
+def _type(value: Tensor, facts: Facts) -> int:
+    """The element type of a value, also where types are not inferred: in functions."""
+    known = facts.dtype(value)
+    before = None if known else maker(value, "Cast")
+    return known if before is None else _wanted(before, facts)
 
 
 def _wanted(node: Node, facts: Facts) -> int:

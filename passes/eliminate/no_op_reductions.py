@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from graphopt.analysis.matching import integers, operand
+from graphopt.analysis.matching import integers, maker, operand
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.eliminate.bypass import Facts, Finding, Near, Same, bypass, number
@@ -23,7 +23,8 @@ class NoOpReductions(Pass):
     What it does
         Rule "size-1": a ReduceMax, ReduceMin or ReduceProd, or a ReduceSum or ReduceMean of integers, goes
         over axes that are all of size 1, and keeps its axes (or there are none: a scalar). Rule
-        "no-axes": the node has `noop_with_empty_axes` and no axes are given. Whoever read the result
+        "round-trip": such axes do go away, and an Unsqueeze or Reshape brings them back. Rule "no-axes": the
+        node has `noop_with_empty_axes` and no axes are given. Whoever read the result
         reads the operand, and the node goes. Shapes are inferred. Main graph, bodies and functions.
 
     Example
@@ -46,13 +47,15 @@ class NoOpReductions(Pass):
     contract = Contract.EXACT
 
     def run(self, graph: Graph, ctx: Context) -> None:
-        bypass(graph, ctx, _ALWAYS | _SUMS, _find)
+        bypass(graph, ctx, _ALWAYS | _SUMS | {"Unsqueeze", "Reshape"}, _find)
 
 
 def _find(node: Node, facts: Facts) -> Finding:
     value = operand(node, 0)
     if value is None:
         return None
+    if node.op in ("Unsqueeze", "Reshape"):
+        return _undone(node, value, facts)
     if reduces_nothing(node):
         return Same("no-axes", value)
     if not single(node, value, facts):
@@ -60,6 +63,17 @@ def _find(node: Node, facts: Facts) -> Finding:
     if node.op in _SUMS and facts.dtype(value) not in INTEGERS:
         return None
     return Same("size-1", value) if keeps_axes(node, value, facts) else Near("size-1", "it takes the axes away")
+
+
+def _undone(node: Node, value: Tensor, facts: Facts) -> Finding:
+    """An Unsqueeze or Reshape that brings the axes back that a reduction of size 1 took away."""
+    before = maker(value, *_ALWAYS, *_SUMS)
+    source = None if before is None else operand(before, 0)
+    if before is None or source is None or not single(before, source, facts):
+        return None
+    if before.op in _SUMS and facts.dtype(source) not in INTEGERS:
+        return None
+    return Same("round-trip", source, (before,)) if facts.same_shape(source, node.outputs[0]) else None
 
 
 def reduces_nothing(node: Node) -> bool:
