@@ -8,6 +8,7 @@ from passes.eliminate.identities import Identities
 from passes.eliminate.no_op_arithmetic import NoOpArithmetic
 from passes.eliminate.no_op_but_zero_sign import NoOpButZeroSign
 from passes.eliminate.no_op_casts import NoOpCasts
+from passes.eliminate.no_op_quantization import NoOpQuantization
 from passes.eliminate.no_op_reductions import NoOpReductions
 from passes.eliminate.no_op_resize import NoOpResize
 from passes.eliminate.no_op_slices import NoOpSlices
@@ -28,6 +29,7 @@ PASSES = (
     NoOpArithmetic,
     NoOpButZeroSign,
     NoOpCasts,
+    NoOpQuantization,
     NoOpReductions,
     NoOpResize,
     NoOpSlices,

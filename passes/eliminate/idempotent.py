@@ -11,6 +11,7 @@ from graphopt.analysis.matching import maker, only_reader, operand, scalar
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.eliminate.bypass import Facts, Finding, Near, Reading, Same, bypass, opset
+from passes.eliminate.no_op_quantization import grid_of
 from passes.eliminate.uniform import INTEGERS
 
 _INVERSES = frozenset(("Neg", "Not", "BitwiseNot"))
@@ -49,14 +50,15 @@ class Idempotent(Pass):
     """Remove functions that have nothing left to do: Relu of Relu, Not of Not, Clip of what is in range.
 
     What it does
-        "repeated": a Relu, Abs or Sign of itself; Ceil, Floor or Round of one of these, or of a Cast from
-        integers. "inverse": Neg of Neg, Not of Not, BitwiseNot of BitwiseNot. "in-range": a Relu, Abs or
-        Clip of what is in its range before, because it comes from Relu, Abs, Exp, Sqrt, Sigmoid, Softmax
-        or a Clip, perhaps by way of views; a Clip whose bounds are infinite, or as far as its integer
-        type goes; an Abs of unsigned integers. In all of these whoever read the result reads the
-        operand, and the node goes. "covered": a Clip takes away what the Relu or wider Clip before it
-        would, or an Abs what a Neg before it does, and nobody else reads the value between: the one
-        before goes. Main graph, bodies and functions.
+        "repeated": a Relu, Abs or Sign of itself; Ceil, Floor or Round of one of these, or of a Cast
+        from integers. "inverse": Neg of Neg, Not of Not, BitwiseNot of BitwiseNot. "in-range": a Relu,
+        Abs or Clip of what is in its range before, because it comes from Relu, Abs, Exp, Sqrt, Sigmoid,
+        Softmax, a Clip, or a DequantizeLinear of 8 or 16 bits with one scale, perhaps by way of views;
+        a Clip whose bounds are infinite, or as far as its integer type goes; an Abs of unsigned
+        integers. In all of these whoever read the result reads the operand, and the node goes.
+        "covered": a Clip takes away what the Relu or wider Clip before it would, or an Abs what a Neg
+        before it does, and nobody else reads the value between: the one before goes. Main graph, bodies
+        and functions.
 
     Example
         before: a = Sigmoid(x)    b = Relu(a)    c = Relu(b)    y = Clip(c, 0, 6)
@@ -169,6 +171,10 @@ def _range(value: Tensor, facts: Facts) -> Range | None:
     if before.op == "Clip":
         bounds = _bounds(before, facts)
         return bounds if bounds is not None and bounds.low <= bounds.high else None
+    if before.op == "DequantizeLinear":
+        grid = grid_of(before, facts)
+        values = None if grid is None else grid.values()
+        return None if values is None else Range(float(values[0]), float(values[-1]))
     return _RANGES.get(before.op)
 
 
