@@ -1,0 +1,154 @@
+"""no-op-but-zero-sign: plus 0.0 goes where nobody can tell which zero comes out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphopt.testing import Applied, apply, assert_missed, model
+from passes.eliminate.no_op_but_zero_sign import NoOpButZeroSign
+
+F = np.float32
+
+
+def rounded(body: str, shape: str = "N, 4", out: str = "K, L", version: int = 18, **weights: object) -> Applied:
+    text = f'<ir_version: 8, opset_import: ["": {version}]> g (float[{shape}] x) => (float[{out}] y) {{ {body} }}'
+    return apply(NoOpButZeroSign(), model(text, **weights))
+
+
+@pytest.mark.parametrize(("step", "zero"), [("Add(x, k)", 0.0), ("Add(k, x)", 0.0), ("Sub(x, k)", -0.0)])
+def test_plus_zero(step: str, zero: float) -> None:
+    for shape in ((), (1,), (4,), (1, 4)):
+        done = rounded(f"a = {step}  y = Neg(a)", k=np.full(shape, zero, F))
+        assert done.body == "y = Neg(x)" and not done.after.graph.initializer
+
+
+def test_zero_minus_is_no_copy() -> None:
+    assert rounded("a = Sub(k, x)  y = Neg(a)", k=F(0)).applied == ()
+    assert rounded("a = Add(x, k)  y = Neg(a)", k=np.array([0, 0, 0, 1], F)).applied == ()
+
+
+def test_zeros_that_enlarge() -> None:
+    done = rounded("a = Add(x, k)  y = Neg(a)", "1, 4", k=np.zeros((3, 1), F))
+    assert_missed(done, "zero", "it may change the shape")
+
+
+@pytest.mark.parametrize("reader", ["Reciprocal(a)", "Div(x, a)", "Pow(a, k)", "Sqrt(a)  c = Reciprocal(b)", "Atan(a)"])
+def test_somebody_may_tell_which_zero(reader: str) -> None:
+    body = f"a = Add(x, z)  b = {reader}  d = Neg(b)  y = Exp(d)"
+    assert_missed(rounded(body, z=F(0), k=F(2)), "zero", "may tell -0.0 from 0.0")
+
+
+@pytest.mark.parametrize("reader", ["Div(a, k)", "Exp(a)", "Softmax(a)", "MatMul(a, w)  c = Reciprocal(b)"])
+def test_nobody_can_tell_which_zero(reader: str) -> None:
+    body = f"a = Add(x, z)  b = {reader}  y = Abs(b)"
+    done = rounded(body, z=F(0), k=F(2), w=np.ones((4, 4), F))
+    assert "Add" not in done.body
+
+
+def test_casts_to_integers_and_back() -> None:
+    lost = "a = Add(x, z)  b = Cast<to = 7>(a)  c = Cast<to = 1>(b)  y = Reciprocal(c)"
+    assert (
+        "Add"
+        not in apply(NoOpButZeroSign(), model(f"g (float[N] x) => (float[N] y) {{ {lost} }}", z=F(0)), feeds=()).body
+    )
+    kept = lost.replace("to = 7", "to = 11")
+    done = apply(NoOpButZeroSign(), model(f"g (float[N] x) => (float[N] y) {{ {kept} }}", z=F(0)), feeds=())
+    assert_missed(done, "zero", "Reciprocal")
+
+
+def test_values_that_leave_a_body() -> None:
+    text = """g (bool c, float[N] x) => (float[N] y) {
+        b = If(c)<then_branch = t () => (float[N] o) { p = Add(x, z)  o = Neg(p) },
+                  else_branch = e () => (float[N] o) { o = Abs(x) }>
+        y = Neg(b) }"""
+    done = apply(NoOpButZeroSign(), model(text, z=F(0)))
+    assert_missed(done, "zero", "leaves a body or function")
+    text = text.replace("o = Neg(p)", "o = Exp(p)")
+    assert "Add" not in apply(NoOpButZeroSign(), model(text, z=F(0))).body
+
+
+def test_too_many_readers_to_look_at() -> None:
+    readers = "  ".join(f"r{i} = Neg(a)" for i in range(300))
+    text = f"g (float[N] x) => (float[N] y) {{ a = Add(x, z)  {readers}  y = Sum(r0, r299) }}"
+    assert_missed(apply(NoOpButZeroSign(), model(text, z=F(0))), "zero", "too many values")
+
+
+def test_where() -> None:
+    text = "g (float[N] p, float[N] q) => (float[N] y) { z = Where(k, p, q)  y = Neg(z) }"
+    assert apply(NoOpButZeroSign(), model(text, k=np.array(False))).body == "y = Neg(q)"
+    text = "g (bool[N] c, float[N] p) => (float[N] y) { z = Where(c, p, p)  y = Neg(z) }"
+    assert apply(NoOpButZeroSign(), model(text)).body == "y = Neg(p)"
+
+
+@pytest.mark.parametrize("op", ["ReduceSum", "ReduceMean"])
+def test_sums_of_one_element(op: str) -> None:
+    assert rounded(f"a = {op}(x, k)  y = Neg(a)", "N, 1", k=np.array([1])).body == "y = Neg(x)"
+    assert rounded(f"a = {op}(x, k)  y = Neg(a)", "N, 2", k=np.array([1])).applied == ()
+    done = rounded(f"a = {op}<keepdims = 0>(x, k)  y = Neg(a)", "N, 1", "K", k=np.array([1]))
+    assert done.applied == ()
+
+
+def test_a_window_of_one_element() -> None:
+    images = ("N, 2, 3, 3", "A, B, C, D")
+    assert rounded("a = AveragePool<kernel_shape = [1, 1]>(x)  y = Neg(a)", *images).body == "y = Neg(x)"
+    for other in ("strides = [2, 2]", "pads = [0, 0, 1, 1]"):
+        step = f"a = AveragePool<kernel_shape = [1, 1], {other}>(x)  y = Neg(a)"
+        if "pads" in other:
+            step = step.replace("pads", "count_include_pad = 1, pads")
+            assert (
+                apply(
+                    NoOpButZeroSign(), model(f"g (float[1, 2, 3, 3] x) => (float[A, B, C, D] y) {{ {step} }}"), feeds=()
+                ).applied
+                == ()
+            )
+            continue
+        assert rounded(step, *images).applied == ()
+
+
+def test_biases_of_convolutions() -> None:
+    weights = {"w": np.ones((2, 2, 1, 1), F), "b": np.zeros(2, F)}
+    for op in ("Conv", "ConvTranspose"):
+        done = rounded(f"y = {op}(x, w, b)", "N, 2, 3, 3", "A, B, C, D", **weights)
+        assert done.body == f"y = {op}(x, w)"
+        assert [one.name for one in done.after.graph.initializer] == ["w"]
+    weights["b"] = np.array([0, 1], F)
+    assert rounded("y = Conv(x, w, b)", "N, 2, 3, 3", "A, B, C, D", **weights).applied == ()
+
+
+def test_the_third_input_of_gemm() -> None:
+    weights = {"w": np.ones((4, 2), F), "b": np.zeros(2, F)}
+    assert rounded("y = Gemm(x, w, b)", **weights).body == "y = Gemm(x, w)"
+    assert rounded("y = Gemm(x, w, b)", version=10, **weights).applied == ()
+
+
+def test_biases_that_others_read() -> None:
+    done = rounded("c = Gemm(x, w, b)  y = Sum(c, b)", w=np.ones((4, 2), F), b=np.zeros(2, F))
+    assert done.body == "c = Gemm(x, w)\ny = Sum(c, b)"
+
+
+def test_layer_normalization() -> None:
+    weights = {"s": np.ones(4, F), "b": np.zeros(4, F)}
+    assert rounded("y = LayerNormalization(x, s, b)", **weights).body == "y = LayerNormalization(x, s)"
+    done = rounded("a = LayerNormalization(x, s, b)  y = Atan(a)", **weights)
+    assert_missed(done, "bias", "may tell -0.0 from 0.0")
+
+
+def lstm(initial: np.ndarray) -> Applied:
+    text = """g (float[S, N, 3] x) => (float[S, D, N, 2] y) {
+        y = LSTM<hidden_size = 2>(x, w, r, b, , h, c) }"""
+    rng = np.random.default_rng(0)
+    w, r = rng.normal(size=(1, 8, 3)).astype(F), rng.normal(size=(1, 8, 2)).astype(F)
+    feeds = [{"x": rng.normal(size=(4, 1, 3)).astype(F)}]
+    made = model(text, w=w, r=r, b=np.zeros((1, 16), F), h=np.zeros((1, 1, 2), F), c=initial)
+    return apply(NoOpButZeroSign(), made, feeds=feeds)
+
+
+def test_biases_and_states_of_recurrent_networks() -> None:
+    assert lstm(np.zeros((1, 1, 2), F)).body == "y = LSTM<hidden_size=2>(x, w, r)"
+    assert lstm(np.ones((1, 1, 2), F)).body == "y = LSTM<hidden_size=2>(x, w, r, , , , c)"
+
+
+def test_an_overridable_bias_is_no_constant() -> None:
+    text = "g (float[N, 4] x, float[2] b) => (float[N, 2] y) { y = Gemm(x, w, b) }"
+    assert apply(NoOpButZeroSign(), model(text, w=np.ones((4, 2), F), b=np.zeros(2, F))).applied == ()

@@ -1,0 +1,195 @@
+"""no-op-casts: a cast goes where nothing can be lost, and only there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from graphopt.pipeline.gate import Limits
+from graphopt.testing import Applied, apply, assert_missed, model
+from passes.eliminate.no_op_casts import NoOpCasts
+
+TYPES = {"float": 1, "uint8": 2, "int8": 3, "int16": 5, "int32": 6, "int64": 7, "bool": 9, "float16": 10, "double": 11}
+TYPES |= {"uint32": 12, "uint64": 13, "bfloat16": 16}
+
+
+def cast(before: ModelProto | str, runs: bool = True, gate: Limits | None = None, **weights: object) -> Applied:
+    proto = model(before, **weights) if isinstance(before, str) else before
+    return apply(NoOpCasts(), proto, feeds=None if runs else (), gate=gate)
+
+
+def test_to_the_same_type() -> None:
+    done = cast("g (float[N] x) => (float[N] y) { a = Cast<to = 1>(x)  y = Relu(a) }")
+    assert done.body == "y = Relu(x)"
+    assert [(one.rule, one.before, one.after) for one in done.applied] == [("same-type", ("a",), ("x",))]
+
+
+def test_to_another_type_stays() -> None:
+    done = cast("g (float[N] x) => (double[N] y) { a = Cast<to = 11>(x)  y = Relu(a) }")
+    assert done.remarks == ()
+
+
+def test_a_claim_about_a_type_is_not_believed() -> None:
+    """The declared type of the value between is wrong; the cast is not a no-op."""
+    before = model("g (int32[N] x) => (int64[N] y) <int64[N] a> { a = Abs(x)  b = Cast<to = 7>(a)  y = Neg(b) }")
+    assert apply(NoOpCasts(), before, feeds=(), laws=False).applied == ()
+
+
+@pytest.mark.parametrize("version", [9, 13, 19, 21])
+def test_versions(version: int) -> None:
+    text = f'<ir_version: 8, opset_import: ["": {version}]> g (float[N] x) => (float[N] y) {{'
+    assert cast(text + " a = Cast<to = 1>(x)  y = Relu(a) }").body == "y = Relu(x)"
+
+
+def test_cast_like() -> None:
+    done = cast("g (float[N] x, float[M] t) => (float[N] y) { a = CastLike(x, t)  y = Relu(a) }")
+    assert done.body == "y = Relu(x)"
+    assert cast("g (float[N] x, double[M] t) => (double[N] y) { a = CastLike(x, t)  y = Relu(a) }").applied == ()
+
+
+def test_the_type_to_be_like_goes_too() -> None:
+    done = cast("g (float[N] x) => (float[N] y) { a = CastLike(x, w)  y = Relu(a) }", w=np.ones(1, "f"))
+    assert done.body == "y = Relu(x)" and not done.after.graph.initializer
+
+
+LOSSLESS = [
+    ("bool", "int32"),
+    ("bool", "float"),
+    ("uint8", "float16"),
+    ("int8", "int16"),
+    ("uint8", "int16"),
+    ("int16", "float"),
+    ("int32", "int64"),
+    ("int32", "double"),
+    ("uint32", "int64"),
+    ("float16", "float"),
+    ("float", "double"),
+]
+LOSING = [
+    ("int64", "int32"),
+    ("int32", "float"),
+    ("float", "float16"),
+    ("double", "float"),
+    ("float", "int32"),
+    ("int32", "uint64"),
+    ("uint32", "int32"),
+    ("int8", "uint8"),
+    ("float", "bool"),
+    ("int32", "bool"),
+    ("float16", "bfloat16"),
+    ("int64", "double"),
+]
+
+
+def there_and_back(first: str, between: str) -> str:
+    body = f"a = Cast<to = {TYPES[between]}>(x)  b = Cast<to = {TYPES[first]}>(a)  y = Identity(b)"
+    return f"g ({first}[N] x) => ({first}[N] y) {{ {body} }}"
+
+
+@pytest.mark.parametrize(("first", "between"), LOSSLESS)
+def test_there_and_back(first: str, between: str) -> None:
+    done = cast(there_and_back(first, between))
+    assert done.body == "y = Identity(x)"
+    assert [one.rule for one in done.applied] == ["round-trip"]
+
+
+def test_there_and_back_in_sixteen_bits() -> None:
+    """onnxruntime computes little with bfloat16, but casts it."""
+    assert cast(there_and_back("bfloat16", "float"), runs=False).body == "y = Identity(x)"
+
+
+@pytest.mark.parametrize(("first", "between"), LOSING)
+def test_what_would_be_lost(first: str, between: str) -> None:
+    done = cast(there_and_back(first, between), runs="bfloat16" not in (first, between))
+    assert done.applied == ()
+    assert_missed(done, "round-trip", "does not hold every value")
+
+
+def test_the_value_between_is_read() -> None:
+    body = "a = Cast<to = 7>(x)  b = Cast<to = 6>(a)  y = Neg(b)  z = Neg(a)"
+    assert (
+        cast(f"g (int32[N] x) => (int32[N] y, int64[N] z) {{ {body} }}").body
+        == "a = Cast<to=7>(x)\ny = Neg(x)\nz = Neg(a)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "between", "last"),
+    [
+        ("int32", "int64", "int8"),
+        ("int32", "double", "float"),
+        ("bool", "int64", "float"),
+        ("float16", "float", "double"),
+        ("float", "double", "float16"),
+        ("float16", "float", "bool"),
+        ("uint8", "int32", "int8"),
+    ],
+)
+def test_on_the_way(first: str, between: str, last: str) -> None:
+    body = f"a = Cast<to = {TYPES[between]}>(x)  y = Cast<to = {TYPES[last]}>(a)"
+    done = cast(f"g ({first}[N] x) => ({last}[N] y) {{ {body} }}")
+    assert done.body == f"y = Cast<to={TYPES[last]}>(x)"
+    assert [one.rule for one in done.applied] == ["on-the-way"]
+
+
+def test_a_float_on_the_way_to_an_integer() -> None:
+    """What is out of range is not defined, and may be something else from each type."""
+    assert cast("g (float[N] x) => (int32[N] y) { a = Cast<to = 11>(x)  y = Cast<to = 6>(a) }").applied == ()
+
+
+def test_on_the_way_but_read() -> None:
+    text = "g (int32[N] x) => (int8[N] y, int64[N] a) { a = Cast<to = 7>(x)  y = Cast<to = 3>(a) }"
+    done = cast(text)
+    assert done.applied == ()
+    assert_missed(done, "on-the-way", "'a' is read by others")
+
+
+def test_strings_are_left_alone() -> None:
+    done = cast("g (int32[N] x) => (string[N] y) { a = Cast<to = 7>(x)  y = Cast<to = 8>(a) }", runs=False)
+    assert done.remarks == ()
+
+
+def test_an_output_keeps_its_name() -> None:
+    done = cast("g (float[N] x) => (float[N] y) { a = Relu(x)  y = Cast<to = 1>(a) }")
+    assert done.body == "y = Relu(x)"
+    assert_missed(cast("g (float[N] x) => (float[N] y) { y = Cast<to = 1>(x) }"), "same-type", "and 'x' an input")
+
+
+def test_bodies() -> None:
+    text = """g (bool c, float[N] x) => (float[N] y) {
+        y = If(c)<then_branch = t () => (float[N] o) { p = Cast<to = 1>(x)  o = Neg(p) },
+                  else_branch = e () => (float[N] o) { o = Cast<to = 1>(x) }> }"""
+    done = cast(text)
+    assert "o = Neg(x)" in done.body and "o = Cast<to=1>(x)" in done.body
+    assert_missed(done, "same-type", "graph output")
+
+
+def test_functions_say_the_type_themselves() -> None:
+    text = """<ir_version: 10, opset_import: ["": 21, "f": 1]> g (int32[N] x) => (int32[N] y) { y = f.go(x) }
+    <domain: "f", opset_import: ["": 21]> go (x) => (y) {
+        a = Cast<to = 7>(x)  b = Cast<to = 9>(a)  c = Cast<to = 6>(b)  d = Cast<to = 9>(c)  y = Cast<to = 6>(d) }"""
+    done = cast(text)  # the type of x is the caller's, that of b is known here
+    assert done.body.splitlines()[2:] == ["  a = Cast<to=7>(x)", "  b = Cast<to=9>(a)", "  y = Cast<to=6>(b)"]
+
+
+def test_a_long_chain_goes_at_once() -> None:
+    steps = "  ".join(f"v{i + 1} = Cast<to = {1 if i % 2 else 11}>(v{i})" for i in range(40))
+    done = cast(f"g (float[N] x) => (float[N] y) {{ v0 = Relu(x)  {steps}  y = Neg(v40) }}")
+    assert done.body == "v0 = Relu(x)\ny = Neg(v0)"
+
+
+def test_disabled_rewrites_are_asked_for_once() -> None:
+    before = model(
+        "g (float[N] x) => (float[N] y) { a = Cast<to = 1>(x)  b = Relu(a)  c = Cast<to = 1>(b)  y = Neg(c) }"
+    )
+    done = cast(before, gate=Limits(disabled=frozenset({("no-op-casts", 1)})))
+    assert done.body == "a = Cast<to=1>(x)\nb = Relu(a)\ny = Neg(b)"
+    assert len(done.disabled) == 1
+
+
+def test_names_that_would_make_the_file_grow() -> None:
+    long = "a_value_with_quite_a_long_name_" * 3
+    reads = "  ".join(f"r{i} = {op}(a)" for i, op in enumerate(["Neg", "Abs", "Exp", "Relu", "Ceil"]))
+    text = f"g (float[N] {long}) => (float[N] y) {{ a = Cast<to = 1>({long})  {reads}  y = Sum(r0, r1, r2, r3, r4) }}"
+    assert_missed(cast(text), "same-type", "the file would grow")

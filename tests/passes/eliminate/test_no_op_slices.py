@@ -1,0 +1,153 @@
+"""no-op-slices: what takes everything or adds nothing goes, and only that."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphopt.testing import Applied, apply, assert_missed, model
+from passes.eliminate.no_op_slices import NoOpSlices
+
+MAX, MIN = 2**63 - 1, -(2**63)
+
+
+def ints(*values: object) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def cut(step: str, shape: str = "N, 4", version: int = 17, out: str | None = None, **weights: object) -> Applied:
+    """What becomes of one step, between an Abs and a Neg."""
+    head = f'<ir_version: 8, opset_import: ["": {version}]>'
+    signature = f"g (float[{shape}] x) => (float[{shape if out is None else out}] y)"
+    return apply(NoOpSlices(), model(f"{head} {signature} {{ a = Abs(x)  b = {step}  y = Neg(b) }}", **weights))
+
+
+def gone(done: Applied) -> bool:
+    return done.body == "a = Abs(x)\ny = Neg(a)" and not done.after.graph.initializer
+
+
+WHOLE = [((0,), (MAX,), (0,)), ((0,), (2**31 - 1,), (0,)), ((MIN,), (MAX,), (0,)), ((0,), (4,), (1,))]
+WHOLE += [((0,), (9,), (-1,)), ((-4,), (4,), (1,)), ((-9,), (4,), (1,)), ((0, 0), (MAX, 4), (0, 1))]
+PARTS = [((0,), (100,), (0,), "M, 4"), ((1,), (MAX,), (0,), "M, 4"), ((0,), (3,), (1,), "N, 3")]
+PARTS += [((-3,), (4,), (1,), "N, 3"), ((0,), (-1,), (1,), "N, 3"), ((-100,), (MAX,), (0,), "M, 4")]
+
+
+@pytest.mark.parametrize(("starts", "ends", "axes"), WHOLE)
+def test_slices_of_everything(starts: tuple[int, ...], ends: tuple[int, ...], axes: tuple[int, ...]) -> None:
+    assert gone(cut("Slice(a, s, e, k)", s=ints(*starts), e=ints(*ends), k=ints(*axes)))
+
+
+@pytest.mark.parametrize(("starts", "ends", "axes", "out"), PARTS)
+def test_slices_of_parts(starts: tuple[int], ends: tuple[int], axes: tuple[int], out: str) -> None:
+    assert cut("Slice(a, s, e, k)", out=out, s=ints(*starts), e=ints(*ends), k=ints(*axes)).applied == ()
+
+
+def test_slices_with_steps() -> None:
+    bounds = {"s": ints(0), "e": ints(MAX), "k": ints(0)}
+    assert gone(cut("Slice(a, s, e, k, p)", p=ints(1), **bounds))
+    assert gone(cut("Slice(a, s, e, k, p)", "1, 4", p=ints(2), **bounds))  # one element in steps of two
+    assert cut("Slice(a, s, e, k, p)", out="M, 4", p=ints(2), **bounds).applied == ()
+    backward = {"s": ints(-1), "e": ints(MIN), "k": ints(1), "p": ints(-1)}
+    assert cut("Slice(a, s, e, k, p)", **backward).applied == ()
+
+
+def test_slices_without_axes() -> None:
+    assert gone(cut("Slice(a, s, e)", s=ints(0, 0), e=ints(MAX, 4)))
+
+
+def test_slices_of_old_versions() -> None:
+    assert gone(cut("Slice<starts = [0], ends = [2147483647], axes = [0]>(a)", version=9))
+    assert gone(cut("Slice<starts = [0, 0], ends = [2147483647, 4]>(a)", version=9))
+    assert cut("Slice<starts = [1], ends = [2147483647], axes = [0]>(a)", version=9, out="M, 4").applied == ()
+
+
+def test_bounds_known_at_run_time_only() -> None:
+    text = "g (float[N, 4] x, int64[1] e) => (float[M, 4] y) { b = Slice(x, s, e)  y = Neg(b) }"
+    assert apply(NoOpSlices(), model(text, s=ints(0)), feeds=()).applied == ()
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "edge"])
+def test_pads_of_nothing(mode: str) -> None:
+    assert gone(cut(f'Pad<mode = "{mode}">(a, p)', p=ints(0, 0, 0, 0)))
+    assert gone(cut(f'Pad<mode = "{mode}", pads = [0, 0, 0, 0]>(a)', version=9))
+
+
+def test_pads_of_something() -> None:
+    assert cut("Pad(a, p)", out="N, 5", p=ints(0, 0, 0, 1)).applied == ()
+    assert cut("Pad(a, p)", "3, 4", out="3, 4", p=ints(0, -1, 0, 1)).applied == ()
+
+
+def test_split_into_one() -> None:
+    assert gone(cut("Split<axis = 0, split = [3]>(a)", "3, 4", version=11))
+    assert gone(cut("Split<axis = 0, num_outputs = 1>(a)", version=18))
+    text = "g (float[4] x) => (float[2] y) { b, c = Split<num_outputs = 2>(x)  y = Add(b, c) }"
+    assert apply(NoOpSlices(), model(text)).applied == ()
+
+
+def test_concat_of_one_or_with_nothing() -> None:
+    empty = np.zeros((0, 4), "f")
+    assert gone(cut("Concat<axis = 0>(a)"))
+    assert gone(cut("Concat<axis = 0>(e, a)", e=empty))
+    assert gone(cut("Concat<axis = -2>(e, a, e)", e=empty))
+    done = cut("Concat<axis = 0>(a, e, a)", out="M, 4", e=empty)
+    assert done.body == "a = Abs(x)\nb = Concat<axis=0>(a, a)\ny = Neg(b)" and not done.after.graph.initializer
+    assert cut("Concat<axis = 0>(a, a)", out="M, 4").applied == ()
+
+
+def test_concat_along_another_axis() -> None:
+    """What is empty along axis 0 is no reason to leave it out along axis 1: the result is empty."""
+    done = cut("Concat<axis = 1>(a, e)", "0, 4", out="0, 7", e=np.zeros((0, 3), "f"))
+    assert done.applied == ()
+
+
+def test_concat_of_nothing_but_nothing() -> None:
+    done = cut("Concat<axis = 0>(a, e)", "0, 4", e=np.zeros((0, 4), "f"))
+    assert done.body == "a = Abs(x)\ny = Neg(a)"
+
+
+def test_gather_of_everything() -> None:
+    assert gone(cut("Gather<axis = 1>(a, i)", i=ints(0, 1, 2, 3)))
+    assert gone(cut("Gather<axis = -1>(a, i)", i=ints(0, -3, 2, -1)))
+    assert gone(cut("Gather(a, i)", "1, 4", i=ints(0)))
+    assert cut("Gather<axis = 1>(a, i)", i=ints(0, 2, 1, 3)).applied == ()
+    assert cut("Gather<axis = 1>(a, i)", out="N, 3", i=ints(0, 1, 2)).applied == ()
+    assert cut("Gather(a, i)", "1, 4", out="4", i=np.array(0)).applied == ()
+    assert cut("Gather(a, i)", "1, 4", out="1, 1, 4", i=ints([0])).applied == ()
+    text = "g (float[N] x) => (float[1] y) { b = Gather(x, i)  y = Neg(b) }"
+    assert apply(NoOpSlices(), model(text, i=ints(0)), feeds=()).applied == ()
+
+
+def test_scatters_of_nothing() -> None:
+    nothing = np.zeros((0, 4))
+    assert gone(cut("ScatterElements(a, i, u)", i=nothing.astype(np.int64), u=nothing.astype("f")))
+    assert gone(cut("ScatterND(a, i, u)", i=np.zeros((0, 1), np.int64), u=nothing.astype("f")))
+
+
+def scatter(indices: np.ndarray, reduction: str = "none") -> Applied:
+    text = f"""g (float[2, 3] x, float[2, 3] u) => (float[2, 3] y) {{
+        b = ScatterND<reduction = "{reduction}">(x, i, u)  y = Neg(b) }}"""
+    return apply(NoOpSlices(), model(f'<ir_version: 8, opset_import: ["": 18]> {text}', i=indices))
+
+
+def test_a_scatter_that_writes_everything() -> None:
+    grid = np.moveaxis(np.indices((2, 3)), 0, -1)
+    for indices in (ints([0], [1]), ints([0], [-1]), grid):
+        done = scatter(indices)
+        assert done.body == "y = Neg(u)" and [one.rule for one in done.applied] == ["overwrite"]
+    assert scatter(ints([1], [0])).applied == ()
+    assert scatter(ints([0], [0])).applied == ()
+    assert scatter(ints([0], [1]), "add").applied == ()
+
+
+def test_outputs_and_bodies() -> None:
+    done = apply(NoOpSlices(), model("g (float[N] x) => (float[N] y) { y = Concat<axis = 0>(x) }"))
+    assert_missed(done, "concat", "'y' is a graph output and 'x' an input")
+    text = """g (bool c, float[N] x) => (float[N] y) {
+        y = If(c)<then_branch = t () => (float[N] o) { p = Concat<axis = 0>(x)  o = Neg(p) },
+                  else_branch = e () => (float[N] o) { o = Abs(x) }> }"""
+    assert "Concat" not in apply(NoOpSlices(), model(text)).body
+
+
+def test_an_overridable_default_is_no_constant() -> None:
+    text = "g (float[N] x, int64[1] s) => (float[M] y) { b = Slice(x, s, e)  y = Neg(b) }"
+    assert apply(NoOpSlices(), model(text, s=ints(0), e=ints(MAX)), feeds=()).applied == ()
