@@ -1,5 +1,8 @@
 """What can be computed once, ahead of every run: constants."""
 
+from passes.fold.batchnorm import FoldBatchnorm
 from passes.fold.constants import FoldConstants
+from passes.fold.pads import FoldPad
+from passes.fold.scale_bias import FoldScaleBias
 
-PASSES = (FoldConstants,)
+PASSES = (FoldBatchnorm, FoldConstants, FoldPad, FoldScaleBias)
