@@ -3,6 +3,7 @@
 from passes.fold.batchnorm import FoldBatchnorm
 from passes.fold.constants import FoldConstants
 from passes.fold.pads import FoldPad
+from passes.fold.reassociate import Reassociate
 from passes.fold.scale_bias import FoldScaleBias
 
-PASSES = (FoldBatchnorm, FoldConstants, FoldPad, FoldScaleBias)
+PASSES = (FoldBatchnorm, FoldConstants, FoldPad, FoldScaleBias, Reassociate)

@@ -31,8 +31,8 @@ class FoldPad(Pass):
     What it does
         Precondition: a Pad in constant mode adds a known, not negative number of elements to spatial
         axes only, and only these read it: Conv, where it adds zeros; AveragePool, where it adds zeros
-        and the pool counts what it pads, or pads nothing yet; MaxPool without indices, where it adds
-        minus infinity, or the least number of an integer type. They say how much they pad, or nothing
+        and the pool counts what it pads, or pads nothing yet; MaxPool of integers, without indices,
+        where it adds the least number of the type. They say how much they pad, or nothing
         (`auto_pad` is NOTSET or VALID). Rewrite: their `pads` grow by the Pad's, and the Pad goes.
         Pads and value may be attributes (before opset 11) or constant inputs, with axes (from 18 on)
         or without. Main graph, bodies and functions.
@@ -44,9 +44,10 @@ class FoldPad(Pass):
     When not
         With `auto_pad` SAME_UPPER or SAME_LOWER the operator pads by the size that it reads. Pools stay
         with `ceil_mode`, dilations, or a pad as large as their window, which runtimes refuse. A MaxPool
-        behind a Pad with the lowest finite number may read minus infinity, which is less. ConvInteger and
-        QLinearConv pad with their zero point, and a ConvTranspose cuts off. A Pad with -0.0 stays, and
-        so does one whose result is read by anything else, or is an output.
+        of floating point stays: which of 0.0, -0.0 and NaN it gives depends on the order in which it
+        compares, and so on its padding. ConvInteger and QLinearConv pad with their zero point, and a
+        ConvTranspose cuts off. A Pad with -0.0 stays, and so does one whose result is read by anything
+        else, or is an output.
 
     Contract
         EXACT. The operators are defined by the padded input, and onnxruntime without optimizations
@@ -155,8 +156,9 @@ def _why_not(reader: Node, pad: Node, mine: list[int], value: Array) -> str | No
         return None if _is_zero(value) else "it pads with other values than zeros"
     if any(one.name for one in reader.outputs[1:]):
         return f"{reader.label!r} tells where it found what it gives"
-    least = -np.inf if value.dtype.kind == "f" else np.iinfo(value.dtype).min
-    return None if value == least else "it pads with a value that a MaxPool may read over"
+    if value.dtype.kind == "f":
+        return "which of two zeros or NaNs a MaxPool gives depends on its padding"
+    return None if value == np.iinfo(value.dtype).min else "it pads with a value that may be the largest"
 
 
 def _is_zero(value: Array) -> bool:
