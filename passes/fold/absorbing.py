@@ -202,9 +202,14 @@ class Absorbing:
     def _freed(self, affine: Affine, donor: Constant | None) -> int:
         total = node_bytes(affine.node)
         for one in dict.fromkeys(affine.node.inputs):
-            if one is affine.data or one is donor or only_reader(one) is not affine.node:
+            if one is affine.data or one is donor or not _is_read_by_none_but(affine.node, one):
                 continue
             if self.annotations.needs(one) is None:
                 maker = constant_node(one)
                 total += held_bytes(one) if isinstance(one, Constant) else 0 if maker is None else node_bytes(maker)
         return total
+
+
+def _is_read_by_none_but(node: Node, tensor: Tensor) -> bool:
+    slots = len(tensor.outputs)
+    return not tensor.graph_outputs and slots <= len(node.inputs) and all(one is node for one in tensor.readers)

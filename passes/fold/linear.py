@@ -46,6 +46,11 @@ class Linear:
         return 1 - self.data
 
     @property
+    def weight_name(self) -> str:
+        """What the graph calls the weight."""
+        return str(self.node.inputs[self.slot].name)
+
+    @property
     def result(self) -> Tensor:
         """What comes out, bias included."""
         found: Tensor = self.biased.outputs[0]

@@ -36,7 +36,7 @@ class Change:
         held = _own_bias(self.linear) or donor
         if held is not None:
             return self.bias.nbytes - held.nbytes + (_SLOT + len(held.name) if held is donor else 0)
-        name, size = f"{self.linear.weight.name}_bias_00", self.bias.nbytes
+        name, size = f"{self.linear.weight_name}_bias_00", self.bias.nbytes
         extent = Extent(self.linear.weight.onnx_dtype, self.bias.shape, self.bias.size, size)
         weigh = constant_node_bytes if needs_nodes(self.linear.node) else initializer_bytes
         return weigh(name, extent) + len(name.encode()) + _SLOT
@@ -66,7 +66,7 @@ def bias_of(change: Change, scope: Graph, donor: Constant | None) -> Tensor:
     if donor is not None:
         scope.set_values(donor, change.bias)
         return donor
-    return stored(scope, change.bias, f"{change.linear.weight.name}_bias", change.linear.node)
+    return stored(scope, change.bias, f"{change.linear.weight_name}_bias", change.linear.node)
 
 
 def stored(scope: Graph, values: Array, stem: str, reader: Node) -> Tensor:
