@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from graphopt.analysis.annotations import Annotations
-from graphopt.analysis.constants import constant_node
 from graphopt.analysis.matching import only_reader
 from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Constant, Graph, Node, Tensor
@@ -15,7 +14,7 @@ from passes.fold.affine import Affine
 from passes.fold.folding import sweep
 from passes.fold.linear import OPERATORS, Linear, behind, linear
 from passes.fold.reweighting import Change, bias_of, scaled_after, scaled_before
-from passes.fold.weighing import held_bytes, node_bytes
+from passes.fold.releasing import freed_bytes
 
 Read = Callable[[Node], Affine | str | None]
 _SHAPE_ONLY = ("Shape", "Size")  # readers that do not look at values
@@ -163,7 +162,9 @@ class Absorbing:
         why = next((one for one in about if one is not None), None) or scope.why_not_replace(affine.result, new)
         if why is not None:
             return rule, why
-        grown = sum(one.cost(donor) for one in changes) - self._freed(affine, donor)
+        grown = sum(one.cost(donor) for one in changes) - freed_bytes(
+            affine.node, (affine.data, donor), self.annotations
+        )
         if grown > 0:
             return rule, f"the file would grow by {grown} bytes"
         if (affine.node, rule) in self.declined:
@@ -198,18 +199,3 @@ class Absorbing:
         if affine.shift is None or not isinstance(tensor, Constant) or self.annotations.needs(tensor) is not None:
             return None
         return tensor if only_reader(tensor) is affine.node else None
-
-    def _freed(self, affine: Affine, donor: Constant | None) -> int:
-        total = node_bytes(affine.node)
-        for one in dict.fromkeys(affine.node.inputs):
-            if one is affine.data or one is donor or not _is_read_by_none_but(affine.node, one):
-                continue
-            if self.annotations.needs(one) is None:
-                maker = constant_node(one)
-                total += held_bytes(one) if isinstance(one, Constant) else 0 if maker is None else node_bytes(maker)
-        return total
-
-
-def _is_read_by_none_but(node: Node, tensor: Tensor) -> bool:
-    slots = len(tensor.outputs)
-    return not tensor.graph_outputs and slots <= len(node.inputs) and all(one is node for one in tensor.readers)

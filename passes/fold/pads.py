@@ -16,12 +16,12 @@ from graphopt.ir.tensors import SparseStored
 from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.fold.folding import sweep
-from passes.fold.weighing import node_bytes
+from passes.fold.releasing import freed_bytes
 
 RULE = "fold"
 _INPUTS = 11  # the opset from which on pads and value are inputs
 _FIRST = {"Conv": 1, "AveragePool": 7, "MaxPool": 1}  # the opset from which on a reader is understood
-_ATTRIBUTE = 32  # bytes of an attribute at most, a list of pads without its numbers included
+_PADS, _COUNT = 12, 26  # bytes of the attributes: pads without its numbers, count_include_pad
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class FoldPad(Pass):
                     continue
                 shapes = shapes or ctx.shapes
                 padding = _padding(node, shapes)
-                plans = padding if isinstance(padding, str) else _plans(node, readers, *padding)
+                plans = padding if isinstance(padding, str) else _plans(node, readers, *padding, annotations)
                 why = plans if isinstance(plans, str) else annotations.about(node.outputs[0])
                 why = why or scope.why_not_replace(node.outputs[0], node.inputs[0])
                 if why is not None or isinstance(plans, str):
@@ -110,7 +110,9 @@ def _padding(node: Node, shapes: Shapes) -> tuple[list[int], Array] | str:
     return pads, value.reshape(())
 
 
-def _plans(node: Node, readers: Sequence[Node], pads: list[int], value: Array) -> list[list[int]] | str:
+def _plans(
+    node: Node, readers: Sequence[Node], pads: list[int], value: Array, annotations: Annotations
+) -> list[list[int]] | str:
     """The new pads of each reader; a clause on what is in the way."""
     if node.outputs[0].graph_outputs:
         return f"{node.outputs[0].name!r} is an output"
@@ -126,9 +128,9 @@ def _plans(node: Node, readers: Sequence[Node], pads: list[int], value: Array) -
         if why is not None:
             return why
         found.append([a + b for a, b in zip(mine, _own(reader, len(mine)), strict=True)])
-        cost += _ATTRIBUTE * 2 + 2 * len(mine)
-    grown = cost - node_bytes(node)
-    return f"the file may grow by {grown} bytes" if len(readers) > 1 and grown > 0 else found
+        cost += len(node.inputs[0].name.encode()) - len(node.outputs[0].name.encode()) + _added(reader, found[-1])
+    grown = cost - freed_bytes(node, (node.inputs[0],), annotations)
+    return f"the file would grow by {grown} bytes" if grown > 0 else found
 
 
 def _why_not(reader: Node, pad: Node, mine: list[int], value: Array) -> str | None:
@@ -169,6 +171,13 @@ def _own(reader: Node, size: int) -> list[int]:
     if reader.attrs.get("auto_pad", "NOTSET") == "VALID":
         return [0] * size
     return [int(one) for one in reader.attrs.get("pads", [0] * size)]
+
+
+def _added(reader: Node, pads: list[int]) -> int:
+    """Bytes by which the attributes of a reader grow, at most."""
+    counts = reader.op == "AveragePool" and "count_include_pad" not in reader.attrs
+    wide = sum(max(1, -(-one.bit_length() // 7)) + 1 for one in pads)
+    return (0 if "pads" in reader.attrs else _PADS) + wide - 2 * len(reader.attrs.get("pads", ())) + _COUNT * counts
 
 
 def _set(reader: Node, pads: list[int]) -> None:
