@@ -1,0 +1,129 @@
+"""fold-pad: a Pad goes into the convolutions and pools behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphopt.testing import Applied, apply, assert_missed, model
+from passes.fold.pads import FoldPad
+
+RANDOM = np.random.default_rng(5)
+X, Y = "float[N, 4, 7, 6] x", "float[a, b, c, d] y"
+PADS = np.array([0, 0, 1, 2, 0, 0, 0, 1], np.int64)
+KERNEL = RANDOM.standard_normal((5, 4, 3, 3)).astype(np.float32)
+POOL = "kernel_shape = [3, 4]"
+
+
+def folded(text: str, runs: bool = True, **weights: Any) -> Applied:
+    return apply(FoldPad(), model(text, **weights), feeds=None if runs else ())
+
+
+def refused(text: str, why: str, runs: bool = True, **weights: Any) -> None:
+    done = folded(text, runs, **weights)
+    assert not done.applied
+    assert_missed(done, "fold", why)
+
+
+def head(opset: int) -> str:
+    return f'<ir_version: 8, opset_import: ["": {opset}]>'
+
+
+@pytest.mark.parametrize("opset", [2, 7, 10])
+def test_pads_that_are_attributes(opset: int) -> None:
+    text = f"{head(opset)} g ({X}) => ({Y}) {{ p = Pad<pads = {PADS.tolist()}>(x)  y = Conv(p, w) }}"
+    assert folded(text, opset > 6, w=KERNEL).body == "y = Conv<pads=[1, 2, 0, 1]>(x, w)"
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18, 19, 21])
+def test_pads_that_are_inputs(opset: int) -> None:
+    text = f"{head(opset)} g ({X}) => ({Y}) {{ p = Pad(x, q, z)  y = Conv<pads = [0, 1, 0, 0]>(p, w) }}"
+    done = folded(text, w=KERNEL, q=PADS, z=np.float32(0))
+    assert done.body == "y = Conv<pads=[1, 3, 0, 1]>(x, w)"
+    assert [one.name for one in done.after.graph.initializer] == ["w"]
+
+
+def test_axes() -> None:
+    text = f"g ({X}) => ({Y}) {{ p = Pad(x, q, , k)  y = Conv(p, w) }}"
+    done = folded(text, w=KERNEL, q=np.array([2, 1, 0, 3], np.int64), k=np.array([-1, 2], np.int64))
+    assert done.body == "y = Conv<pads=[1, 2, 3, 0]>(x, w)"
+    refused(text, "other axes", w=KERNEL[:, :4], q=np.array([0, 0, 1, 0], np.int64), k=np.array([0, 2], np.int64))
+
+
+def test_explicit_and_automatic_padding() -> None:
+    text = f'g ({X}) => ({Y}) {{ p = Pad(x, q)  y = Conv<auto_pad = "VALID", strides = [2, 1]>(p, w) }}'
+    assert folded(text, w=KERNEL, q=PADS).body == "y = Conv<pads=[1, 2, 0, 1], strides=[2, 1]>(x, w)"
+    text = f'g ({X}) => ({Y}) {{ p = Pad(x, q)  y = Conv<auto_pad = "SAME_LOWER">(p, w) }}'
+    refused(text, "pads by the size", w=KERNEL, q=PADS)
+
+
+def test_an_average_that_counts_what_is_padded() -> None:
+    text = f"g ({X}) => ({Y}) {{ p = Pad(x, q)  y = AveragePool<{POOL}>(p) }}"
+    expected = "y = AveragePool<count_include_pad=1, kernel_shape=[3, 4], pads=[1, 2, 0, 1]>(x)"
+    assert folded(text, q=PADS).body == expected
+    text = (
+        f"g ({X}) => ({Y}) {{ p = Pad(x, q)  y = AveragePool<{POOL}, pads = [0, 1, 0, 0], count_include_pad = 1>(p) }}"
+    )
+    assert "pads=[1, 3, 0, 1]" in folded(text, q=PADS).body
+    refused(text.replace("count_include_pad = 1", "count_include_pad = 0"), "does not count", q=PADS)
+    refused(text.replace("[0, 1, 0, 0]", "[2, 1, 0, 0]"), "nothing but padding", q=PADS)
+    refused(text.replace("count_", "ceil_mode = 1, count_"), "ceil_mode", q=PADS)
+    refused(text.replace("count_", "dilations = [2, 1], count_"), "dilations", q=PADS)
+
+
+def test_a_maximum_of_integers() -> None:
+    text = f"g (int8[N, 4, 7, 6] x) => (int8[a, b, c, d] y) {{ p = Pad(x, q, v)  y = MaxPool<{POOL}>(p) }}"
+    low = np.int8(-128)
+    assert folded(text, q=PADS, v=low).body == "y = MaxPool<kernel_shape=[3, 4], pads=[1, 2, 0, 1]>(x)"
+    refused(text, "may be the largest", q=PADS, v=np.int8(-127))
+    both = text.replace("y = Max", "y, i = Max").replace("d] y)", "d] y, int64[a, b, c, d] i)")
+    refused(both, "where it found", q=PADS, v=low)
+    text = f"g ({X}) => ({Y}) {{ p = Pad(x, q, v)  y = MaxPool<{POOL}>(p) }}"
+    refused(text, "which of two zeros", q=PADS, v=np.float32(-np.inf))
+
+
+@pytest.mark.parametrize("value", [1.0, -0.0, np.nan])
+def test_other_values_than_zero(value: float) -> None:
+    text = f"g ({X}) => ({Y}) {{ p = Pad(x, q, v)  y = Conv(p, w) }}"
+    refused(text, "other values than zeros", w=KERNEL, q=PADS, v=np.float32(value))
+    text = f"g ({X}) => ({Y}) {{ p = Pad(x, q, v)  y = AveragePool<{POOL}>(p) }}"
+    refused(text, "other values than zeros", q=PADS, v=np.float32(value))
+    text = f"{head(10)} g ({X}) => ({Y}) {{ p = Pad<pads = {PADS.tolist()}, value = 0.5>(x)  y = Conv(p, w) }}"
+    refused(text, "other values than zeros", w=KERNEL)
+
+
+def test_pads_that_cut_off_pad_channels_or_mirror() -> None:
+    text = f"g ({X}) => ({Y}) {{ p = Pad(x, q)  y = Conv(p, w) }}"
+    refused(text, "cuts elements off", w=KERNEL, q=np.array([0, 0, 1, -1, 0, 0, 0, 1], np.int64))
+    refused(text, "other axes", w=KERNEL[:, [0, 1, 2, 3, 0]], q=np.array([0, 1, 1, 1, 0, 0, 0, 1], np.int64))
+    refused(text.replace("Pad(", 'Pad<mode = "edge">('), "mode edge", w=KERNEL, q=PADS)
+
+
+def test_what_is_known_at_run_time_only() -> None:
+    text = "g (float[N, 4, 7, 6] x, int64[8] q) => (float[a, b, c, d] y) { p = Pad(x, q)  y = Conv(p, w) }"
+    refused(text, "how much it pads", False, w=KERNEL, q=PADS)  # the default of an input
+    text = "g (float[N, 4, 7, 6] x, float v) => (float[a, b, c, d] y) { p = Pad(x, q, v)  y = Conv(p, w) }"
+    refused(text, "the value that it pads with", w=KERNEL, q=PADS)
+
+
+def test_readers_of_other_kinds() -> None:
+    text = f"g ({X}) => ({Y}, float[a, b, e, f] z) {{ p = Pad(x, q)  y = Conv(p, w)  z = Relu(p) }}"
+    refused(text, "Relu 'Relu(z)' reads it too", w=KERNEL, q=PADS)
+    text = f"g ({X}) => ({Y}, float[a, b, e, f] p) {{ p = Pad(x, q)  y = Conv(p, w) }}"
+    refused(text, "'p' is an output", w=KERNEL, q=PADS)
+    text = f"g ({X}, float[5, 4, 2, 2] k) => ({Y}) {{ p = Pad(k, q)  y = Conv(x, p) }}"
+    refused(text, "as its weight", q=PADS)
+    text = f"g ({X}) => ({Y}, float[a, b, e, f] z) {{ padded = Pad(x, q)  y = Conv(padded, w)  z = Conv(padded, w) }}"
+    assert folded(text, w=KERNEL, q=PADS).body.count("pads=[1, 2, 0, 1]") == 2
+
+
+def test_one_pad_after_the_other_and_bodies() -> None:
+    text = f"g ({X}) => ({Y}) {{ a = Pad(x, q)  b = Pad(a, q)  y = Conv(b, w) }}"
+    assert folded(text, w=KERNEL, q=PADS).body == "y = Conv<pads=[2, 4, 0, 2]>(x, w)"
+    text = f"""g ({X}, bool c) => ({Y}) {{
+        y = If (c) <then_branch = t () => (float[i, j, k, l] z) {{ p = Pad(x, q)  z = Conv(p, w) }},
+                    else_branch = e () => (float[i, j, k, l] r) {{ r = Relu(x) }}>
+    }}"""
+    assert "z = Conv<pads=[1, 2, 0, 1]>(x, w)" in folded(text, w=KERNEL, q=PADS).body

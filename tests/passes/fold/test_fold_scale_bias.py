@@ -1,0 +1,183 @@
+"""fold-scale-bias: what is multiplied and added goes into the weights beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import SparseTensorProto, TensorAnnotation, helper, numpy_helper
+
+from graphopt.pipeline.gate import Limits
+from graphopt.testing import Applied, apply, assert_missed, model
+from passes.fold.scale_bias import FoldScaleBias
+
+RANDOM = np.random.default_rng(11)
+X, Y = "float[N, 4, 6, 6] x", "float[N, C, H, W] y"
+M, R = "float[N, 4] x", "float[N, C] y"
+TWO = np.float32(2)
+
+
+def floats(*shape: int) -> Any:
+    return RANDOM.standard_normal(shape).astype(np.float32) + np.float32(3)
+
+
+def folded(text: str, runs: bool = True, **weights: Any) -> Applied:
+    return apply(FoldScaleBias(), model(text, **weights), feeds=None if runs else ())
+
+
+def initializers(done: Applied) -> dict[str, Any]:
+    return {one.name: numpy_helper.to_array(one) for one in done.after.graph.initializer}
+
+
+@pytest.mark.parametrize(
+    "how", ["Mul(a, c)", "Mul(c, a)", "Div(a, c)", "Add(a, c)", "Add(c, a)", "Sub(a, c)", "Sub(c, a)"]
+)
+@pytest.mark.parametrize("shape", [(), (1,), (6, 1, 1), (1, 6, 1, 1), (1, 1, 1, 1)])
+def test_behind_a_convolution(how: str, shape: tuple[int, ...]) -> None:
+    text = f"g ({X}) => ({Y}) {{ a = Conv<pads = [1, 1, 1, 1]>(x, w, b)  y = {how} }}"
+    done = folded(text, w=floats(6, 4, 3, 3), b=floats(6), c=floats(*shape))
+    assert done.body == "y = Conv<pads=[1, 1, 1, 1]>(x, w, b)"
+    assert sorted(initializers(done)) == ["b", "w"]
+
+
+def test_what_is_computed() -> None:
+    w, b, c = floats(6, 4, 3, 3), floats(6), floats(6, 1, 1)
+    text = f"g ({X}) => ({Y}) {{ a = Conv(x, w, b)  t = Div(a, c)  y = Neg(t) }}"
+    done = folded(text, w=w, b=b, c=c)
+    assert done.body == "y = Conv(x, w, b)"
+    wide = c.astype(np.float64)
+    np.testing.assert_array_equal(initializers(done)["w"], -(w / wide.reshape(6, 1, 1, 1)).astype(np.float32))
+    np.testing.assert_array_equal(initializers(done)["b"], -(b / wide.reshape(6)).astype(np.float32))
+
+
+def test_a_convolution_gets_a_bias() -> None:
+    text = f"g ({X}) => ({Y}) {{ a = Conv(x, w)  y = Add(a, c) }}"
+    done = folded(text, w=floats(6, 4, 3, 3), c=floats(6, 1, 1))
+    assert done.body == "y = Conv(x, w, c)"
+    assert initializers(done)["c"].shape == (6,)
+    done = folded(text, w=floats(6, 4, 3, 3), c=TWO)
+    assert_missed(done, "after-conv", "the file would grow")
+    text = f"g ({X}) => ({Y}, float[6, 1, 1] z) {{ a = Conv(x, w)  y = Add(a, c)  z = Neg(c) }}"
+    done = folded(text, w=floats(6, 4, 3, 3), c=floats(6, 1, 1))
+    assert_missed(done, "after-conv", "the file would grow")
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 1, 1, 6), (6, 1), (1, 6, 6)])
+def test_a_constant_along_the_width_is_not_along_the_channels(shape: tuple[int, ...]) -> None:
+    """Six channels of six rows and columns: only the axes tell them apart."""
+    text = f"g (float[N, 4, 6, 6] x) => ({Y}) {{ a = Conv(x, w, b)  y = Mul(a, c) }}"
+    done = folded(text, w=floats(6, 4, 1, 1), b=floats(6), c=floats(*shape))
+    assert_missed(done, "after-conv", "one a channel")
+    text = f"g (float[N, 6, 6, 6] x) => ({Y}) {{ a = Mul(x, c)  y = Conv(a, w) }}"
+    assert_missed(folded(text, w=floats(4, 6, 1, 1), c=floats(*shape)), "before-conv", "one a channel")
+
+
+def test_constants_that_make_the_value_larger() -> None:
+    text = "g (float[N, 1, 6, 6] x) => (float[N, C, H, W] y) { a = Mul(x, c)  y = Conv(a, w) }"
+    assert_missed(folded(text, w=floats(4, 6, 1, 1), c=floats(6, 1, 1)), "before-conv", "one a channel")
+    text = "g (float[4, 6] x) => (float[a, b, c] y) { a = Mul(x, c)  y = MatMul(a, w) }"
+    assert_missed(folded(text, w=floats(6, 2), c=floats(1, 1, 6)), "before-matmul", "one a channel")
+    text = "g (float[4, 6] x) => (float[a, b, c] y) { a = MatMul(x, w)  y = Mul(a, c) }"
+    assert_missed(folded(text, w=floats(6, 2), c=floats(1, 1, 1)), "after-matmul", "one a channel")
+    text = "g (float[N, K, 6, 6] x) => (float[N, C, H, W] y) { a = Mul(x, c)  y = Conv(a, w) }"
+    assert_missed(folded(text, False, w=floats(4, 6, 1, 1), c=floats(6, 1, 1)), "before-conv", "one a channel")
+
+
+def test_before_operators() -> None:
+    text = f"g ({X}) => ({Y}) {{ a = Mul(x, c)  y = Conv<group = 2, pads = [1, 1, 1, 1]>(a, w) }}"
+    done = folded(text, w=floats(6, 2, 3, 3), c=floats(4, 1, 1))
+    assert done.body == "y = Conv<group=2, pads=[1, 1, 1, 1]>(x, w)"
+    text = f"g ({X}) => ({Y}) {{ a = Div(x, c)  y = ConvTranspose<group = 2>(a, w) }}"
+    assert folded(text, w=floats(4, 2, 3, 3), c=floats(4, 1, 1)).body == "y = ConvTranspose<group=2>(x, w)"
+    text = f"g ({X}) => ({Y}) {{ t = Mul(x, c)  a = Sub(t, d)  y = Conv(a, w, b) }}"
+    assert folded(text, w=floats(6, 4, 3, 3), b=floats(6), c=TWO, d=floats(4, 1, 1)).body == "y = Conv(x, w, b)"
+    text = f"g ({M}) => ({R}) {{ t = Mul(x, c)  a = Sub(d, t)  y = Gemm<alpha = 0.5, transB = 1>(a, w, b) }}"
+    done = folded(text, w=floats(6, 4), b=floats(6), c=floats(4), d=floats(1, 4))
+    assert done.body == "y = Gemm<alpha=0.5, transB=1>(x, w, b)"
+
+
+def test_the_bias_of_a_matmul_is_the_addition_behind_it() -> None:
+    text = f"g ({M}) => ({R}) {{ t = Add(x, c)  a = MatMul(t, w)  y = Add(b, a) }}"
+    done = folded(text, w=floats(4, 6), b=floats(1, 6), c=floats(4))
+    assert done.body == "a = MatMul(x, w)\ny = Add(b, a)"
+    text = f"g ({M}) => ({R}) {{ t = Add(x, c)  y = MatMul(t, w) }}"
+    assert_missed(folded(text, w=floats(4, 6), c=floats(4)), "before-matmul", "no place for a bias")
+    text = f"g ({M}) => ({R}) {{ a = MatMul(x, w)  t = Add(a, b)  y = Mul(t, c) }}"
+    assert folded(text, w=floats(4, 6), b=floats(6), c=floats(6)).body == "a = MatMul(x, w)\ny = Add(a, b)"
+    text = f"g ({M}) => ({R}) {{ a = MatMul(x, w)  y = Add(a, b) }}"
+    assert not folded(text, w=floats(4, 6), b=floats(6)).remarks
+
+
+def test_a_weight_on_the_left_has_its_channels_in_rows() -> None:
+    text = "g (float[4, N] x) => (float[C, N] y) { t = Mul(x, c)  a = MatMul(w, t)  y = Mul(a, d) }"
+    assert folded(text, w=floats(6, 4), c=floats(4, 1), d=floats(6, 1)).body == "y = MatMul(w, x)"
+    assert_missed(
+        folded(text.replace("N", "6"), w=floats(6, 4), c=floats(4, 1), d=floats(6)), "after-matmul", "channel"
+    )
+
+
+def test_several_operators_read_it() -> None:
+    reads = "y = MatMul(a, w)  z = MatMul(a, v)  s = Shape(a)"
+    text = f"g ({M}) => ({R}, float[N, D] z, int64[2] s) {{ a = Mul(x, c)  {reads} }}"
+    done = folded(text, w=floats(4, 6), v=floats(4, 5), c=floats(4))
+    assert done.body == "y = MatMul(x, w)\nz = MatMul(x, v)\ns = Shape(x)"
+    text = f"g ({M}) => ({R}, float[N, D] z) {{ a = Mul(x, c)  y = MatMul(a, w)  z = Relu(a) }}"
+    assert_missed(folded(text, w=floats(4, 6), c=floats(4)), "before-matmul", "'a' is read elsewhere too")
+
+
+def test_what_is_in_the_way() -> None:
+    conv = "g (float[N, 4, 6, 6] x) => (float[N, C, H, W] y) { "
+    w, b, c = floats(6, 4, 3, 3), floats(6), floats(4, 1, 1)
+    text = f"{conv} a = Add(x, c)  y = Conv<pads = [0, 0, 0, 1]>(a, w, b) }}"
+    assert_missed(folded(text, w=w, b=b, c=c), "before-conv", "pads what it reads")
+    text = f"{conv} a = Conv(x, w, b)  y = Div(a, c) }}"
+    assert_missed(folded(text, False, w=w, b=b, c=np.float32(0)), "div", "has a zero")
+    assert_missed(folded(text, False, w=w, b=b, c=np.float32(np.inf)), "div", "not finite")
+    assert not folded(f"{conv} a = Conv(x, w, b)  y = Div(c, a) }}", w=w, b=b, c=TWO).remarks
+    text = f"g ({M}) => (float[a, b] y) {{ a = Mul(x, c)  y = Gemm<transA = 1>(a, w) }}"
+    assert_missed(folded(text, False, w=floats(5, 6), c=TWO), "before-gemm", "transposes")
+    text = f"g ({M}) => ({R}) {{ a = Gemm(x, w, x)  y = Mul(a, c) }}"
+    assert_missed(folded(text, w=floats(4, 4), c=TWO), "after-gemm", "not one constant number a channel")
+    text = f"g ({M}) => ({R}) {{ a = Gemm<beta = 0.0>(x, w, b)  y = Add(a, c) }}"
+    assert_missed(folded(text, w=floats(4, 6), b=floats(6), c=floats(6)), "after-gemm", "not one constant number")
+
+
+def test_defaults_and_sparse_weights_are_no_constants() -> None:
+    text = "g (float[N, 4] x, float[4, 6] w) => (float[N, C] y) { a = MatMul(x, w)  y = Mul(a, c) }"
+    assert not folded(text, w=floats(4, 6), c=TWO).remarks
+    before = model(f"g ({M}) => ({R}) {{ a = MatMul(x, w)  y = Mul(a, c) }}", c=TWO)
+    values = helper.make_tensor("w", 1, [2], [1.0, 2.0])
+    indices = helper.make_tensor("", 7, [2], [0, 5])
+    before.graph.sparse_initializer.append(SparseTensorProto(values=values, indices=indices, dims=[4, 6]))
+    assert not apply(FoldScaleBias(), before, feeds=()).remarks
+
+
+def test_values_that_quantization_annotations_are_about() -> None:
+    before = model(f"g ({M}) => ({R}) {{ a = MatMul(x, w)  t = Mul(a, c)  y = Relu(t) }}", w=floats(4, 6), c=TWO)
+    before.graph.quantization_annotation.append(TensorAnnotation(tensor_name="a"))
+    assert_missed(apply(FoldScaleBias(), before), "after-matmul", "quantization annotation is about 'a'")
+
+
+def test_outputs_keep_their_names_and_each_fold_is_a_rewrite() -> None:
+    text = f"g ({M}) => ({R}, float[N, C] z) {{ a = MatMul(x, w)  y = Mul(a, c)  b = MatMul(x, v)  z = Mul(b, c) }}"
+    weights = {"w": floats(4, 6), "v": floats(4, 6), "c": TWO}
+    assert folded(text, **weights).body == "y = MatMul(x, w)\nz = MatMul(x, v)"
+    second = apply(FoldScaleBias(), model(text, **weights), gate=Limits(frozenset({("fold-scale-bias", 1)})))
+    assert second.body == "a = MatMul(x, w)\ny = Mul(a, c)\nz = MatMul(x, v)"
+    text = f"g ({M}) => ({R}, float[N, 4] a) {{ a = Mul(x, c)  y = MatMul(a, w) }}"
+    assert not folded(text, w=floats(4, 6), c=TWO).applied
+
+
+def test_inside_of_bodies() -> None:
+    text = f"""g ({M}, bool c) => ({R}) {{
+        y = If (c) <then_branch = t () => (float[a, b] z) {{ p = MatMul(x, w)  z = Mul(p, k) }},
+                    else_branch = e () => (float[a, b] r) {{ r = Relu(x) }}>
+    }}"""
+    assert "z = MatMul(x, w)" in folded(text, w=floats(4, 6), k=TWO).body
+    text = f"""g ({M}, bool c) => ({R}) {{
+        p = MatMul(x, w)
+        y = If (c) <then_branch = t () => (float[a, b] z) {{ q = Mul(p, k) z = Relu(q) }},
+                    else_branch = e () => (float[a, b] r) {{ r = Relu(x) }}>
+    }}"""
+    assert not folded(text, w=floats(4, 6), k=TWO).applied
