@@ -1,5 +1,5 @@
 """Where the elements of a tensor are moved, and how to move them less."""
 
-from graphopt.pipeline.protocol import Pass
+from passes.layout.merge_views import MergeViews
 
-PASSES: tuple[type[Pass], ...] = ()
+PASSES = (MergeViews,)
