@@ -10,6 +10,7 @@ from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.constants import constant_node
 from graphopt.ir import Constant, Graph, Node, Tensor, Variable
 from graphopt.ir.tensors import SparseStored
+from graphopt.ir.values import Array
 from passes.layout.weighing import held_bytes, list_bytes
 
 _LONGEST = 64
@@ -49,15 +50,20 @@ class IntegerLists:
         found = self.find(scope, values)
         if found is not None:
             return found
-        array = np.array(values, np.int64)
-        if self._as_node(scope):
-            output = Variable(scope.fresh_name(stem), np.int64, [len(values)])
-            scope.insert(Node("Constant", "", {"value": Constant("", array)}, [], [output]), before=reader)
-            return output
-        made = scope.constant(array, stem)
-        assert isinstance(made, Constant), "graphs that are no functions hold initializers"
-        self._lists(scope)[tuple(values)] = made
+        made = self.hold(reader, np.array(values, np.int64), stem)
+        if isinstance(made, Constant):
+            self._lists(scope)[tuple(values)] = made
         return made
+
+    def hold(self, reader: Node, values: Array, stem: str) -> Tensor:
+        """A new constant in the graph of `reader`: an initializer where there can be one."""
+        scope = reader.graph
+        assert scope is not None, "a node that reads is in a graph"
+        if not self._as_node(scope):
+            return scope.constant(values, stem)
+        output = Variable(scope.fresh_name(stem), values.dtype, list(values.shape))
+        scope.insert(Node("Constant", "", {"value": Constant("", values)}, [], [output]), before=reader)
+        return output
 
     def freed(self, tensor: Tensor, reader: Node) -> int:
         """Bytes that go when `reader` stops reading a constant."""
@@ -92,7 +98,7 @@ class IntegerLists:
         if known is None:
             known = self._known[scope] = {}
             for one in scope.initializers:
-                if one.onnx_dtype == 7 and len(one.shape) == 1 and int(one.shape[0]) <= _LONGEST:
-                    if not isinstance(one.stored, SparseStored):
-                        known.setdefault(tuple(int(value) for value in one.values), one)
+                short = one.onnx_dtype == 7 and len(one.shape) == 1 and int(one.shape[0]) <= _LONGEST
+                if short and not isinstance(one.stored, SparseStored):
+                    known.setdefault(tuple(int(value) for value in one.values), one)
         return known

@@ -8,6 +8,7 @@ from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.views import is_view
 from graphopt.ir import Graph, Node, Variable
 from graphopt.pipeline.protocol import Context, Contract, Pass
+from passes.layout.facts import Facts
 from passes.layout.integer_lists import IntegerLists
 from passes.layout.view_plans import AXES_STEM, SHAPE_STEM, Plan, Planner
 from passes.layout.weighing import node_bytes
@@ -53,7 +54,7 @@ class MergeViews(Pass):
     def run(self, graph: Graph, ctx: Context) -> None:
         annotations = Annotations(graph)
         lists = IntegerLists(graph, annotations)
-        work = _Work(ctx, annotations, lists, Planner(ctx.shapes, lists, annotations))
+        work = _Work(ctx, annotations, lists, Planner(Facts(ctx), lists, annotations))
         # Again while something happens: a constant that one rewrite adds is free for the next one.
         while work.sweep(graph):
             pass

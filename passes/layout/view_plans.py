@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphopt.analysis.annotations import Annotations
-from graphopt.analysis.matching import integers, operand
-from graphopt.analysis.shapes import Shapes
+from graphopt.analysis.matching import integers
 from graphopt.analysis.views import (
     RESHAPES,
     Dims,
@@ -22,6 +21,7 @@ from graphopt.analysis.views import (
     viewed,
 )
 from graphopt.ir import Node, Tensor
+from passes.layout.facts import Facts
 from passes.layout.integer_lists import IntegerLists
 from passes.layout.weighing import described_bytes, node_bytes
 
@@ -48,8 +48,8 @@ class Planner:
     """Plans for the views of one model. Dims of views are computed along the chain, so that they are
     known relative to its source also where nothing else is."""
 
-    def __init__(self, shapes: Shapes, lists: IntegerLists, annotations: Annotations) -> None:
-        self.shapes, self.lists, self.annotations = shapes, lists, annotations
+    def __init__(self, facts: Facts, lists: IntegerLists, annotations: Annotations) -> None:
+        self.facts, self.lists, self.annotations = facts, lists, annotations
         self._dims: dict[Tensor, Dims | None] = {}
 
     def dims(self, tensor: Tensor) -> Dims | None:
@@ -63,7 +63,7 @@ class Planner:
             node = _view_of(one)
             source = None if node is None else self._dims.get(node.inputs[0])
             found = viewed(node, source) if node is not None and source is not None else None
-            self._dims[one] = self.shapes.dims(one) if found is None else found
+            self._dims[one] = self.facts.dims(one) if found is None else found
         return self._dims[tensor]
 
     def plan(self, first: Node, second: Node) -> Plan | str | None:
@@ -137,7 +137,7 @@ class Planner:
             return None
         wanted = integers(second, 1, "shape")
         if wanted is None:
-            return f"the target of the second one is only known at run time, and so are the dims of {first.inputs[0].name!r}"
+            return "its target is only known at run time"
         if 0 in wanted and not second.attrs.get("allowzero", 0):
             return f"the dims of {first.inputs[0].name!r} are not known"
         return self._rewired(first, second)
@@ -195,4 +195,4 @@ def _view_of(tensor: Tensor) -> Node | None:
     return node if is_view(node) else None
 
 
-__all__ = ["AXES_STEM", "SHAPE_STEM", "Plan", "Planner", "operand"]
+__all__ = ["AXES_STEM", "SHAPE_STEM", "Plan", "Planner"]
