@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -67,14 +67,12 @@ class IntegerLists:
 
     def freed(self, tensor: Tensor, reader: Node) -> int:
         """Bytes that go when `reader` stops reading a constant."""
-        if self.is_freed(tensor, reader):
-            return held_bytes(tensor)
-        return 0
+        return held_bytes(tensor) if self.is_freed(tensor, (reader,)) else 0
 
-    def is_freed(self, tensor: Tensor, reader: Node) -> bool:
-        """Whether a constant is there for `reader` alone."""
+    def is_freed(self, tensor: Tensor, readers: Collection[Node]) -> bool:
+        """Whether a constant is there for these readers alone."""
         return (
-            all(one is reader for one in tensor.readers)
+            all(one in readers for one in tensor.readers)
             and not tensor.graph_outputs
             and self.annotations.needs(tensor) is None
             and (constant_node(tensor) is not None or isinstance(tensor, Constant))

@@ -11,7 +11,7 @@ from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.layout.facts import Facts
 from passes.layout.integer_lists import IntegerLists
 from passes.layout.view_plans import AXES_STEM, SHAPE_STEM, Plan, Planner
-from passes.layout.weighing import node_bytes
+from passes.layout.weighing import held_bytes, node_bytes
 
 RULE = "view-of-view"
 
@@ -95,10 +95,8 @@ class _Work:
             and not value.graph_outputs
             and self.annotations.about(value) is None
         )
-        if frees:
-            constants = sum(self.lists.freed(one, first) for one in first.inputs[1:])
-            if sum(plan.growth for plan in plans.values()) <= node_bytes(first) + constants:
-                return self.apply(first, first, plans)
+        if frees and sum(plan.growth for plan in plans.values()) <= node_bytes(first) + self.freed(first, plans):
+            return self.apply(first, first, plans)
         applied = 0
         for reader, plan in plans.items():
             if plan.growth > 0:
@@ -106,6 +104,18 @@ class _Work:
             elif reader not in self.disabled:
                 applied += self.apply(first, reader, {reader: plan})
         return applied
+
+    def freed(self, first: Node, plans: dict[Node, Plan]) -> int:
+        """Bytes of the constants that go with `first`, besides those that a plan counts."""
+        gone = {first, *(reader for reader, plan in plans.items() if not plan.keep)}
+        reused = {plan.reused for plan in plans.values()}
+        return sum(
+            held_bytes(one)
+            for one in dict.fromkeys(one for node in gone for one in node.inputs[1:])
+            if one not in reused
+            and self.lists.is_freed(one, gone)
+            and (first in one.readers or len(dict.fromkeys(one.readers)) > 1)
+        )
 
     def plan(self, first: Node, reader: Node) -> Plan | str | None:
         same = reader.graph is first.graph and is_view(reader) and reader.inputs[0] is first.outputs[0]
@@ -120,14 +130,13 @@ class _Work:
             return 0
         source, scope = first.inputs[0], first.graph
         assert scope is not None, "a view that is merged is in a graph"
+        constants = [one for node in (first, *plans) for one in node.inputs[1:]]
         for reader, plan in plans.items():
-            constants = list(reader.inputs[1:])
             if plan.op == "":
                 scope.replace_uses(reader.outputs[0], source)
                 scope.remove(reader)
             elif plan.keep:
                 scope.rewire(reader, 0, source)
-                continue
             else:
                 inputs = [source]
                 if plan.values is not None:
@@ -137,12 +146,9 @@ class _Work:
                 reader.outputs[0] = Variable.empty()
                 scope.insert(Node(plan.op, reader.name, dict(plan.attrs), inputs, [result]), before=reader)
                 scope.remove(reader)
-            for one in constants:
-                self.lists.drop(one)
         value = first.outputs[0]
         if not value.is_read and self.annotations.about(value) is None:
-            constants = list(first.inputs[1:])
             scope.remove(first)
-            for one in constants:
-                self.lists.drop(one)
+        for one in constants:
+            self.lists.drop(one)
         return 1

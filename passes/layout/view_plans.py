@@ -41,7 +41,9 @@ class Plan:
     values: list[int] | None = None
     keep: bool = False
     growth: int = 0
-    """Bytes by which the file grows, a new constant included."""
+    """Bytes by which the file grows, a new constant included, and one that only the reader read."""
+    reused: Tensor | None = None
+    """The constant that the new node reads where the model has it already."""
 
 
 class Planner:
@@ -177,14 +179,14 @@ class Planner:
         scope = second.graph
         assert scope is not None, "a node that is planned for is in a graph"
         names = [source.name, second.outputs[0].name]
-        cost = 0
+        cost, held = 0, None
         if values is not None:
             held = self.lists.find(scope, values)
             names.append(held.name if held is not None else f"{stem}_0000")
             cost = self.lists.cost(scope, values, stem)
         cost += described_bytes(op, second.name, names, attrs)
-        freed = node_bytes(second) + sum(self.lists.freed(one, second) for one in second.inputs[1:])
-        return Plan(op, attrs, values, growth=cost - freed)
+        freed = sum(self.lists.freed(one, second) for one in second.inputs[1:] if one is not held)
+        return Plan(op, attrs, values, growth=cost - node_bytes(second) - freed, reused=held)
 
 
 def _view_of(tensor: Tensor) -> Node | None:
