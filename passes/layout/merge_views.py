@@ -88,6 +88,9 @@ class _Work:
                 plans[reader] = plan
             elif plan is not None:
                 self.stayed[reader] = plan
+        takes_name = next((one for one, plan in plans.items() if not plan.op and one.outputs[0].graph_outputs), None)
+        if takes_name is not None:  # which changes what the others cost: they are looked at again
+            plans = {takes_name: plans[takes_name]}
         if not plans:
             return 0
         frees = (
