@@ -1,5 +1,7 @@
 """Where the elements of a tensor are moved, and how to move them less."""
 
-from graphopt.pipeline.protocol import Pass
+from passes.layout.merge_views import MergeViews
+from passes.layout.move_transposes import MoveTransposes
+from passes.layout.move_transposes_rounding import MoveTransposesRounding
 
-PASSES: tuple[type[Pass], ...] = ()
+PASSES = (MergeViews, MoveTransposes, MoveTransposesRounding)
