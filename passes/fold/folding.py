@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from graphopt.analysis.annotations import Annotations
-from graphopt.analysis.liveness import is_unread
+from graphopt.analysis.liveness import Effects, is_unread
 from graphopt.ir import Constant, Graph, Node, Tensor, Variable
 from graphopt.ir.dtypes import Array
 
@@ -34,14 +34,19 @@ def fold(node: Node, stored: Mapping[Tensor, Array], as_nodes: Collection[Tensor
     sweep(node, annotations)
 
 
-def sweep(node: Node, annotations: Annotations) -> None:
-    """Remove `node` if nobody reads it, and then what it alone read."""
+def sweep(node: Node, annotations: Annotations, effects: Effects | None = None) -> None:
+    """Remove `node` if nobody reads it, and then what it alone read.
+
+    Nodes that may have effects stay, where `effects` tells; without, all are known to have none.
+    """
     pending = [node]
     while pending:
         last = pending.pop()
         if last.graph is None or not is_unread(last):
             continue
         if any(annotations.needs(output) is not None for output in last.outputs):
+            continue
+        if effects is not None and effects.of(last) is not None:
             continue
         freed = list(dict.fromkeys(last.inputs))
         last.graph.remove(last)
