@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -25,22 +26,30 @@ _DEEP = 64  # nodes behind one condition that are looked at
 _SMALL = 64  # elements
 _BOOL, _INT64 = 9, 7  # ONNX IR, TensorProto.DataType
 _ARITHMETIC = ("Add", "Sub", "Mul")
+_LOGIC = frozenset(("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"))
 _MOVING = ("Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
 
 
 class Conditions:
     """Tells what small boolean and integer values are, from constants and from sizes of the inputs.
 
-    Good for one revision of the graph: `shapes` are its shapes, and `evaluate` computes what is computed
-    from constants only.
+    Good for one revision of the graph: `shapes` gives its shapes, and is only asked where they matter;
+    `evaluate` computes what is computed from constants only.
     """
 
     def __init__(
-        self, graph: Graph, shapes: Shapes, evaluate: Callable[[Iterable[Tensor]], Evaluated] | None = None
+        self,
+        graph: Graph,
+        shapes: Callable[[], Shapes],
+        evaluate: Callable[[Iterable[Tensor]], Evaluated] | None = None,
     ) -> None:
-        self._shapes, self._evaluate = shapes, evaluate
+        self._ask, self._evaluate = shapes, evaluate
         self._determined = Determined(graph)
         self._known: dict[Tensor, Values | None] = {}
+
+    @functools.cached_property
+    def _shapes(self) -> Shapes:
+        return self._ask()
 
     def truth(self, tensor: Tensor) -> bool | None:
         """Whether the one element of `tensor` is true in every run, in none, or (None) unknown."""
@@ -71,6 +80,8 @@ class Conditions:
                     pending.extend(waiting)
                     continue
                 found = None if waiting else self._compute(maker)
+            if found is None and maker is not None and maker.op not in _LOGIC:
+                found = self._shapes.value(one)
             known[one] = found
             pending.pop()
         return known[tensor]
@@ -82,7 +93,7 @@ class Conditions:
         array = constant_values(tensor)
         if array is not None:
             return array.astype(object) if array.dtype.kind in "biu" and array.size <= _SMALL else None
-        return self._shapes.value(tensor)
+        return None
 
     def _compute(self, node: Node) -> Values | None:
         try:

@@ -16,9 +16,9 @@ from graphopt.ir.sweep import live_nodes
 Ranks = frozenset[int]
 
 _DEEP = 64  # nodes that are looked at on the way to one answer
-_SAME = frozenset(
-    ("Abs", "Cast", "Ceil", "Clip", "Elu", "Erf", "Exp", "Floor", "Identity", "LeakyRelu", "Log", "Neg")
-    + ("Not", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Softplus", "Sqrt", "Tanh")
+_SAME = frozenset(  # operators whose first output has as many axes as their first input
+    "Abs Cast Ceil Clip Elu Erf Exp Floor Identity LeakyRelu Log Neg Not Reciprocal Relu Round Sigmoid Sign "
+    "Softplus Sqrt Tanh".split()
 )
 _RECURRENT = {0: 3, 1: 3, 2: 3, 3: 2, 5: 3, 6: 3}  # slots of LSTM, GRU and RNN: X, W, R, B, initial states
 
@@ -64,7 +64,7 @@ class RankDemands:
 
         Only readers count that run whenever the value is computed, and whose results are needed.
         """
-        graph = tensor.inputs[0].graph if tensor.inputs else None
+        graph: Graph | None = tensor.inputs[0].graph if tensor.inputs else None
         if graph is None:
             return None
         pending, looked_at = [(tensor, 0)], 0
@@ -74,7 +74,7 @@ class RankDemands:
                 looked_at += 1
                 if looked_at > _DEEP:
                     return None
-                if reader.graph is not graph or not reader.is_standard or reader not in self._alive(graph):
+                if not reader.is_standard or reader.graph is not graph or reader not in self._alive(graph):
                     continue
                 wanted = self._wanted(reader, one)
                 if wanted is not None:
@@ -131,5 +131,3 @@ def _step(node: Node) -> int:
         return 0
     count = len(_axes(node) or ())
     return count if node.op == "Unsqueeze" else -count
-
-

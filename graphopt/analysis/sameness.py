@@ -77,7 +77,7 @@ def _same_attribute(left: Any, right: Any) -> bool:
     if isinstance(left, Constant):
         return _same_tensor(left, right)
     if isinstance(left, Opaque):
-        return left.proto == right.proto
+        return bool(left.proto == right.proto)
     return bool(left == right)
 
 
@@ -92,4 +92,4 @@ def _same_tensor(left: Constant, right: Constant) -> bool:
     mine, theirs = left.values, right.values
     if mine.dtype == object:
         return bool(mine.ravel().tolist() == theirs.ravel().tolist())
-    return mine.tobytes() == theirs.tobytes()
+    return bool(mine.tobytes() == theirs.tobytes())

@@ -213,4 +213,3 @@ def _exchange(old: Tensor, new: Tensor) -> None:
         for index, one in enumerate(graph.outputs):
             if one is old:
                 graph.outputs[index] = new
-

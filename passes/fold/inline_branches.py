@@ -84,7 +84,7 @@ class _Work:
             return 0
         decide = _Deciding(self.graph, self.ctx, self.demands)
         decided = [(node, found) for node in switches if (found := decide.branch(node)) is not None]
-        self.stayed = dict(decide.stayed)
+        self.stayed = {}
         return sum(self.inline(node, *found) for node, found in decided if in_place(node))
 
     def inline(self, node: Node, body: Graph, rule: str, detail: str) -> int:
@@ -110,10 +110,9 @@ class _Deciding:
     """Which branches are taken, in one revision of the model."""
 
     def __init__(self, graph: Graph, ctx: Context, demands: bool) -> None:
-        shapes = ctx.shapes
-        self.conditions = Conditions(graph, shapes, ctx.evaluate)
-        self.ranks = RankDemands(shapes) if demands else None
-        self.stayed: dict[Node, tuple[str, str]] = {}
+        self.ctx, self.demands = ctx, demands
+        self.conditions = Conditions(graph, lambda: ctx.shapes, ctx.evaluate)
+        self.ranks: RankDemands | None = None
 
     def branch(self, node: Node) -> tuple[Graph, str, str] | None:
         """The branch that `node` takes, the rule that says so, and a detail; None when unknown."""
@@ -131,8 +130,9 @@ class _Deciding:
         return self._demanded(node, then, other)
 
     def _demanded(self, node: Node, then: Graph, other: Graph) -> tuple[Graph, str, str] | None:
-        if self.ranks is None:
+        if not self.demands or not _about_shapes(node.inputs[0]):
             return None
+        self.ranks = self.ranks or RankDemands(self.ctx.shapes)
         for index, output in enumerate(node.outputs):
             if not output.name or index >= min(len(then.outputs), len(other.outputs)):
                 continue
@@ -144,12 +144,8 @@ class _Deciding:
                 continue
             rank, reader = demand
             fitting = [body for body, ranks in zip((then, other), sets, strict=True) if ranks and rank in ranks]
-            if len(fitting) != 1:
-                continue
-            if not _about_shapes(node.inputs[0]):
-                self.stayed[node] = ("demanded-rank", "its condition depends on more than shapes")
-                continue
-            return fitting[0], "demanded-rank", f"{reader.label} takes {rank} axes of {output.name}"
+            if len(fitting) == 1:
+                return fitting[0], "demanded-rank", f"{reader.label} takes {rank} axes of {output.name}"
         return None
 
 
@@ -157,9 +153,10 @@ def _switches(graph: Graph) -> Iterator[Node]:
     """Every If of the model with both branches, outer ones first."""
     for scope in graph.scopes():
         for node in scope.nodes:
-            if node.is_op("If") and len(node.inputs) == 1:
-                if all(isinstance(node.attrs.get(key), Graph) for key in ("then_branch", "else_branch")):
-                    yield node
+            if not node.is_op("If") or len(node.inputs) != 1:
+                continue
+            if all(isinstance(node.attrs.get(key), Graph) for key in ("then_branch", "else_branch")):
+                yield node
 
 
 def _around(node: Node) -> tuple[bool, Node] | None:

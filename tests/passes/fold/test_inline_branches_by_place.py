@@ -152,9 +152,7 @@ def test_a_reader_whose_result_nobody_needs_demands_nothing() -> None:
 def test_a_reader_in_another_branch_demands_nothing() -> None:
     """It does not run in every run in which the If does."""
     proto = squeeze(LSTM)
-    inner = helper.make_graph(
-        list(proto.graph.node[-2:]), "t", [], [helper.make_tensor_value_info("y", 1, None)]
-    )
+    inner = helper.make_graph(list(proto.graph.node[-2:]), "t", [], [helper.make_tensor_value_info("y", 1, None)])
     zero = helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.zeros((1, 1, 1, 2), np.float32)))
     other = helper.make_graph([zero], "e", [], [helper.make_tensor_value_info("k", 1, None)])
     del proto.graph.node[-2:]
@@ -170,7 +168,6 @@ def test_a_condition_on_what_is_fed_is_no_squeeze() -> None:
     proto.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, []))
     done = apply(InlineBranches(), proto, feeds=[{**feeds(1)[0], "c": np.array(True)}])
     assert done.applied == ()
-    assert_missed(done, "demanded-rank", "its condition depends on more than shapes")
 
 
 def test_constants_of_branches_in_models_of_ir_version_3() -> None:
@@ -214,7 +211,7 @@ def test_many_of_them_take_linear_time() -> None:
     start = time.process_time()
     done = apply(InlineBranches(), proto, laws=False)
     assert len(done.applied) == 5000 and len(done.after.graph.node) == 10_000
-    assert time.process_time() - start < 8  # about 2, with a margin for a busy machine
+    assert time.process_time() - start < 4  # about 1, with a margin for a busy machine
 
 
 def test_a_gate_that_keeps_the_outer_one() -> None:
