@@ -16,10 +16,9 @@ from graphopt.ir.sweep import live_nodes
 Ranks = frozenset[int]
 
 _DEEP = 64  # nodes that are looked at on the way to one answer
-_SAME = frozenset(  # operators whose first output has as many axes as their first input
-    "Abs Cast Ceil Clip Elu Erf Exp Floor Identity LeakyRelu Log Neg Not Reciprocal Relu Round Sigmoid Sign "
-    "Softplus Sqrt Tanh".split()
-)
+# Operators whose first output has as many axes as their first input.
+_PLAIN = ("Abs", "Cast", "Ceil", "Clip", "Elu", "Erf", "Exp", "Floor", "Identity", "LeakyRelu", "Log", "Neg", "Not")
+_SAME = frozenset((*_PLAIN, "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Softplus", "Sqrt", "Tanh"))
 _RECURRENT = {0: 3, 1: 3, 2: 3, 3: 2, 5: 3, 6: 3}  # slots of LSTM, GRU and RNN: X, W, R, B, initial states
 
 

@@ -35,37 +35,40 @@ class Dissolver:
     def __init__(self, root: Graph) -> None:
         self._count = Counter(name for scope in root.scopes() for name in _names(scope))
 
-    def why_not(self, node: Node, body: Graph, arguments: Mapping[Tensor, Tensor]) -> str | None:
+    def why_not(
+        self, node: Node, body: Graph, arguments: Mapping[Tensor, Tensor], *, first: int = 0, extra: int = 0
+    ) -> str | None:
         """Why `body` cannot take the place of `node`, in a clause; None when it can.
 
-        `arguments` says what stands for each input of the body.
+        `arguments` says what stands for each input of the body; the outputs of the node are those of the
+        body from `first` on. `extra` is how many bytes the caller is going to add.
         """
-        outer = _home(node)
+        outer, results = _home(node), list(body.outputs)[first:]
         origin = body.origin
         if origin is not None and isinstance(origin.proto, onnx.GraphProto) and origin.proto.quantization_annotation:
             return "quantization annotations are about values of its body"
         if body.defaults:
             return "an input of its body has a default"
-        if _as_nodes(outer):
+        if constants_are_nodes(outer):
             for constant in body.initializers:
                 if isinstance(constant.stored, SparseStored):
                     return f"{constant.name!r} is stored sparse, which no initializer outside of the body could be"
                 if constant.onnx_dtype == onnx.TensorProto.BFLOAT16 and outer.opset < _BFLOAT16_CONSTANTS:
                     return f"{constant.name!r} would need a Constant node, which cannot hold its type"
-        for old, result in zip(node.outputs, body.outputs, strict=False):
+        for old, result in zip(node.outputs, results, strict=False):
             made = any(one.graph is body for one in result.inputs)
             if not made and old.type != "tensor_type" and outer.opset < _IDENTITY_OF_ALL:
                 return f"{old.name!r} would need an Identity, which cannot copy its type at opset {outer.opset}"
-        over = self._growth(node, body, arguments) - _freed(node, body)
+        over = self._growth(node, body, arguments, results) + extra - _freed(node, body)
         return f"the file would grow by up to {over} bytes of names" if over > 0 else None
 
-    def dissolve(self, node: Node, body: Graph, arguments: Mapping[Tensor, Tensor]) -> None:
+    def dissolve(self, node: Node, body: Graph, arguments: Mapping[Tensor, Tensor], *, first: int = 0) -> None:
         """Put what is in `body` in the place of `node`, which goes with its other bodies."""
         outer = _home(node)
         for other in node.bodies:
             if other is not body:
                 self._count.subtract(name for graph in other.graphs() for name in _names(graph))
-        results = list(body.outputs)
+        results = list(body.outputs)[first:]
         body.outputs.clear()
         self._make_room(body, {one.name for one in (*node.outputs, *arguments.values())})
         taken: dict[Tensor, Tensor] = {}
@@ -96,18 +99,8 @@ class Dissolver:
             _exchange(variable, argument)
         outer._note("rewire", [one.name for one in taken], [one.name for one in taken.values()])
         for old, result in copies:
-            self._copy(node, old, taken.get(result) or arguments.get(result, result))
+            hand_through(node, old, taken.get(result) or arguments.get(result, result))
         outer.remove(node)
-
-    def _copy(self, node: Node, old: Tensor, source: Tensor) -> None:
-        """Let `source` stand for `old`, an output of `node`, or a copy of it where that cannot be."""
-        outer = _home(node)
-        noted = outer.origin is not None and old in outer.origin.annotated.values()
-        if not noted and outer.why_not_replace(old, source) is None:
-            outer.replace_uses(old, source)
-            return
-        node.outputs[next(index for index, one in enumerate(node.outputs) if one is old)] = Variable.empty()
-        outer.insert(Node("Identity", "", {}, [source], [old]), before=node)
 
     def _make_room(self, body: Graph, reserved: set[str]) -> None:
         """Rename what bodies inside of `body` declare by names that will mean something around them."""
@@ -133,7 +126,7 @@ class Dissolver:
             if not constant.outputs and constant not in given_out:
                 continue
             self._rename(outer, constant)
-            if not _as_nodes(outer):
+            if not constants_are_nodes(outer):
                 outer.initializers.add(constant)
                 continue
             held = constant.copy()
@@ -141,11 +134,11 @@ class Dissolver:
             variable = constant.to_variable(constant.export_dtype, constant.shape)
             outer.nodes.put_before(node, Node("Constant", "", {"value": held}, [], [variable]))
 
-    def _growth(self, node: Node, body: Graph, arguments: Mapping[Tensor, Tensor]) -> int:
+    def _growth(self, node: Node, body: Graph, arguments: Mapping[Tensor, Tensor], results: list[Tensor]) -> int:
         """Bytes that longer names may take, at most."""
         total = 0
         reserved = {one.name for one in (*node.outputs, *arguments.values())}
-        given = dict(zip(body.outputs, node.outputs, strict=False))
+        given = dict(zip(results, node.outputs, strict=False))
         for graph in body.graphs():
             for tensor in _declarations(graph):
                 uses = 1 + len(tensor.outputs)
@@ -154,14 +147,33 @@ class Dissolver:
                     total += max(0, len(stands.name.encode()) - len(tensor.name.encode())) * uses
                 elif self._count[tensor.name] > 1 or tensor.name in reserved:
                     total += _FRESH * uses
-        for old, result in zip(node.outputs, body.outputs, strict=False):
+        for old, result in zip(node.outputs, results, strict=False):
             if not any(one.graph is body for one in result.inputs):
                 source = arguments.get(result, result)
                 longer = len(source.name.encode()) - len(old.name.encode())
                 total += max(_IDENTITY, longer * len(old.outputs))
-        if _as_nodes(_home(node)):
+        if constants_are_nodes(_home(node)):
             total += _CONSTANT_NODE * len(body.initializers)
         return total
+
+
+def hand_through(node: Node, old: Tensor, source: Tensor) -> None:
+    """Let `source` stand for `old`, an output of `node`, or a copy of it where that cannot be."""
+    outer = _home(node)
+    noted = outer.origin is not None and old in outer.origin.annotated.values()
+    if not noted and outer.why_not_replace(old, source) is None:
+        outer.replace_uses(old, source)
+        return
+    node.outputs[next(index for index, one in enumerate(node.outputs) if one is old)] = Variable.empty()
+    outer.insert(Node("Identity", "", {}, [source], [old]), before=node)
+
+
+def constants_are_nodes(outer: Graph) -> bool:
+    """Whether constants of `outer` have to be Constant nodes: in functions, and before IR version 4,
+    where an initializer has to be an input."""
+    if outer.is_function:
+        return True
+    return not outer.is_body and 0 < (outer.ir_version or _INITIALIZERS_ALONE) < _INITIALIZERS_ALONE
 
 
 def _home(node: Node) -> Graph:
@@ -169,26 +181,28 @@ def _home(node: Node) -> Graph:
     return node.graph
 
 
-def _as_nodes(outer: Graph) -> bool:
-    """Whether constants of `outer` have to be Constant nodes."""
-    if outer.is_function:
-        return True
-    return not outer.is_body and 0 < (outer.ir_version or _INITIALIZERS_ALONE) < _INITIALIZERS_ALONE
-
-
 def _freed(node: Node, body: Graph) -> int:
-    """Bytes that go with `node`, at least: its own, and those of its other bodies."""
-    total = len(node.op) + 20 + sum(len(one.name.encode()) + 2 for one in (*node.inputs, *body.outputs))
+    """Bytes that go with `node`, at least: its own, what its body declares, and its other bodies."""
+    total = len(node.op) + len(node.name.encode()) + 4 + sum(len(one.name.encode()) + 2 for one in node.inputs)
     for name, value in node.attrs.items():
-        total += len(name.encode()) + 6 if value in node.bodies else 0
+        total += len(name.encode()) + 7 if value in node.bodies else 0
+    total += _declarations_bytes(body)
     for other in node.bodies:
         if other is body:
             continue
         for graph in other.graphs():
             for one in graph.nodes:
                 total += len(one.op) + 4 + sum(len(each.name.encode()) + 2 for each in (*one.inputs, *one.outputs))
-            total += sum(len(each.name.encode()) + 8 for each in graph.outputs)
+        total += _declarations_bytes(other)
     return total
+
+
+def _declarations_bytes(body: Graph) -> int:
+    """Bytes of what a body says of its values, which nothing says of them once they are moved."""
+    total = len(body.name.encode()) + 2 + sum(len(one.name.encode()) + 4 for one in (*body.inputs, *body.outputs))
+    infos = [info for info, _ in (*body.origin.infos, *body.origin.outputs)] if body.origin is not None else []
+    infos += [info for one in body.inputs if (info := one.__dict__.get("_info")) is not None]
+    return total + sum(max(int(info.ByteSize()) - len(info.name.encode()) - 2, 0) for info in infos)
 
 
 def _names(scope: Graph) -> Iterator[str]:

@@ -10,12 +10,19 @@ from graphopt.ir import Constant, Graph, Node, Tensor, Variable
 from graphopt.ir.dtypes import Array
 
 
-def fold(node: Node, stored: Mapping[Tensor, Array], as_nodes: Collection[Tensor], annotations: Annotations) -> None:
+def fold(
+    node: Node,
+    stored: Mapping[Tensor, Array],
+    as_nodes: Collection[Tensor],
+    annotations: Annotations,
+    effects: Effects | None = None,
+) -> None:
     """Store outputs of `node`, under their names, and take out what that leaves unread.
 
     The other outputs are read by nobody. Those in `as_nodes` become Constant nodes, the others
     initializers. With the node go its makers, as far as nobody else reads them, and the initializers
-    that only these read; all of them compute from constants, so they can have no effects.
+    that only these read. Nodes that may have effects stay, where `effects` tells; without, all of them
+    compute from constants.
     """
     scope = node.graph
     assert scope is not None, "a node that is folded is in a graph"
@@ -31,7 +38,7 @@ def fold(node: Node, stored: Mapping[Tensor, Array], as_nodes: Collection[Tensor
             constant = tensor.to_constant(values)
             scope.initializers.add(constant)
             scope.set_values(constant, values)
-    sweep(node, annotations)
+    sweep(node, annotations, effects)
 
 
 def sweep(node: Node, annotations: Annotations, effects: Effects | None = None) -> None:

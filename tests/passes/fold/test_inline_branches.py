@@ -82,7 +82,7 @@ def test_a_default_that_callers_may_override_decides_nothing() -> None:
 def test_a_condition_on_sizes(chain: str, taken: str) -> None:
     text = CHOICE.replace("float[N]", "float[N, 4]").replace("b = Abs(x)", f"b = Abs(x)  {chain}")
     numbers = {"one": 1, "two": 2, "six": 6, "ones": [1], "zeros": [0], "four": [4]}
-    done = inline(text, **{key: np.array(one, np.int64) for key, one in numbers.items()})
+    done = inline(model(text, **{key: np.array(one, np.int64) for key, one in numbers.items()}))
     assert rules(done) == ["known-condition"]
     assert f"{taken}(b)" in done.body and "Shape" not in done.body
 
@@ -139,7 +139,7 @@ def test_one_value_as_two_outputs() -> None:
 def test_initializers_of_the_branch_move_out() -> None:
     before = model(CHOICE.replace("o = Neg(p)", "o = Add(p, w)"), c=TRUE, w=np.float32(1.0))
     branch = next(one.g for one in before.graph.node[1].attribute if one.name == "then_branch")
-    branch.initializer.append(numpy_helper.from_array(np.float32(5.0), "w"))
+    branch.initializer.append(numpy_helper.from_array(np.array(5.0, np.float32), "w"))
     done = inline(before)
     assert done.body.splitlines()[2] == "r = Add(p, w_1)"
     assert [one.name for one in done.after.graph.initializer] == ["w", "w_1"]

@@ -92,7 +92,7 @@ def test_initializers_of_branches_are_compared_by_bits(same: bool) -> None:
     before = model(TWINS.format(then="o = Add(x, w)", other="o = Add(x, v)"), w=np.float32(0), v=np.float32(0))
     for name, key, value in (("w", "then_branch", 1.0), ("v", "else_branch", 1.0 if same else 2.0)):
         branch = next(one.g for one in before.graph.node[0].attribute if one.name == key)
-        branch.initializer.append(numpy_helper.from_array(np.float32(value), name))
+        branch.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
     assert len(apply(InlineBranches(), before).applied) == same
 
 
@@ -180,7 +180,7 @@ def test_constants_of_branches_in_models_of_ir_version_3() -> None:
         }"""
     before = model(text)
     branch = next(one.g for one in before.graph.node[1].attribute if one.name == "then_branch")
-    branch.initializer.append(numpy_helper.from_array(np.float32(5.0), "w"))
+    branch.initializer.append(numpy_helper.from_array(np.array(5.0, np.float32), "w"))
     branch.input.append(helper.make_tensor_value_info("w", 1, []))
     done = apply(InlineBranches(), before, feeds=())
     assert done.applied == () and assert_missed(done, "known-condition", "an input of its body has a default")
@@ -198,7 +198,7 @@ def test_initializers_of_a_branch_in_a_function_become_constant_nodes() -> None:
         }"""
     )
     branch = next(one.g for one in before.functions[0].node[1].attribute if one.name == "then_branch")
-    branch.initializer.append(numpy_helper.from_array(np.float32(5.0), "w"))
+    branch.initializer.append(numpy_helper.from_array(np.array(5.0, np.float32), "w"))
     done = apply(InlineBranches(), before)
     assert done.body.splitlines()[2:] == ["  w = Constant<value=float[] {5.0}>()", "  b = Add(a, w)"]
 
