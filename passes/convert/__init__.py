@@ -1,5 +1,7 @@
-"""Passes that change how a model is expressed: its opset version."""
+"""Passes that change how a model is expressed: its opset version, its sizes, its inputs."""
 
+from passes.convert.freeze_dims import FreezeDims
 from passes.convert.opset import Opset
+from passes.convert.overridable_inputs import InitializersFromInputs, InputsFromInitializers
 
-PASSES = (Opset,)
+PASSES = (FreezeDims, InitializersFromInputs, InputsFromInitializers, Opset)
