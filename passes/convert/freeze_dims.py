@@ -26,7 +26,7 @@ class FreezeDims(Pass):
         ahead of every run.
 
     Example
-        `freeze-dims{dims=["N=1"]}`
+        `freeze-dims{dims=["N=1"]}`, validated on generated feeds with `--dim N=1`:
         before: inputs: float[N, 3] x    outputs: float[N, 4] y
         after:  inputs: float[1, 3] x    outputs: float[1, 4] y
 
