@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphopt.errors import BadModel
 from graphopt.ir import Graph
-from graphopt.ir.order import sorted_nodes
+from graphopt.ir.order import circle, sorted_nodes
 from graphopt.pipeline.protocol import Context, Contract, Pass
 
 RULE = "order"
@@ -44,10 +43,8 @@ class TopologicalOrder(Pass):
             first = next(iter(scope.nodes), None)
             if first is None:
                 continue
-            try:
-                after = sorted_nodes(scope)
-            except BadModel as error:
-                ctx.missed(RULE, first, str(error).rstrip(". "))
-                continue
-            if after is not None and ctx.rewrite(RULE, first):
+            why = circle(scope)
+            if why is not None:
+                ctx.missed(RULE, first, why)
+            elif sorted_nodes(scope) is not None and ctx.rewrite(RULE, first):
                 scope.toposort(recurse_subgraphs=False, recurse_functions=False)
