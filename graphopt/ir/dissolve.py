@@ -32,8 +32,19 @@ _IDENTITY = 20  # bytes of an Identity without its names
 class Dissolver:
     """Dissolves bodies of one model. It counts names once, and keeps count of its own edits only."""
 
-    def __init__(self, root: Graph) -> None:
-        self._count = Counter(name for scope in root.scopes() for name in _names(scope))
+    def __init__(self) -> None:
+        self._counts: dict[Graph, Counter[str]] = {}
+
+    def _count_in(self, node: Node) -> Counter[str]:
+        """How often each name is declared in the main graph or function that `node` is in, bodies included."""
+        top = _home(node)._top
+        if top not in self._counts:
+            self._counts[top] = Counter(name for scope in top.graphs() for name in _names(scope))
+        return self._counts[top]
+
+    def meet(self, node: Node, body: Graph) -> None:
+        """Hear of a `body` that is no body of `node` yet: the copy of a function that it calls."""
+        self._count_in(node).update(name for scope in body.graphs() for name in _names(scope))
 
     def why_not(
         self, node: Node, body: Graph, arguments: Mapping[Tensor, Tensor], *, first: int = 0, extra: int = 0
@@ -64,13 +75,13 @@ class Dissolver:
 
     def dissolve(self, node: Node, body: Graph, arguments: Mapping[Tensor, Tensor], *, first: int = 0) -> None:
         """Put what is in `body` in the place of `node`, which goes with its other bodies."""
-        outer = _home(node)
+        outer, count = _home(node), self._count_in(node)
         for other in node.bodies:
             if other is not body:
-                self._count.subtract(name for graph in other.graphs() for name in _names(graph))
+                count.subtract(name for graph in other.graphs() for name in _names(graph))
         results = list(body.outputs)[first:]
         body.outputs.clear()
-        self._make_room(body, {one.name for one in (*node.outputs, *arguments.values())})
+        self._make_room(node, body, {one.name for one in (*node.outputs, *arguments.values())})
         taken: dict[Tensor, Tensor] = {}
         copies: list[tuple[Tensor, Tensor]] = []
         for index, (old, result) in enumerate(zip(list(node.outputs), results, strict=False)):
@@ -91,7 +102,7 @@ class Dissolver:
             body.nodes.discard(one)
             for tensor in one.outputs:
                 if tensor not in kept:
-                    self._rename(outer, tensor)
+                    self._make_unique(node, tensor)
                     for key in ("_dtype", "_shape", "_kind"):  # so that no value_info joins for what had none
                         tensor.__dict__.pop(key, None)
             outer.nodes.put_before(node, one)
@@ -102,22 +113,24 @@ class Dissolver:
             hand_through(node, old, taken.get(result) or arguments.get(result, result))
         outer.remove(node)
 
-    def _make_room(self, body: Graph, reserved: set[str]) -> None:
+    def _make_room(self, node: Node, body: Graph, reserved: set[str]) -> None:
         """Rename what bodies inside of `body` declare by names that will mean something around them."""
         for graph in body.graphs():
             if graph is body:
                 continue
             for tensor in _declarations(graph):
                 if tensor.name in reserved:
-                    self._count[tensor.name] -= 1
-                    tensor.name = body.fresh_name(tensor.name)
-                    self._count[tensor.name] += 1
+                    self._rename(node, tensor)
 
-    def _rename(self, outer: Graph, tensor: Tensor) -> None:
-        if tensor.name and self._count[tensor.name] > 1:
-            self._count[tensor.name] -= 1
-            tensor.name = outer.fresh_name(tensor.name)
-            self._count[tensor.name] += 1
+    def _make_unique(self, node: Node, tensor: Tensor) -> None:
+        if tensor.name and self._count_in(node)[tensor.name] > 1:
+            self._rename(node, tensor)
+
+    def _rename(self, node: Node, tensor: Tensor) -> None:
+        count = self._count_in(node)
+        count[tensor.name] -= 1
+        tensor.name = _home(node).fresh_name(tensor.name)
+        count[tensor.name] += 1
 
     def _move_initializers(self, node: Node, body: Graph, given_out: set[Tensor]) -> None:
         outer = _home(node)
@@ -125,7 +138,7 @@ class Dissolver:
             body.initializers.discard(constant)
             if not constant.outputs and constant not in given_out:
                 continue
-            self._rename(outer, constant)
+            self._make_unique(node, constant)
             if not constants_are_nodes(outer):
                 outer.initializers.add(constant)
                 continue
@@ -138,14 +151,14 @@ class Dissolver:
         """Bytes that longer names may take, at most."""
         total = 0
         reserved = {one.name for one in (*node.outputs, *arguments.values())}
-        given = dict(zip(results, node.outputs, strict=False))
+        count, given = self._count_in(node), dict(zip(results, node.outputs, strict=False))
         for graph in body.graphs():
             for tensor in _declarations(graph):
                 uses = 1 + len(tensor.outputs)
                 if graph is body and (tensor in given or tensor in arguments):
                     stands = given.get(tensor) or arguments[tensor]
                     total += max(0, len(stands.name.encode()) - len(tensor.name.encode())) * uses
-                elif self._count[tensor.name] > 1 or tensor.name in reserved:
+                elif count[tensor.name] > 1 or tensor.name in reserved:
                     total += _FRESH * uses
         for old, result in zip(node.outputs, results, strict=False):
             if not any(one.graph is body for one in result.inputs):

@@ -88,7 +88,7 @@ class _Work:
         return sum(self.inline(node, *found) for node, found in decided if in_place(node))
 
     def inline(self, node: Node, body: Graph, rule: str, detail: str) -> int:
-        self.dissolver = self.dissolver or Dissolver(self.graph)
+        self.dissolver = self.dissolver or Dissolver()
         why = self.dissolver.why_not(node, body, {})
         if why is not None:
             self.stayed[node] = (rule, why)

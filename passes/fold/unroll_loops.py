@@ -115,7 +115,7 @@ class _Work:
 
     def once(self, node: Node) -> int:
         body, carried = node.attrs["body"], len(node.inputs) - 2
-        self.dissolver = self.dissolver or Dissolver(self.graph)
+        self.dissolver = self.dissolver or Dissolver()
         if len(body.inputs) != carried + 2 or len(body.outputs) < len(node.outputs) + 1:
             return 0
         stacked = [index for index in range(carried, len(node.outputs)) if node.outputs[index].is_read]
