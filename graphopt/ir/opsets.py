@@ -51,7 +51,7 @@ def plan_opset(root: Graph, version: int, facts: Facts) -> Plan:
     """
     plan = Plan(version)
     for function in root.functions:
-        plan.refused.update(_left_behind(function, version))
+        plan.refused.update(left_behind(function, version))
     changing: list[Node] = []
     for graph in root.graphs():
         for node in graph.nodes:
@@ -75,7 +75,7 @@ def plan_opset(root: Graph, version: int, facts: Facts) -> Plan:
     return plan
 
 
-def _left_behind(function: Graph, version: int) -> dict[Node, str]:
+def left_behind(function: Graph, version: int) -> dict[Node, str]:
     """The nodes of a function that would mean something else at `version`, and why that is in the way."""
     found: dict[Node, str] = {}
     for graph in function.graphs():

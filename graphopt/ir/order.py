@@ -61,6 +61,15 @@ def sorted_nodes(graph: Graph) -> list[Node] | None:
     return done
 
 
+def circle(graph: Graph) -> str | None:
+    """Why the nodes of `graph` cannot be sorted, in a clause; None when they can."""
+    try:
+        sorted_nodes(graph)
+    except BadModel as error:
+        return str(error).rstrip(". ")
+    return None
+
+
 def _in_order(nodes: list[Node], place: dict[int, int]) -> bool:
     """Whether every maker that is among `nodes` stands before its readers."""
     for index, node in enumerate(nodes):

@@ -22,6 +22,7 @@ from graphopt.testing.running import Results, outputs_of
 from graphopt.testing.text import body
 from graphopt.testing.trial import Trial
 from graphopt.testing.validity import invalid
+from graphopt.validation.signature import required_inputs
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,10 @@ def _premises(trial: Trial) -> Trial:
         raise ValueError(f"the model under test does not run ({hint}): {error}") from None
     # Infinities and NaN only say something where the same bits are promised.
     kept = [i for i in range(len(feeds)) if i != SPECIAL or trial.pipeline.contract is Contract.EXACT]
+    if any("defaults" in one.changes for one in trial.pipeline.passes()):
+        # Nor can the result be held to defaults that it no longer lets callers override.
+        required = {one.name for one in required_inputs(trial.before)}
+        kept = [i for i in kept if required.issuperset(feeds[i])]
     return replace(trial, feeds=[feeds[i] for i in kept], expected=[expected[i] for i in kept])
 
 

@@ -1,5 +1,6 @@
 """What changes how a model is written, not what it computes."""
 
-from graphopt.pipeline.protocol import Pass
+from passes.tidy.strip import Strip
+from passes.tidy.topological_order import TopologicalOrder
 
-PASSES: tuple[type[Pass], ...] = ()
+PASSES = (Strip, TopologicalOrder)

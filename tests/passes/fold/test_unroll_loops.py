@@ -1,0 +1,169 @@
+"""unroll-loops: a Loop that runs once is its body, one that never runs is its initial values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphopt.testing import Applied, apply, assert_missed, model
+from passes.fold.unroll_loops import UnrollLoops
+
+ONCE = """g (float[N] x) => (float[N] y) {{
+    a = Abs(x)
+    r = Loop({count}, {start}, a)<body = b (int64 i, bool go, float[N] s) => (bool on, float[N] next) {{
+        {ending}  t = Add(s, x)  next = Tanh(t)
+    }}>
+    y = Neg(r)
+}}"""
+
+
+def unroll(text: str, runs: bool = True, **weights: object) -> Applied:
+    return apply(UnrollLoops(), model(text, **weights), feeds=None if runs else ())
+
+
+def of(count: str = "", start: str = "", ending: str = "on = Identity(go)") -> str:
+    return ONCE.format(count=count, start=start, ending=ending)
+
+
+def number(value: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    return np.array(value, np.int64)
+
+
+@pytest.mark.parametrize("start", ["", "yes"])
+def test_one_trip(start: str) -> None:
+    done = unroll(of("n", start), n=number(1), yes=np.array(True))
+    assert done.body == "a = Abs(x)\nt = Add(a, x)\nr = Tanh(t)\ny = Neg(r)"
+    assert [one.name for one in done.after.graph.initializer] == ([] if start else ["yes"])
+    assert [one.rule for one in done.applied] == ["once"]
+
+
+def test_a_body_that_ends_itself() -> None:
+    done = unroll(of("n", "", "on = Constant<value = bool {0}>()"), n=number(7))
+    assert done.body == "a = Abs(x)\nt = Add(a, x)\nr = Tanh(t)\ny = Neg(r)"
+
+
+@pytest.mark.parametrize(("count", "start"), [(0, True), (-3, True), (5, False)])
+def test_no_trip(count: int, start: bool) -> None:
+    done = unroll(of("n", "c"), n=number(count), c=np.array(start))
+    assert done.body == "a = Abs(x)\ny = Neg(a)" and not done.after.graph.initializer
+    assert [one.rule for one in done.applied] == ["never"]
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        (of("n", "yes").replace("float[N] x)", "float[N] x, int64 n)"), {"yes": np.array(True)}),
+        (of("n", "c").replace("float[N] x)", "float[N] x, bool c)"), {"n": number(1)}),
+        (of("n"), {"n": number(2)}),
+    ],
+)
+def test_what_is_not_known_or_runs_longer_stays(text: str, weights: dict[str, object]) -> None:
+    assert unroll(text, runs="int64 n" not in text, **weights).applied == ()
+
+
+def test_a_count_that_sizes_give() -> None:
+    text = of("d").replace("float[N]", "float[1]").replace("a = Abs(x)", "a = Abs(x)  s0 = Shape(x)  d = Gather(s0, z)")
+    done = unroll(text, z=number(0))
+    assert done.body == "a = Abs(x)\nt = Add(a, x)\nr = Tanh(t)\ny = Neg(r)"
+
+
+def test_the_iteration_number_and_the_condition_become_constants() -> None:
+    done = unroll(
+        """g (int64[N] x) => (int64[N] y) {
+            y = Loop(n, , x)<body = b (int64 i, bool go, int64[N] s) => (bool on, int64[N] next) {
+                on = Identity(go)  w = Where(go, s, i)  next = Add(w, i)
+            }>
+        }""",
+        n=number(1),
+    )
+    assert done.body == "w = Where(go_1, x, i_1)\ny = Add(w, i_1)"
+    assert sorted(one.name for one in done.after.graph.initializer) == ["go_1", "i_1"]
+
+
+@pytest.mark.parametrize(("opset", "axes"), [(11, "<axes=[0]>(o)"), (13, "(o, axes)"), (21, "(o, axes)")])
+def test_a_stacked_output(opset: int, axes: str) -> None:
+    done = unroll(
+        f"""<ir_version: 8, opset_import: ["": {opset}]> g (float[N] x) => (float[N] y, float[M, N] all) {{
+            y, all = Loop(n, , x)<body = b (int64 i, bool go, float[N] s) => (bool on, float[N] next, float[N] o) {{
+                on = Identity(go)  next = Tanh(s)  o = Neg(next)
+            }}>
+        }}""",
+        n=number(1),
+    )
+    assert done.body == f"y = Tanh(x)\no = Neg(y)\nall = Unsqueeze{axes}"
+
+
+def test_two_stacked_outputs_stay() -> None:
+    done = unroll(
+        """g (float[N] x) => (float[M, N] all, float[M, N] more) {
+            y, all, more = Loop(n, , x)<body = b (int64 i, bool go, float[N] s)
+                                             => (bool on, float[N] next, float[N] o, float[N] p) {
+                on = Identity(go)  next = Tanh(s)  o = Neg(next)  p = Exp(s)
+            }>
+        }""",
+        n=number(1),
+    )
+    assert_missed(done, "once", "its 2 stacked outputs would take an Unsqueeze each")
+
+
+def test_a_stacked_output_of_no_trip_stays() -> None:
+    done = unroll(
+        """g (float[N] x) => (float[M, N] all) {
+            y, all = Loop(n, , x)<body = b (int64 i, bool go, float[N] s) => (bool on, float[N] next, float[N] o) {
+                on = Identity(go)  next = Tanh(s)  o = Neg(next)
+            }>
+        }""",
+        n=number(0),
+    )
+    assert_missed(done, "never", "the shape of the stacked output 'all'")
+
+
+def test_values_that_pass_through() -> None:
+    """Also crossed over, and as outputs of the graph that are inputs of it."""
+    done = unroll(
+        """g (float[N] x, float[N] z) => (float[N] y, float[N] w) {
+            y, w = Loop(n, , x, z)<body = b (int64 i, bool go, float[N] s, float[N] t)
+                                        => (bool on, float[N] p, float[N] q) {
+                on = Identity(go)  p = Identity(t)  q = Identity(s)
+            }>
+        }""",
+        n=number(1),
+    )
+    assert done.body == "y = Identity(z)\nw = Identity(x)"
+
+
+def test_loops_in_loops_and_names_in_bodies() -> None:
+    done = unroll(
+        """g (float[N] x) => (float[N] y) {
+            y = Loop(n, , x)<body = b (int64 i, bool go, float[N] s) => (bool on, float[N] next) {
+                on = Identity(go)
+                next = Loop(n, , s)<body = c (int64 j, bool g, float[N] u) => (bool h, float[N] k) {
+                    h = Identity(g)  k = Loop(m, , u)<body = d (int64 l, bool e, float[N] z) => (bool f, float[N] o) {
+                        f = Identity(e)  o = Sin(z)
+                    }>
+                }>
+            }>
+        }""",
+        n=number(1),
+        m=number(2),
+    )
+    assert done.body.splitlines()[0] == "y = Loop(m, , x)" and len(done.applied) == 2
+
+
+def test_in_a_function() -> None:
+    done = unroll(
+        """<ir_version: 10, opset_import: ["": 21, "local": 1]>
+        g (float[N] x) => (float[N] y) { y = local.f(x) }
+        <domain: "local", opset_import: ["": 21]>
+        f (a) => (c) {
+            n = Constant<value_int = 1>()
+            c = Loop(n, , a)<body = b (int64 i, bool go, float[N] s) => (bool on, float[N] next) {
+                on = Identity(go)  f0 = Cast<to = 1>(i)  next = Add(s, f0)
+            }>
+        }"""
+    )
+    assert done.body.splitlines()[2:] == [
+        "  i_1 = Constant<value=int64[] {0}>()",
+        "  f0 = Cast<to=1>(i_1)",
+        "  c = Add(a, f0)",
+    ]
