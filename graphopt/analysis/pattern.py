@@ -31,7 +31,7 @@ from graphopt.analysis.pattern_terms import attribute, is_constant, is_number, n
 from graphopt.analysis.pattern_text import Call, Name, Number, Term, parse
 from graphopt.ir import Constant, Node, Tensor
 
-_MANY = 3  # nodes that have to match before a mismatch is worth telling
+_MANY = 4  # nodes that have to match before a mismatch is worth telling
 
 
 @dataclass(frozen=True)

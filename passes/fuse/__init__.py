@@ -1,5 +1,6 @@
 """Several nodes become one."""
 
-from graphopt.pipeline.protocol import Pass
+from passes.fuse.hard_swish import HardSwish
+from passes.fuse.matmul_add_to_gemm import MatmulAddToGemm
 
-PASSES: tuple[type[Pass], ...] = ()
+PASSES = (HardSwish, MatmulAddToGemm)
