@@ -2,5 +2,6 @@
 
 from passes.fuse.hard_swish import HardSwish
 from passes.fuse.matmul_add_to_gemm import MatmulAddToGemm
+from passes.fuse.merge_parallel_linears import MergeParallelLinears
 
-PASSES = (HardSwish, MatmulAddToGemm)
+PASSES = (HardSwish, MatmulAddToGemm, MergeParallelLinears)
