@@ -1,7 +1,9 @@
 """Several nodes become one."""
 
+from passes.fuse.gelu import Gelu
 from passes.fuse.hard_swish import HardSwish
+from passes.fuse.layer_normalization import LayerNormalization
 from passes.fuse.matmul_add_to_gemm import MatmulAddToGemm
 from passes.fuse.merge_parallel_linears import MergeParallelLinears
 
-PASSES = (HardSwish, MatmulAddToGemm, MergeParallelLinears)
+PASSES = (Gelu, HardSwish, LayerNormalization, MatmulAddToGemm, MergeParallelLinears)

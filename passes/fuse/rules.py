@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from graphopt.analysis.annotations import Annotations
@@ -65,7 +65,8 @@ class Facts:
 class Rule:
     """One rewrite. `build` answers with what to build, or why not in a clause; None: no near miss even.
 
-    `since` is the first opset that has the operator `makes`.
+    `since` is the first opset that has the operator `makes`, `until` the first that needs the rule no
+    longer. A `quiet` rule does not tell of near misses.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Rule:
     makes: str = ""
     since: int = 0
     until: int = 1 << 30
+    quiet: bool = False
     roots: frozenset[str] = field(default=frozenset(), init=False)
 
     def __post_init__(self) -> None:
@@ -83,31 +85,48 @@ class Rule:
 
 def fuse(graph: Graph, ctx: Context, rules: Sequence[Rule]) -> None:
     """Try the rules at every node, in order, until none fits any more."""
-    by_root: dict[str, list[Rule]] = {}
-    for rule in rules:
-        for op in rule.roots:
-            by_root.setdefault(op, []).append(rule)
     annotations = Annotations(graph)
     facts = Facts(ctx)
     for scope in graph.scopes():
         facts.opset = scope.opset
-        for node in list(scope.nodes):
+        ops = {node.op for node in scope.nodes}
+        by_root = _at_work(rules, ops)
+        for node in list(scope.nodes) if by_root else ():
             last: Node | None = node
             while last is not None and last.graph is not None and last.is_standard:
-                last = _try_rules(by_root.get(last.op, ()), last, facts, annotations)
+                new = _try_rules(by_root.get(last.op, ()), last, facts, annotations)
+                if new and not ops.issuperset(one.op for one in new):
+                    ops.update(one.op for one in new)
+                    by_root = _at_work(rules, ops)
+                last = new[-1] if new else None
 
 
-def _try_rules(rules: Sequence[Rule], root: Node, facts: Facts, annotations: Annotations) -> Node | None:
-    """The node that took over by the first rule that fits, None when none does."""
-    misses: list[tuple[str, str]] = []
+_Working = tuple[Rule, list[Pattern]]
+
+
+def _at_work(rules: Sequence[Rule], ops: Collection[str]) -> dict[str, list[_Working]]:
+    """For each operator the rules that may start there, in a graph with these operators."""
+    found: dict[str, list[_Working]] = {}
     for rule in rules:
+        for root in rule.roots:
+            patterns = [one for one in rule.patterns if ("", root) in one.root.ops and one.possible(ops)]
+            if patterns:
+                found.setdefault(root, []).append((rule, patterns))
+    return found
+
+
+def _try_rules(rules: Sequence[_Working], root: Node, facts: Facts, annotations: Annotations) -> Sequence[Node]:
+    """The nodes that took over by the first rule that fits, none when none does."""
+    misses: list[tuple[str, str]] = []
+    for rule, patterns in rules:
         if facts.opset >= rule.until:
             continue
-        found = first_match(rule.patterns, root)
+        found = first_match(patterns, root)
         if found is None:
             continue
         if not isinstance(found, Match):
-            misses.append((rule.name, found.why))
+            if not rule.quiet:
+                misses.append((rule.name, found.why))
             continue
         plan = _plan(rule, found, facts, annotations)
         if plan is None:
@@ -119,20 +138,30 @@ def _try_rules(rules: Sequence[Rule], root: Node, facts: Facts, annotations: Ann
             assert scope is not None
             new = plan(scope)
             new[-1].name = root.name
-            supersede(root, found.nodes, new, lambda tensor: annotations.needs(tensor) is not None)
-            return new[-1]
+            supersede(root, _going(found, new), new, lambda tensor: annotations.needs(tensor) is not None)
+            return new
     for name, why in misses:  # of no interest where another rule fitted
         facts.ctx.missed(name, root, why)
-    return None
+    return ()
+
+
+def _going(match: Match, new: Sequence[Node]) -> list[Node]:
+    """The nodes of a match that the new nodes do not build upon."""
+    kept: set[Node] = set()
+    pending = [maker for node in new for tensor in node.inputs for maker in tensor.inputs]
+    while pending:
+        node = pending.pop()
+        if node in match.nodes and node not in kept:
+            kept.add(node)
+            pending.extend(maker for tensor in node.inputs for maker in tensor.inputs)
+    return [node for node in match.nodes if node not in kept]
 
 
 def _plan(rule: Rule, match: Match, facts: Facts, annotations: Annotations) -> Build | str | None:
-    plan = rule.build(match, facts)
-    if plan is None or isinstance(plan, str):
-        return plan
-    if facts.opset < rule.since:
+    if facts.opset < rule.since:  # said before anything costs more: shapes need not be inferred for it
         return f"{rule.makes} needs opset {rule.since}, the model has {facts.opset}"
-    return next((why for one in match.inner() if (why := annotations.about(one)) is not None), None) or plan
+    why = next((why for one in match.inner() if (why := annotations.about(one)) is not None), None)
+    return why or rule.build(match, facts)
 
 
 def single(op: str, inputs: Sequence[Tensor], attrs: dict[str, object] | None = None) -> Build:
