@@ -1,5 +1,10 @@
 """Several nodes become one."""
 
-from graphopt.pipeline.protocol import Pass
+from passes.fuse.gelu import Gelu
+from passes.fuse.hard_swish import HardSwish
+from passes.fuse.layer_normalization import LayerNormalization
+from passes.fuse.matmul_add_to_gemm import MatmulAddToGemm
+from passes.fuse.merge_parallel_linears import MergeParallelLinears
+from passes.fuse.split_gather_concat import SplitGatherConcat
 
-PASSES: tuple[type[Pass], ...] = ()
+PASSES = (Gelu, HardSwish, LayerNormalization, MatmulAddToGemm, MergeParallelLinears, SplitGatherConcat)
