@@ -16,6 +16,7 @@ from onnx import checker, shape_inference
 
 from graphopt.analysis import dims as sizes
 from graphopt.analysis.constants import constant_of, constant_values
+from graphopt.analysis.stand_ins import put_stand_ins
 from graphopt.ir import Constant, Graph, Tensor, encode
 from graphopt.ir.values import Dim, onnx_number, read_info
 
@@ -89,8 +90,10 @@ def infer(graph: Graph) -> Shapes:
     """
     root = graph.root
     proto = encode(root).proto
-    for one in _graph_protos(proto.graph):
+    graphs = list(_graph_protos(proto.graph))
+    for one in graphs:
         del one.value_info[:]
+    put_stand_ins(graphs, root.opset)
     plain = _inferred(proto, data_prop=False)
     if plain is not None:
         # Values of shape chains are only followed where that cannot build a tensor of any size.

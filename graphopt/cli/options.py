@@ -51,7 +51,7 @@ Recipe = Annotated[
     typer.Option(
         "--recipe",
         metavar="NAME|FILE",
-        help="a built-in recipe (clean, int8-weights, prune-50), or a TOML file; clean unless given",
+        help="a built-in recipe (clean, int8-weights, onnxruntime, prune-50), or a TOML file; clean unless given",
         rich_help_panel=RUN,
         autocompletion=recipes,
     ),

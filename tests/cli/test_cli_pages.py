@@ -15,11 +15,11 @@ from graphopt.pipeline.registry import Registry
 def test_passes_lists_every_pass_and_recipe(cli: Cli) -> None:
     ran = cli("passes")
     assert (ran.code, ran.err) == (0, "")
-    for name in (*Registry.load().names(), "clean", "int8-weights", "prune-50"):
+    for name in (*Registry.load().names(), "clean", "int8-weights", "onnxruntime", "prune-50"):
         assert f"\n{name} " in f"\n{ran.out}"
     listed = cli("passes", "--json").json
     assert {one["name"] for one in listed["passes"]} == set(Registry.load().names())
-    assert {one["name"] for one in listed["recipes"]} == {"clean", "int8-weights", "prune-50"}
+    assert {one["name"] for one in listed["recipes"]} == {"clean", "int8-weights", "onnxruntime", "prune-50"}
     assert listed["broken"] == listed["broken_recipes"] == []
     (dead,) = [one for one in listed["passes"] if one["name"] == "dead-nodes"]
     assert (dead["family"], dead["contract"], dead["distribution"]) == ("eliminate", "EXACT", "graphopt")

@@ -270,7 +270,7 @@ def test_names_of_recipes() -> None:
     with pytest.raises(UsageError) as caught:
         Recipe.load("xyzzy")
     assert str(caught.value) == (
-        "no recipe is called 'xyzzy'; there are clean, int8-weights, prune-50, and files that end in .toml"
+        "no recipe is called 'xyzzy'; there are clean, int8-weights, onnxruntime, prune-50, and files that end in .toml"
     )
 
 
@@ -291,7 +291,7 @@ def stand_ins() -> Registry:
 
 
 def test_the_built_in_recipes() -> None:
-    assert Recipe.list() == ("clean", "int8-weights", "prune-50")
+    assert Recipe.list() == ("clean", "int8-weights", "onnxruntime", "prune-50")
     loaded = {name: Recipe.load(name, stand_ins()) for name in Recipe.list()}
     for name, recipe in loaded.items():
         assert recipe.name == name and recipe.description.endswith(".")
@@ -305,7 +305,7 @@ def test_the_built_in_recipes() -> None:
         assert text.startswith(str(loaded["clean"].pipeline)), "clean comes first"
 
 
-@pytest.mark.parametrize("name", ["clean", "int8-weights", "prune-50"])
+@pytest.mark.parametrize("name", ["clean", "int8-weights", "onnxruntime", "prune-50"])
 def test_the_built_in_recipes_load_with_the_installed_passes(name: str) -> None:
     recipe = Recipe.load(name)
     assert Recipe.parse(recipe.dump()) == recipe

@@ -1,0 +1,10 @@
+"""Operators of onnxruntime take the place of several nodes of ONNX: for `--target onnxruntime`."""
+
+from graphopt.pipeline.protocol import Pass
+from passes.fuse.onnxruntime.conv import OrtConv
+from passes.fuse.onnxruntime.gelu import OrtGelu
+from passes.fuse.onnxruntime.gemm import OrtGemm
+from passes.fuse.onnxruntime.layer_normalization import OrtSkipLayerNormalization
+from passes.fuse.onnxruntime.matmul import OrtMatmul
+
+PASSES: tuple[type[Pass], ...] = (OrtConv, OrtGelu, OrtGemm, OrtMatmul, OrtSkipLayerNormalization)
