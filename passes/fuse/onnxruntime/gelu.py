@@ -72,14 +72,14 @@ class OrtGelu(Pass):
 def _operator(site: Site, node: Node) -> None:
     """A Gelu that is an operator already: only a bias is worth it."""
     fast = node.is_standard and attribute(node, "approximate") in ("tanh", b"tanh")
-    _fuse(site, node, [node], node.inputs[0], "FastGelu" if fast else "Gelu", bias_only=True)
+    _fuse(site, node, [node], node.inputs[0], "FastGelu" if fast else "Gelu", "bias-gelu", bias_only=True)
 
 
 def _written_out(site: Site, node: Node) -> None:
     for rule, patterns, op in (("gelu", _GELU, "Gelu"), ("fast-gelu", _FAST, "FastGelu")):
         found = first_match(patterns, node)
         if isinstance(found, Match):
-            _fuse(site, node, list(found.nodes), found["x"], op, rule=rule)
+            _fuse(site, node, list(found.nodes), found["x"], op, rule)
             return
         if isinstance(found, Miss):
             reader = only_reader(node.outputs[0])
@@ -105,7 +105,7 @@ def _quick(site: Site, node: Node, found: Match) -> None:
 
 
 def _fuse(
-    site: Site, root: Node, nodes: list[Node], value: Tensor, op: str, *, rule: str = "bias-gelu", bias_only: bool = False
+    site: Site, root: Node, nodes: list[Node], value: Tensor, op: str, rule: str, bias_only: bool = False
 ) -> None:
     bias = _bias(site, nodes, value)
     if bias is not None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.constants import constant_values
 from graphopt.analysis.matching import maker
 from graphopt.ir import Graph, Node, Tensor, Variable
 from graphopt.ir.supersede import supersede
+from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context
 
 DOMAIN = "com.microsoft"
@@ -46,7 +49,7 @@ class Site:
         root: Node,
         nodes: Sequence[Node],
         op: str,
-        inputs: Iterable[Tensor | None],
+        inputs: Iterable[Tensor | Array | None],
         attrs: dict[str, Any] | None = None,
         *,
         name: str = "",
@@ -54,8 +57,8 @@ class Site:
     ) -> bool:
         """Let one node of `op` make what `root` makes, and take out `nodes`; whether that was done.
 
-        The other nodes' values are read by `nodes` only. An input that is None is left out. The new
-        node is called `name`, or as `root` is.
+        The other nodes' values are read by `nodes` only. An input that is None is left out, an
+        array becomes a constant. The new node is called `name`, or as `root` is.
         """
         why = self._why_not(root, nodes, op if domain == DOMAIN else "")
         if why is not None:
@@ -63,7 +66,12 @@ class Site:
             return False
         if not self.ctx.rewrite(rule, root, f"{domain}.{op}" if domain else op):
             return False
-        slots = [Variable.empty() if one is None else one for one in inputs]
+        scope = root.graph
+        assert scope is not None, "a node that is fused is in a graph"
+        slots = [
+            Variable.empty() if one is None else scope.constant(one, "fused") if isinstance(one, np.ndarray) else one
+            for one in inputs
+        ]
         new = Node(op, name or root.name, attrs or {}, slots, domain=domain or None)
         supersede(root, nodes, [new], lambda one: self._annotations.needs(one) is not None)
         return True
@@ -107,4 +115,3 @@ def single(tensor: Tensor, reader: Node, *ops: str, domain: str = "") -> Node | 
         return None
     alone = all(one is tensor or not one.name or not one.is_read for one in node.outputs)
     return node if alone and node.graph is reader.graph else None
-
