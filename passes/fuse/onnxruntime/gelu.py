@@ -76,20 +76,21 @@ def _operator(site: Site, node: Node) -> None:
 
 
 def _written_out(site: Site, node: Node) -> None:
+    nearest: tuple[str, Miss] | None = None
     for rule, patterns, op in (("gelu", _GELU, "Gelu"), ("fast-gelu", _FAST, "FastGelu")):
         found = first_match(patterns, node)
         if isinstance(found, Match):
             _fuse(site, node, list(found.nodes), found["x"], op, rule)
             return
-        if isinstance(found, Miss):
-            reader = only_reader(node.outputs[0])
-            if reader is not None and reader.is_op("Mul"):
-                return  # the end of the pattern may be there
-            site.ctx.missed(rule, node, found.why)
-            return
+        if found is not None and (nearest is None or found.depth > nearest[1].depth):
+            nearest = rule, found
     quick = first_match(_QUICK, node)
     if isinstance(quick, Match):
         _quick(site, node, quick)
+        return
+    reader = only_reader(node.outputs[0])
+    if nearest is not None and (reader is None or not reader.is_op("Mul")):  # else its last node may come yet
+        site.ctx.missed(nearest[0], node, nearest[1].why)
 
 
 def _quick(site: Site, node: Node, found: Match) -> None:

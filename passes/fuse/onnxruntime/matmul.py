@@ -27,6 +27,7 @@ class _Product:
     operands: list[Tensor]
     transposed: list[bool]
     alpha: float
+    found: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class OrtMatmul(Pass):
             if product is None or _scaled_next(site, node):
                 continue
             _absorb(site, product)
-            if not (len(product.nodes) > 1 or any(product.transposed)):
+            if product.found == 0:
                 continue
             if not site.is_float(*product.operands, *node.outputs):
                 ctx.missed(RULE, node, "it is not known to be float32, which is all that FusedMatMul has a kernel for")
@@ -100,6 +101,7 @@ def _read(site: Site, node: Node) -> _Product | None:
         assert found is not None, "it is a product"
         found.root, found.alpha = node, found.alpha * number
         found.nodes.insert(0, node)
+        found.found += 1
         return found if _usable(found.alpha) else None
     return None
 
@@ -132,6 +134,7 @@ def _absorb(site: Site, product: _Product) -> None:
                     break
                 product.operands[index] = step[0]
                 product.alpha *= step[1]
+            product.found += 1
             if len(tensor.readers) == 1:
                 product.nodes.append(node)
 

@@ -7,22 +7,13 @@ from dataclasses import dataclass
 from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.matching import maker, only_reader
 from graphopt.ir import Graph, Node, Tensor
-from graphopt.ir.supersede import remove_all
+from graphopt.ir.supersede import remove_all, supersede
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.fuse.onnxruntime.activations import Activation, activation
 from passes.fuse.onnxruntime.grids import Grid, grid
 
-_MOVES = (
-    "Transpose",
-    "Reshape",
-    "Squeeze",
-    "Unsqueeze",
-    "Flatten",
-    "Slice",
-    "Gather",
-    "Expand",
-    "Tile",
-)
+_MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Expand", "Tile", "MaxPool")
+_POOLED = 12  # the version since which MaxPool takes integers
 _BOUNDS = ("Clip", "Relu")
 
 
@@ -31,13 +22,13 @@ class QuantizedMoves(Pass):
     """Move quantized values as integers, and drop bounds that the integers keep anyway.
 
     What it does
-        Rule move: DequantizeLinear, then Transpose, Reshape, Squeeze, Unsqueeze, Flatten, Slice, Gather,
-        Expand or Tile, then QuantizeLinear on the very same grid (one constant scale and
-        zero point of 8 bits): the integers are moved themselves. Rule bound: with a Clip or Relu in
-        between whose bounds the grid does not leave, all three go. Rule bound-before: so does a Clip or
-        Relu that only a QuantizeLinear reads, where everything beyond the bounds becomes the same
-        integer. Rule pair: and DequantizeLinear and QuantizeLinear on the same grid with nothing in between.
-        What is read by others too stays for them. Main graph, bodies and functions.
+        Rule move: DequantizeLinear, then some of Transpose, Reshape, Squeeze, Unsqueeze, Flatten, Slice,
+        Gather, Expand, Tile and (since opset 12) MaxPool, then QuantizeLinear on the very same grid (one
+        constant scale and zero point of 8 bits): the integers are moved themselves. Rule bound: with a
+        Clip or Relu in between whose bounds the grid does not leave, all three go. Rule bound-before: so
+        does a Clip or Relu that only a QuantizeLinear reads, where everything beyond the bounds becomes
+        the same integer. Rule pair: and DequantizeLinear and QuantizeLinear on the same grid with nothing
+        in between. What is read by others too stays for them. Main graph, bodies and functions.
 
     Example
         before: f = DequantizeLinear(q, s, z)    t = Transpose(f)    y = QuantizeLinear(t, s, z)
@@ -78,16 +69,26 @@ def _quantize(scope: Graph, quantize: Node, annotations: Annotations, ctx: Conte
     if source is not None:
         _skip(scope, "pair", quantize, source, [quantize, source], annotations, ctx)
         return
-    node = maker(value, *_MOVES, *_BOUNDS)
-    if node is None or node.graph is not scope or not node.inputs:
+    node = maker(value, *_BOUNDS)
+    if node is not None and node.graph is scope and node.inputs:
+        source = _source(node.inputs[0], node, target)
+        if source is not None and _covers(node, target):
+            _skip(scope, "bound", quantize, source, [quantize, node, source], annotations, ctx)
         return
-    source = _source(node.inputs[0], node, target)
-    if source is None:
-        return
-    if node.op in _MOVES:
-        _move(scope, quantize, node, source, annotations, ctx)
-    elif _covers(node, target):
-        _skip(scope, "bound", quantize, source, [quantize, node, source], annotations, ctx)
+    moves: list[Node] = []
+    while (node := maker(value, *_MOVES)) is not None and node.graph is scope and _is_for_integers(node):
+        moves.append(node)
+        value = node.inputs[0]
+        source = _source(value, node, target)
+        if source is not None:
+            _move(quantize, moves, source, annotations, ctx)
+            return
+
+
+def _is_for_integers(node: Node) -> bool:
+    if node.op == "MaxPool":  # the largest of some numbers is the largest of their integers
+        return len(node.outputs) == 1 and node.graph is not None and node.graph.opset >= _POOLED
+    return len(node.inputs) > 0
 
 
 def _source(value: Tensor, reader: Node, target: Grid) -> Node | None:
@@ -131,21 +132,28 @@ def _skip(
             _remove(node, annotations)
 
 
-def _move(scope: Graph, quantize: Node, node: Node, source: Node, annotations: Annotations, ctx: Context) -> None:
-    if only_reader(node.outputs[0]) is not quantize:
-        ctx.missed("move", quantize, f"{node.outputs[0].name!r} is read by others too, as floating point")
+def _move(quantize: Node, moves: list[Node], source: Node, annotations: Annotations, ctx: Context) -> None:
+    """Let the moves, the last one first, move integers."""
+    readers = [quantize, *moves]
+    for reader, node in zip(readers, moves, strict=False):
+        value = node.outputs[0]
+        why = annotations.about(value)
+        if why is None and only_reader(value) is not reader:
+            why = f"{value.name!r} is read by others too, as floating point"
+        if why is not None:
+            ctx.missed("move", quantize, why)
+            return
+    if not ctx.rewrite("move", quantize, ", ".join(one.op for one in reversed(moves))):
         return
-    why = annotations.about(node.outputs[0])
-    if why is not None:
-        ctx.missed("move", quantize, why)
-    elif ctx.rewrite("move", quantize, node.op):
-        output = quantize.outputs[0]
-        moved = Node(node.op, node.name, dict(node.attrs), [source.inputs[0], *list(node.inputs)[1:]], [])
-        quantize.outputs.clear()
-        moved.outputs.append(output)
-        scope.insert(moved, before=quantize)
-        remove_all([quantize, node], lambda one: annotations.needs(one) is not None)
-        _remove(source, annotations)
+    scope = quantize.graph
+    assert scope is not None, "a node that is walked is in a graph"
+    value, made = source.inputs[0], []
+    for node in reversed(moves):
+        outputs = [] if node is moves[0] else [scope.variable(f"{node.outputs[0].name}_quantized")]
+        made.append(Node(node.op, node.name, dict(node.attrs), [value, *list(node.inputs)[1:]], outputs))
+        value = outputs[0] if outputs else value
+    supersede(quantize, readers, made, lambda one: annotations.needs(one) is not None)
+    _remove(source, annotations)
 
 
 def _remove(node: Node, annotations: Annotations) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.analysis.annotations import Annotations
-from graphopt.analysis.constants import constant_values
+from graphopt.analysis.constants import constant_of, constant_values
 from graphopt.analysis.matching import maker
 from graphopt.ir import Graph, Node, Tensor, Variable
 from graphopt.ir.supersede import supersede
@@ -41,7 +41,11 @@ class Site:
 
     def is_float(self, *tensors: Tensor | None) -> bool:
         """Whether one of these tensors, which all have one element type, is known to be float32."""
-        return any(one is not None and self.shapes.onnx_dtype(one) == FLOAT for one in tensors)
+        return any(one is not None and self._dtype(one) == FLOAT for one in tensors)
+
+    def _dtype(self, tensor: Tensor) -> int:
+        held = constant_of(tensor)
+        return self.shapes.onnx_dtype(tensor) if held is None else held.onnx_dtype
 
     def fuse(
         self,
