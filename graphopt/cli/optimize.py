@@ -31,6 +31,7 @@ def command(
     snapshots: own.Snapshots = None,
     recipe: options.Recipe = None,
     pipeline: own.PipelineText = None,
+    target: own.TargetOf = None,
     validate: own.ValidateWhen = "end",
     budget: options.BudgetOf = None,
     feeds: options.Feeds = None,
@@ -58,7 +59,12 @@ def command(
     place = _place(model, out, in_place)
     from graphopt.session.job import Job, Target, plan
 
-    steps, name, budgets = plan(recipe=recipe, pipeline=pipeline, budget=budget)
+    steps, name, budgets = plan(
+        recipe=recipe,
+        pipeline=pipeline,
+        budget=budget,
+        target=None if target is None else options.choice("--target", target, own.TARGETS),
+    )
     job = Job(
         steps,
         name,
@@ -79,8 +85,8 @@ def command(
         worker_memory=options.size("--memory", memory),
         progress=not quiet,
     )
-    target = Target(place, in_place=in_place, keep=keep, require_change=require_change)
-    result = optimized(Path(model), job, target, None if report is None else Path(report))
+    goal = Target(place, in_place=in_place, keep=keep, require_change=require_change)
+    result = optimized(Path(model), job, goal, None if report is None else Path(report))
     show(result, output)
     raise typer.Exit(result.exit_code)
 

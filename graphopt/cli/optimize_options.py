@@ -10,6 +10,7 @@ from graphopt.cli.options import CHOOSE, JUDGE, RUN, SHOW, WRITE, one_of, passes
 
 VALIDATE = ("end", "each", "none")
 ON_ERROR = ("stop", "skip")
+TARGETS = ("portable", "onnxruntime")
 
 In = Annotated[str, typer.Argument(metavar="IN", help="the ONNX model to optimize; it is only read")]
 Out = Annotated[
@@ -48,6 +49,17 @@ PipelineText = Annotated[
         metavar="PIPELINE",
         help="passes instead of a recipe, as 'repeat(identities,dead-nodes),weight-int8{min-elements=256}'",
         rich_help_panel=RUN,
+    ),
+]
+TargetOf = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="portable|onnxruntime",
+        help="instead of a recipe: standard ONNX for any runtime, or operators that only onnxruntime has too; "
+        "portable unless given",
+        rich_help_panel=RUN,
+        autocompletion=one_of(*TARGETS),
     ),
 ]
 Until = Annotated[

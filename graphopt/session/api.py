@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import onnx
 
@@ -82,6 +82,7 @@ def optimize(
     *,
     recipe: str | Path | None = None,
     pipeline: str | Pipeline | None = None,
+    target: Literal["portable", "onnxruntime"] | None = None,
     output: str | os.PathLike[str] | None = None,
     feeds: Given | FeedPlan | None = None,
     labels: Labels | None = None,
@@ -93,8 +94,9 @@ def optimize(
 ) -> Result:
     """Optimize a model and validate the result against it. The caller's object is never changed.
 
-    `model` is a path, a ModelProto or a Graph; `recipe` a name or a TOML file ("default" when
-    neither it nor `pipeline` is given); `feeds` an npz file, a folder of them,
+    `model` is a path, a ModelProto or a Graph; `recipe` a name or a TOML file. When neither it nor
+    `pipeline` is given, `target` picks one: "portable" (unless given) keeps to standard ONNX,
+    "onnxruntime" also uses operators that only onnxruntime has; `feeds` an npz file, a folder of them,
     "module:function", a mapping of arrays or several, or None to generate them; `budget` texts
     such as "sqnr_db>=30", which LOSSY passes need; `options` are further fields of `Job`. With
     `output` the result is also written there, if its verdict allows.
@@ -103,7 +105,10 @@ def optimize(
     Raises UsageError, BadModel, Unsafe, OverLimit, and InternalError for a pass that failed.
     """
     steps, name, budgets = plan(
-        recipe=recipe, pipeline=pipeline, budget=(budget,) if isinstance(budget, str) else tuple(budget or ())
+        recipe=recipe,
+        pipeline=pipeline,
+        budget=(budget,) if isinstance(budget, str) else tuple(budget or ()),
+        target=target,
     )
     job = Job(
         steps,

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Validate = Literal["end", "each", "none"]
 
+RECIPES = {"portable": "default", "onnxruntime": "onnxruntime"}
+"""The recipe of each target: standard ONNX for any runtime, or operators that only onnxruntime has too."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -62,19 +65,30 @@ class Job:
 
 
 def plan(
-    *, recipe: str | Path | None, pipeline: str | Pipeline | None, budget: tuple[str, ...] | list[str] | str | None
+    *,
+    recipe: str | Path | None,
+    pipeline: str | Pipeline | None,
+    budget: tuple[str, ...] | list[str] | str | None,
+    target: str | None = None,
 ) -> tuple[Pipeline, str | None, tuple[Budget, ...]]:
     """Pipeline, recipe name and budgets from what the user gave; a budget given replaces the recipe's.
 
-    Raises UsageError when both a recipe and a pipeline are given, or either cannot be read.
+    `target` (portable unless given) picks the recipe when neither it nor a pipeline is given.
+    Raises UsageError when more than one of them is given, there is no such target, or recipe or pipeline
+    cannot be read.
     """
     given = (budget,) if isinstance(budget, str) else tuple(budget or ())
     if pipeline is not None and recipe is not None:
         raise UsageError("give either a recipe or a pipeline, not both")
+    if target is not None and target not in RECIPES:
+        raise UsageError(f"target expects {' or '.join(RECIPES)}, not {target!r}")
+    if target is not None and (pipeline is not None or recipe is not None):
+        given_too = "recipe" if pipeline is None else "pipeline"
+        raise UsageError(f"a target picks a recipe, and a {given_too} is given already; leave out one of the two")
     if pipeline is not None:
         steps = Pipeline.parse(pipeline) if isinstance(pipeline, str) else pipeline
         return steps, None, parse_budgets(given)
-    loaded = Recipe.load(recipe or "default")
+    loaded = Recipe.load(recipe or RECIPES[target or "portable"])
     return loaded.pipeline, loaded.name, parse_budgets(given or loaded.budget)
 
 
