@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphopt.analysis.fills import fill_of
 from graphopt.analysis.matching import operand
 from graphopt.ir import Graph, Node, Tensor, Variable
 from graphopt.pipeline.protocol import Context, Contract, Pass
@@ -42,8 +43,8 @@ class NoOpButZeroSign(Pass):
         numbers over axes of size 1 that are kept. "window-1": an AveragePool whose window, strides and
         padding take in one element each. In these cases whoever read the result reads the operand, and
         the node goes. "bias": an optional input of Conv, ConvTranspose, QLinearConv, Gemm,
-        LayerNormalization, RNN, GRU or LSTM (biases, and initial states) holds zeros only: it is left
-        out. Main graph, bodies and functions.
+        LayerNormalization, RNN, GRU or LSTM (biases, and initial states) holds zeros only, as a constant
+        or as a ConstantOfShape whose elements were moved at most: it is left out. Main graph, bodies and functions.
 
     Example
         before: a = Conv(x, w, zeros)    y = Add(a, 0.0)
@@ -126,7 +127,8 @@ def _bias(node: Node) -> Finding:
 
 
 def _zeros(tensor: Tensor) -> bool:
-    return uniform(tensor, lambda one: bool(np.equal(one, 0))) is not None
+    filled = fill_of(tensor)
+    return filled is not None and bool(np.equal(filled[0], 0))
 
 
 def _one_element(node: Node) -> bool:

@@ -24,7 +24,7 @@ _CARRY = frozenset(
         *("Sqrt", "Tanh", "Erf", "Sin", "Ceil", "Floor", "Round", "Gelu", "HardSwish", "Where", "BatchNormalization"),
         *("Concat", "Slice", "Split", "Gather", "Pad", "Expand", "Tile", "MaxPool", "AveragePool", "Resize"),
         *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "GlobalAveragePool", "LayerNormalization"),
-        *("DepthToSpace", "SpaceToDepth", "InstanceNormalization", "Dropout", *MOVERS),
+        *("DepthToSpace", "SpaceToDepth", "InstanceNormalization", "Dropout", "LSTM", "GRU", "RNN", *MOVERS),
     )
 )
 

@@ -152,3 +152,28 @@ def test_biases_and_states_of_recurrent_networks() -> None:
 def test_an_overridable_bias_is_no_constant() -> None:
     text = "g (float[N, 4] x, float[2] b) => (float[N, 2] y) { y = Gemm(x, w, b) }"
     assert apply(NoOpButZeroSign(), model(text, w=np.ones((4, 2), F), b=np.zeros(2, F))).applied == ()
+
+
+@pytest.mark.parametrize(("fill", "expected"), [(0.0, "(x, w, r)"), (1.0, "(x, w, r, , , h, c)")])
+def test_states_that_are_computed_for_the_batch(fill: float, expected: str) -> None:
+    text = f"""g (float[S, N, 3] x) => (float[S, D, N, 2] y) {{
+        s = Shape<start = 1, end = 2>(x)  t = Concat<axis = 0>(two, s, two)
+        f = ConstantOfShape<value = float[1] {{{fill}}}>(t)  h, c = Split<num_outputs = 2>(f)
+        y = LSTM<hidden_size = 2>(x, w, r, , , h, c)
+    }}"""
+    rng = np.random.default_rng(0)
+    w, r = rng.normal(size=(1, 8, 3)).astype(F), rng.normal(size=(1, 8, 2)).astype(F)
+    feeds = [{"x": rng.normal(size=(4, batch, 3)).astype(F)} for batch in (1, 3)]
+    done = apply(NoOpButZeroSign(), model(text, w=w, r=r, two=np.array([2])), feeds=feeds)
+    assert done.body.endswith(f"y = LSTM<hidden_size=2>{expected}")
+
+
+def test_what_goes_through_two_recurrent_networks() -> None:
+    text = """g (float[S, N, 2] x) => (float[S, D, N, 2] z) {
+        y = LSTM<hidden_size = 2>(x, w, r, b)  a = Squeeze(y, one)  z = LSTM<hidden_size = 2>(a, w, r)
+    }"""
+    rng = np.random.default_rng(0)
+    w, r = rng.normal(size=(1, 8, 2)).astype(F), rng.normal(size=(1, 8, 2)).astype(F)
+    feeds = [{"x": rng.normal(size=(4, 1, 2)).astype(F)}]
+    done = apply(NoOpButZeroSign(), model(text, w=w, r=r, b=np.zeros((1, 16), F), one=np.array([1])), feeds=feeds)
+    assert "y = LSTM<hidden_size=2>(x, w, r)" in done.body
