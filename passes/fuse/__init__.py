@@ -7,6 +7,7 @@ from passes.fuse.log_softmax import LogSoftmax
 from passes.fuse.matmul_add_to_gemm import MatmulAddToGemm
 from passes.fuse.merge_parallel_linears import MergeParallelLinears
 from passes.fuse.mish import Mish
+from passes.fuse.nested_concat import NestedConcat
 from passes.fuse.one_hot_cast import OneHotCast
 from passes.fuse.rms_normalization import RmsNormalization
 from passes.fuse.split_gather_concat import SplitGatherConcat
@@ -19,6 +20,7 @@ PASSES = (
     MatmulAddToGemm,
     MergeParallelLinears,
     Mish,
+    NestedConcat,
     OneHotCast,
     RmsNormalization,
     SplitGatherConcat,
