@@ -2,6 +2,7 @@
 
 from passes.fuse.gelu import Gelu
 from passes.fuse.hard_swish import HardSwish
+from passes.fuse.instance_normalization import InstanceNormalization
 from passes.fuse.layer_normalization import LayerNormalization
 from passes.fuse.log_softmax import LogSoftmax
 from passes.fuse.matmul_add_to_gemm import MatmulAddToGemm
@@ -15,6 +16,7 @@ from passes.fuse.split_gather_concat import SplitGatherConcat
 PASSES = (
     Gelu,
     HardSwish,
+    InstanceNormalization,
     LayerNormalization,
     LogSoftmax,
     MatmulAddToGemm,

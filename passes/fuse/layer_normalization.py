@@ -36,7 +36,7 @@ def _patterns(tail: str) -> tuple[Pattern, ...]:
     return tuple(found)
 
 
-_PLAIN = _patterns("g = Mul(n, scale)  y = Add(g, bias)")
+PLAIN = _patterns("g = Mul(n, scale)  y = Add(g, bias)")
 _WITHOUT_BIAS = _patterns("y = Mul(n, scale)")
 _LATE_BIAS = (Pattern("n = LayerNormalization(x, scale)  y = Add(n, bias)"),)
 _FOLDED = tuple(
@@ -115,7 +115,7 @@ def _usual(match: Match, _: Facts) -> Build | str | None:
 
 
 RULES = (
-    Rule("scale-and-bias", _PLAIN, _normalization, "LayerNormalization", 17),
+    Rule("scale-and-bias", PLAIN, _normalization, "LayerNormalization", 17),
     Rule("folded-scale", _FOLDED, _normalization, "LayerNormalization", 17),
     Rule("usual-form", _FOLDED + _INVERSE, _usual, until=17, quiet=True),
     Rule("scale-alone", _WITHOUT_BIAS, _normalization, "LayerNormalization", 17),
