@@ -8,18 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.analysis.constants import constant_of
-from graphopt.analysis.matching import integers
 from graphopt.analysis.pattern import Match, Pattern
 from graphopt.analysis.pattern_terms import attribute
-from graphopt.ir import Graph, Node, Tensor
+from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.fuse.footprint import bytes_of
 from passes.fuse.rules import BFLOAT16, FLOAT, FLOAT16, Build, Facts, Rule, fuse
+from passes.fuse.trailing_axes import first_axis, why_no_parameter
 
 _MEAN = "m = ReduceMean<keepdims=1>(x, _)  d = Sub(x, m)  "
 _SQUARES = ("e = Sub(x, m)  q = Pow(e, 2)  ", "e = Sub(x, m)  q = Mul(e, e)  ")  # e may be d
 _ROOT = "v = ReduceMean<keepdims=1>(q, _)  a = Add(v, #eps)  s = Sqrt(a)  "
-_QUOTIENTS = ("n = Div(d, s)  ", "r = Reciprocal(s)  n = Mul(d, r)  ", "r = Pow(a, -0.5)  n = Mul(d, r)  ")
+_QUOTIENTS = (
+    "n = Div(d, s)  ",
+    "r = Reciprocal(s)  n = Mul(d, r)  ",
+    "r = Div(1, s)  n = Mul(d, r)  ",
+    "r = Pow(a, -0.5)  n = Mul(d, r)  ",
+)
 
 
 def _patterns(tail: str) -> tuple[Pattern, ...]:
@@ -31,7 +36,7 @@ def _patterns(tail: str) -> tuple[Pattern, ...]:
     return tuple(found)
 
 
-_PLAIN = _patterns("g = Mul(n, scale)  y = Add(g, bias)")
+PLAIN = _patterns("g = Mul(n, scale)  y = Add(g, bias)")
 _WITHOUT_BIAS = _patterns("y = Mul(n, scale)")
 _LATE_BIAS = (Pattern("n = LayerNormalization(x, scale)  y = Add(n, bias)"),)
 _FOLDED = tuple(
@@ -54,12 +59,12 @@ def _normalization(match: Match, facts: Facts) -> Build | str | None:
     rank = facts.shapes.rank(x)
     if why is not None or rank is None:
         return why or f"the rank of {x.name!r} is not known"
-    axis = _first_axis(match, rank)
+    axis = first_axis([match.node("m"), match.node("v")], rank)
     if isinstance(axis, str):
         return axis
     for name in ("scale", "bias"):
         if name in match.values:
-            why = _why_no_parameter(match[name], x, axis, facts)
+            why = why_no_parameter(match[name], x, axis, facts)
             if why is not None:
                 return why
     attrs = {"axis": -1 if axis == rank - 1 else axis - rank, "epsilon": float(np.float32(match.number("eps")))}
@@ -67,39 +72,12 @@ def _normalization(match: Match, facts: Facts) -> Build | str | None:
     return lambda _: [Node("LayerNormalization", "", attrs, operands, [])]
 
 
-def _first_axis(match: Match, rank: int) -> int | str:
-    """The first of the axes that are normalized, which both means reduce and no others."""
-    found = set()
-    for name in ("m", "v"):
-        node = match.node(name)
-        axes = integers(node, 1, "axes")
-        if axes is None:
-            given = len(node.inputs) > 1 and bool(node.inputs[1].name)
-            if given or attribute(node, "noop_with_empty_axes"):
-                return f"the axes of {node.op} {node.label!r} are not known"
-            axes = list(range(rank))
-        found.add(tuple(sorted(axis % rank for axis in axes)) if rank else ())
-    if len(found) != 1:
-        return "the two means are over different axes"
-    axes = list(found.pop())
-    if not axes or axes != list(range(rank - len(axes), rank)):
-        return f"the mean is over axes {axes} of {rank}, which are not the last ones"
-    return axes[0]
-
-
-def _why_no_parameter(tensor: Tensor, x: Tensor, axis: int, facts: Facts) -> str | None:
-    dims, shape = facts.dims(tensor), facts.dims(x)
-    if dims is None or shape is None or dims != shape[axis:]:
-        return f"{tensor.name!r} is not of the shape of the axes that are normalized"
-    return None if facts.dtype(tensor) == facts.dtype(x) else f"{tensor.name!r} is of another element type"
-
-
 def _late_bias(match: Match, facts: Facts) -> Build | str | None:
     x, node = match["x"], match.node("n")
     axis, rank = attribute(node, "axis"), facts.shapes.rank(x)
     if rank is None or not isinstance(axis, int):
         return f"the rank of {x.name!r} is not known"
-    why = facts.why_not_same_shape(x, match["y"]) or _why_no_parameter(match["bias"], x, axis % rank, facts)
+    why = facts.why_not_same_shape(x, match["y"]) or why_no_parameter(match["bias"], x, axis % rank, facts)
     operands = [x, match["scale"], match["bias"]]
     return why or (lambda _: [Node("LayerNormalization", "", dict(node.attrs), operands, [])])
 
@@ -137,7 +115,7 @@ def _usual(match: Match, _: Facts) -> Build | str | None:
 
 
 RULES = (
-    Rule("scale-and-bias", _PLAIN, _normalization, "LayerNormalization", 17),
+    Rule("scale-and-bias", PLAIN, _normalization, "LayerNormalization", 17),
     Rule("folded-scale", _FOLDED, _normalization, "LayerNormalization", 17),
     Rule("usual-form", _FOLDED + _INVERSE, _usual, until=17, quiet=True),
     Rule("scale-alone", _WITHOUT_BIAS, _normalization, "LayerNormalization", 17),

@@ -79,7 +79,8 @@ def _transposed(match: Match, facts: Facts) -> Build | str | None:
     why = facts.why_not_dtype(a, FLOAT, DOUBLE)
     attrs = _attrs(node)
     attrs[side] = 0 if attrs.get(side) else 1
-    return why or single("Gemm", [a, b, *node.inputs[2:]], {key: one for key, one in attrs.items() if one})
+    kept = {key: one for key, one in attrs.items() if one or not key.startswith("trans")}
+    return why or single("Gemm", [a, b, *node.inputs[2:]], kept)
 
 
 def _scaled(match: Match, facts: Facts) -> Build | str | None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.analysis.annotations import Annotations
+from graphopt.analysis.constants import constant_of
 from graphopt.analysis.parts import Part, part_of
+from graphopt.analysis.pattern_terms import is_constant
 from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.supersede import remove_all, supersede
@@ -28,8 +30,9 @@ class SplitGatherConcat(Pass):
         axis, whose size is known. Rewrites: where Slices with step 1, or Gathers of consecutive indices, cut
         the tensor into parts that cover it without overlap, they become one Split. A Concat
         of parts along the same axis that puts the tensor together as it was is read past; one that puts
-        it together in another way becomes one Gather, if at least one other node goes with it. Main
-        graph, bodies and functions, as far as sizes are known.
+        it together in another way becomes one Gather, if at least one other node goes with it; of a
+        constant that is read in no other way, here and in bodies, the elements are stored in the
+        new order instead. Main graph, bodies and functions, as far as sizes are known.
 
     Example
         before: a = Slice(x, [0], [2], [1])    b = Slice(x, [2], [4], [1])
@@ -53,15 +56,16 @@ class SplitGatherConcat(Pass):
 
     def run(self, graph: Graph, ctx: Context) -> None:
         work = _Work(graph, ctx)
-        for scope in graph.scopes():
-            ops = {node.op for node in scope.nodes if node.is_standard}
-            if not ops & {"Slice", "Gather", "Split"}:
-                continue
+        scopes = {one: {node.op for node in one.nodes if node.is_standard} for one in graph.scopes()}
+        for scope, ops in scopes.items():
             work.opset = scope.opset
-            if "Concat" in ops:
+            if "Concat" in ops and ops & {"Slice", "Gather", "Split"}:
                 for node in list(scope.nodes):
                     if node.is_op("Concat") and node.graph is not None:
                         work.concat(scope, node)
+        work.weights()
+        for scope, ops in scopes.items():
+            work.opset = scope.opset
             if ops & {"Slice", "Gather"} and work.opset >= 2:
                 work.slices(scope)
 
@@ -74,6 +78,7 @@ class _Work:
         self.annotations = Annotations(graph)
         self.opset = 0
         self._shapes: Shapes | None = None
+        self._weights: dict[Tensor, list[tuple[Graph, Node, int, list[int]]]] = {}
 
     def part(self, tensor: Tensor) -> Part | None:
         """The part of another tensor that a value is."""
@@ -99,6 +104,8 @@ class _Work:
         indices = [index for one in parts if one is not None for index in one.indices]
         if indices == list(range(first.size)):
             self._whole(scope, node, first.source)
+        elif constant_of(first.source) is not None:
+            self._weights.setdefault(first.source, []).append((scope, node, first.axis, indices))
         else:
             self._gather(scope, node, first, indices)
 
@@ -110,6 +117,38 @@ class _Work:
         elif self.ctx.rewrite("parts-of-a-whole", node):
             scope.replace_uses(old, source)
             remove_all([node, *self._only_for(node)], self._needed)
+
+    def weights(self) -> None:
+        """Constants that are only ever read rearranged, and always in the same way."""
+        for source, found in self._weights.items():
+            held = constant_of(source)
+            assert held is not None
+            nodes = [node for _, node, _, _ in found]
+            parts = [maker for node in nodes for maker in self._only_for(node)]
+            why = self._why_not_rearranged(source, found, parts)
+            if why is not None:
+                self.ctx.missed("weight-rearranged", nodes[0], why)
+            elif self.ctx.rewrite("weight-rearranged", source, f"read by {len(nodes)} Concat"):
+                _, _, axis, indices = found[0]
+                for place, node, _, _ in found:
+                    place.replace_uses(node.outputs[0], source)
+                remove_all([*nodes, *parts], self._needed)
+                found[0][0].set_values(held, np.take(held.values, indices, axis=axis))
+
+    def _why_not_rearranged(
+        self, source: Tensor, found: list[tuple[Graph, Node, int, list[int]]], parts: list[Node]
+    ) -> str | None:
+        _, _, axis, indices = found[0]
+        if any((one, other) != (axis, indices) for _, _, one, other in found):
+            return f"{source.name!r} is put together in more than one way"
+        if set(source.readers) - set(parts) or source.graph_outputs or not is_constant(source):
+            return f"{source.name!r} is read as it is too"
+        held = constant_of(source)
+        if held is None or len(indices) > int(held.shape[axis]):
+            return "the file would grow"
+        whys = (self.annotations.about(one) for one in (source, *(node.outputs[0] for _, node, _, _ in found)))
+        others = (place.why_not_replace(node.outputs[0], source) for place, node, _, _ in found)
+        return next((why for why in (*whys, *others) if why is not None), None)
 
     def _gather(self, scope: Graph, node: Node, part: Part, indices: list[int]) -> None:
         going = self._only_for(node)

@@ -17,6 +17,7 @@ SQUARES = ["q = Pow(d, two)", "q = Mul(d, d)", "e = Sub(x, m) q = Pow(e, two)", 
 QUOTIENTS = [
     "s = Sqrt(a) n = Div(d, s)",
     "s = Sqrt(a) r = Reciprocal(s) n = Mul(r, d)",
+    "s = Sqrt(a) r = Div(one, s) n = Mul(d, r)",
     "r = Pow(a, minus) n = Mul(d, r)",
 ]
 TAIL = "g = Mul(n, scale) y = Add(g, bias)"
@@ -38,6 +39,7 @@ def fused(nodes: str, opset: int = 17, shape: str = "N, 3, 4", kind: str = "floa
     dtype = np.float64 if kind == "double" else np.float32
     known: dict[str, Any] = {
         "two": np.asarray(2, dtype),
+        "one": np.asarray(1, dtype),
         "minus": np.asarray(-0.5, dtype),
         "eps": np.asarray(1e-5, dtype),
         "scale": RNG.standard_normal(4).astype(dtype),

@@ -124,6 +124,7 @@ def test_a_reshape_that_does_not(shape: list[int], bias: tuple[int, ...], why: s
         ("t = Transpose(x) y = MatMul(t, w)", "y = Gemm<transA=1>(x, w)"),
         ("t = Transpose(x) m = MatMul(t, w) y = Add(m, b)", "y = Gemm<transA=1>(x, w, b)"),
         ("t = Transpose(x) y = Gemm<transA=0, alpha=2.0>(t, w, b)", "y = Gemm<alpha=2, transA=1>(x, w, b)"),
+        ("t = Transpose(x) y = Gemm<beta=0.0>(t, w, b)", "y = Gemm<beta=0, transA=1>(x, w, b)"),
     ],
 )
 def test_transposed_left(nodes: str, after: str) -> None:

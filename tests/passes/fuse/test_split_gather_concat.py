@@ -151,3 +151,52 @@ def test_in_a_body() -> None:
     }"""
     found = done(text, **BOUNDS)
     assert "    first_half, last_half = Split<axis=1>(x)" in found.body.splitlines()
+
+
+GATES = "a, b, c = Split<axis=0>(w) v = Concat<axis=0>(c, a, b)"
+WEIGHT = np.arange(24, dtype=np.float32).reshape(6, 4)
+
+
+def test_a_weight_in_another_order() -> None:
+    found = done(f"(float[N, 6] x) => (float[N, 4] y) {{ {GATES} y = MatMul(x, v) }}", w=WEIGHT)
+    assert found.body == "y = MatMul(x, w)"
+    (left,) = found.after.graph.initializer
+    assert np.frombuffer(left.raw_data, np.float32).reshape(6, 4)[:, 0].tolist() == [16, 20, 0, 4, 8, 12]
+
+
+def test_a_constant_node_in_another_order() -> None:
+    text = """(float[N, 3] x) => (float[N, 1] y) {
+        w = Constant<value = float[3, 1] {1, 2, 3}>() a, b, c = Split<axis=0>(w) v = Concat<axis=0>(c, a, b)
+        y = MatMul(x, v) }"""
+    assert done(text).body == "w = Constant<value=float[3,1] {3.0, 1.0, 2.0}>()\ny = MatMul(x, w)"
+
+
+def test_a_weight_that_two_bodies_read() -> None:
+    branch = "{ a, b, c = Split<axis=0>(w) v = Concat<axis=0>(c, a, b) o = MatMul(x, v) }"
+    text = f"""(bool t, float[N, 6] x) => (float[N, 4] y) {{
+        y = If (t) <then_branch = p () => (float[N, 4] o) {branch}, else_branch = q () => (float[N, 4] n) {{
+            d = Slice(w, four, e, zero) f = Slice(w, zero, four, zero) v = Concat<axis=0>(d, f) n = MatMul(x, v) }}>
+    }}"""
+    bounds: dict[str, Any] = {"zero": ints(0), "four": ints(4), "e": ints(6)}
+    found = done(text, w=WEIGHT, **bounds)
+    assert len(found.applied) == 1 and [line.strip() for line in found.body.splitlines()] == [
+        "y = If(t)",
+        "else_branch: () => (n)",
+        "n = MatMul(x, w)",
+        "then_branch: () => (o)",
+        "o = MatMul(x, w)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("u = Neg(w) y = Concat<axis=0>(v, u)", "'w' is read as it is too"),
+        ("d, e, f = Split<axis=0>(w) u = Concat<axis=0>(e, d, f) y = Add(v, u)", "in more than one way"),
+        ("y = Concat<axis=0>(v, a)", "'w' is read as it is too"),
+    ],
+)
+def test_a_weight_that_is_read_otherwise(more: str, why: str) -> None:
+    found = done(f"(float[1] x) => (float[A, B] y) {{ {GATES} {more} }}", w=WEIGHT)
+    assert not found.applied
+    assert_missed(found, "weight-rearranged", why)
