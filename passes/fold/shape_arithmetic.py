@@ -201,22 +201,27 @@ class _Work:
         )
 
     def same(self) -> int:
-        """Read equal sizes from where they were computed first."""
+        """Read equal sizes from where they were computed first, in the same graph or in one around it."""
         shapes, applied = self.ctx.shapes, 0
         first: dict[tuple[Any, ...], Tensor] = {}
-        inside: Graph | None = None
-        for scope, node in self.nodes():
-            if scope is not inside:
-                inside, first = scope, {}
-            if len(node.outputs) != 1 or node.op == "Constant":
+        frames: list[tuple[Iterator[Node], list[tuple[Any, ...]]]] = [(iter(list(self.graph.nodes)), [])]
+        while frames:
+            rest, noted = frames[-1]
+            node = next(rest, None)
+            if node is None:
+                for key in frames.pop()[1]:
+                    first.pop(key, None)
                 continue
-            entries = shapes.value(node.outputs[0])
-            if entries is None or all(isinstance(one, int) for one in entries.flat):
+            scope = node.graph
+            if scope is None:
                 continue
-            key = (shapes.onnx_dtype(node.outputs[0]), entries.shape, *entries.flat)
-            earlier = first.get(key)
-            if earlier is None or not earlier.inputs or earlier.inputs[0].graph is not scope:
-                first[key] = node.outputs[0]  # the first one, or the one before went with its readers
+            frames.extend((iter(list(body.nodes)), []) for body in node.bodies)
+            if (found := _symbolic(shapes, node)) is None:
+                continue
+            earlier = first.get(found)
+            if earlier is None or not earlier.inputs or earlier.inputs[0].graph is None:
+                first[found] = node.outputs[0]  # the first one, or the one before went with its readers
+                noted.append(found)
             else:
                 applied += self.replace("same-sizes", scope, node, earlier)
         return applied
@@ -248,6 +253,16 @@ def _numbers(shapes: Shapes, tensor: Tensor) -> Array | None:
         return None
     dtype: Any = np_dtype(shapes.onnx_dtype(tensor))
     return value.astype(np.int64).astype(dtype) if dtype is not None else None
+
+
+def _symbolic(shapes: Shapes, node: Node) -> tuple[Any, ...] | None:
+    """Type, shape and elements of sizes that differ from run to run; None for any other value."""
+    if len(node.outputs) != 1 or not node.is_standard or node.bodies or node.op == "Constant":
+        return None
+    entries = shapes.value(node.outputs[0])
+    if entries is None or all(isinstance(one, int) for one in entries.flat):
+        return None
+    return (shapes.onnx_dtype(node.outputs[0]), entries.shape, *entries.flat)
 
 
 def _extent(array: Array, number: int) -> Extent:

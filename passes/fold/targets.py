@@ -25,7 +25,7 @@ def target_of(
     open_places: list[int] = []
     for place, (entry, dim) in enumerate(zip(entries, made, strict=True)):
         copied = given is not None and place < len(given) and given[place] == dim
-        if isinstance(entry, int) and entry not in (0, -1):
+        if isinstance(entry, int) and entry != -1:
             target.append(entry)
         elif isinstance(dim, int) and dim > 0:
             target.append(dim)
