@@ -51,9 +51,8 @@ class ShapeArithmetic(Pass):
 
     Contract
         EXACT, given that the sizes of inputs are as the model declares them: a number is that number,
-        and one name is one size in every place. Sizes and the integers that are computed from them are
-        taken to fit into 32 bits, and a computed 0 in the target of a Reshape is taken to mean a dim of
-        size 0.
+        one name is one size in every place, and sizes of different names are not 0 at once. Sizes and
+        the integers that are computed from them are taken to fit into 32 bits.
 
     Source
         ONNX operators: Reshape (1, 5, 13, 14 ...), Shape (1, 13, 15 ...), Expand (8, 13).
