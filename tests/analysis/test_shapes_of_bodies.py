@@ -154,3 +154,17 @@ def test_a_name_that_says_nothing(name: str) -> None:
 def test_elements() -> None:
     root, shapes = facts("g (float[N, 4] x) => (float[A, B] y) { y = Neg(x) }")
     assert str(shapes.elements(root.inputs[0])) == "4*N"
+
+
+def test_sizes_that_explode_are_not_followed() -> None:
+    doubling = "  ".join(f"a{i + 1} = Concat<axis = 0>(a{i}, a{i})" for i in range(80))
+    text = f"""g (float[N] x) => (float[A] y) {{
+        a0 = Abs(x)  {doubling}  s = Shape(a80)  y = ConstantOfShape(s)
+        big = ConstantOfShape(huge)  ones = Shape(big)  z = Range(zero, far, one)  many = Expand(one, huge)
+    }}"""
+    numbers = {"zero": np.int64(0), "far": np.int64(10**15), "one": np.int64(1)}
+    root, shapes = facts(text, huge=np.array([10**6, 10**6]), **numbers)
+    assert of(root, shapes, "a10") == ("1024*N",)
+    assert of(root, shapes, "y") == (None,)
+    assert (of(root, shapes, "z"), of(root, shapes, "many")) == ((10**15,), (10**6, 10**6))
+    assert shapes.value(next(node for node in root.nodes if node.op == "Range").outputs[0]) is None
