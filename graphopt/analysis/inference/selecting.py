@@ -74,15 +74,15 @@ def sliced(size: Dim, start: Dim, end: Dim, step: int, call: Call) -> Dim:
     first, last = (_bound(size, start), _bound(size, end)) if step > 0 else (None, None)
     if first is None or last is None:
         return call.fresh()
-    return ceil_div(maximum(0, last - first), step)
+    return ceil_div(maximum(0, least(last, size) - first), step)
 
 
 def _bound(size: Dim, index: Dim) -> Dim | None:
-    """Where an index of a Slice with a positive step points, clamped to the axis."""
+    """Where an index of a Slice with a positive step points, no further ahead than the axis begins."""
     if isinstance(index, int) and index >= _TO_THE_END:
         return size
     if at_least(index, 0):
-        return least(index, size)
+        return index
     return maximum(0, size + index) if at_most(index, -1) else None
 
 

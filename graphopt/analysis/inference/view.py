@@ -9,7 +9,17 @@ import numpy as np
 from onnx_graphsurgeon import Node as StockNode
 
 from graphopt.analysis.dims import Dim
-from graphopt.analysis.inference import control, elementwise, matrix, moving, selecting, sources, values, windows
+from graphopt.analysis.inference import (
+    control,
+    elementwise,
+    matrix,
+    moving,
+    selecting,
+    sequences,
+    sources,
+    values,
+    windows,
+)
 from graphopt.analysis.inference.engine import Entry, Inference
 from graphopt.analysis.inference.fact import UNKNOWN, Call, Fact, Fresh, Rule
 from graphopt.analysis.inference.ground import FAULTS, frozen, of_array, with_values
@@ -20,6 +30,7 @@ _RULES: dict[str, Rule] = {
     **matrix.RULES,
     **moving.RULES,
     **selecting.RULES,
+    **sequences.RULES,
     **sources.RULES,
     **windows.RULES,
 }
