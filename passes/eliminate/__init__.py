@@ -5,6 +5,7 @@ from passes.eliminate.dead_nodes import DeadNodes
 from passes.eliminate.duplicate_initializers import DuplicateInitializers
 from passes.eliminate.idempotent import Idempotent
 from passes.eliminate.identities import Identities
+from passes.eliminate.implied_expands import ImpliedExpands
 from passes.eliminate.no_op_arithmetic import NoOpArithmetic
 from passes.eliminate.no_op_but_zero_sign import NoOpButZeroSign
 from passes.eliminate.no_op_casts import NoOpCasts
@@ -26,6 +27,7 @@ PASSES = (
     UnusedFunctions,
     UnusedOpsetImports,
     Idempotent,
+    ImpliedExpands,
     NoOpArithmetic,
     NoOpButZeroSign,
     NoOpCasts,
