@@ -14,6 +14,7 @@ from passes.eliminate.no_op_reductions import NoOpReductions
 from passes.eliminate.no_op_resize import NoOpResize
 from passes.eliminate.no_op_slices import NoOpSlices
 from passes.eliminate.no_op_views import NoOpViews
+from passes.eliminate.unread_outputs import UnreadOutputs
 from passes.eliminate.unused_functions import UnusedFunctions
 from passes.eliminate.unused_initializers import UnusedInitializers
 from passes.eliminate.unused_opset_imports import UnusedOpsetImports
@@ -36,4 +37,5 @@ PASSES = (
     NoOpResize,
     NoOpSlices,
     NoOpViews,
+    UnreadOutputs,
 )

@@ -147,6 +147,8 @@ class _Work:
                 found = self.find(node, facts)
                 if isinstance(found, Same):
                     found = self.obstacle(scope, node, found) or found
+                elif isinstance(found, Reading):
+                    found = self.annotated(found) or found
                 if isinstance(found, Near):
                     self.stayed[node] = found
                 elif found is not None:
@@ -166,6 +168,12 @@ class _Work:
         if why is None and longer_names(old, new) > own:
             why = f"the file would grow: its readers would spell out the longer name {new.name!r}"
         return None if why is None else Near(found.rule, why)
+
+    def annotated(self, found: Reading) -> Near | None:
+        """An annotation that is about a value that would go."""
+        values = (output for inner in found.inner for output in inner.outputs)
+        whys = (self.annotations.about(one) for one in values)
+        return next((Near(found.rule, why) for why in whys if why is not None), None)
 
     def carry_out(self, scope: Graph, node: Node, found: Same | Reading) -> None:
         read = list(dict.fromkeys(node.inputs))
