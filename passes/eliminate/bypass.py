@@ -6,7 +6,7 @@ about it. The sweep asks whether that can be done here, announces it, does it, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -204,10 +204,11 @@ class _Work:
         return all(self.annotations.needs(one) is None for one in tensors)
 
 
-def reread(node: Node, inputs: Collection[Tensor]) -> None:
-    """Let the slots of `node` read `inputs`, of which there may be fewer than before."""
+def reread(node: Node, inputs: Sequence[Tensor]) -> None:
+    """Let the slots of `node` read `inputs`, of which there may be fewer than before, or more."""
     assert node.graph is not None, "a node that is rewritten is in a graph"
-    for index, tensor in enumerate(inputs):
-        if node.inputs[index] is not tensor:
-            node.graph.rewire(node, index, tensor)
     del node.inputs[len(inputs) :]
+    for index, old in enumerate(list(node.inputs)):
+        if old is not inputs[index]:
+            node.graph.rewire(node, index, inputs[index])
+    node.inputs.extend(inputs[len(node.inputs) :])
