@@ -5,6 +5,7 @@ from passes.eliminate.dead_nodes import DeadNodes
 from passes.eliminate.duplicate_initializers import DuplicateInitializers
 from passes.eliminate.idempotent import Idempotent
 from passes.eliminate.identities import Identities
+from passes.eliminate.implied_expands import ImpliedExpands
 from passes.eliminate.no_op_arithmetic import NoOpArithmetic
 from passes.eliminate.no_op_but_zero_sign import NoOpButZeroSign
 from passes.eliminate.no_op_casts import NoOpCasts
@@ -13,6 +14,7 @@ from passes.eliminate.no_op_reductions import NoOpReductions
 from passes.eliminate.no_op_resize import NoOpResize
 from passes.eliminate.no_op_slices import NoOpSlices
 from passes.eliminate.no_op_views import NoOpViews
+from passes.eliminate.unread_outputs import UnreadOutputs
 from passes.eliminate.unused_functions import UnusedFunctions
 from passes.eliminate.unused_initializers import UnusedInitializers
 from passes.eliminate.unused_opset_imports import UnusedOpsetImports
@@ -26,6 +28,7 @@ PASSES = (
     UnusedFunctions,
     UnusedOpsetImports,
     Idempotent,
+    ImpliedExpands,
     NoOpArithmetic,
     NoOpButZeroSign,
     NoOpCasts,
@@ -34,4 +37,5 @@ PASSES = (
     NoOpResize,
     NoOpSlices,
     NoOpViews,
+    UnreadOutputs,
 )

@@ -6,7 +6,7 @@ about it. The sweep asks whether that can be done here, announces it, does it, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -147,6 +147,8 @@ class _Work:
                 found = self.find(node, facts)
                 if isinstance(found, Same):
                     found = self.obstacle(scope, node, found) or found
+                elif isinstance(found, Reading):
+                    found = self.annotated(found) or found
                 if isinstance(found, Near):
                     self.stayed[node] = found
                 elif found is not None:
@@ -166,6 +168,12 @@ class _Work:
         if why is None and longer_names(old, new) > own:
             why = f"the file would grow: its readers would spell out the longer name {new.name!r}"
         return None if why is None else Near(found.rule, why)
+
+    def annotated(self, found: Reading) -> Near | None:
+        """An annotation that is about a value that would go."""
+        values = (output for inner in found.inner for output in inner.outputs)
+        whys = (self.annotations.about(one) for one in values)
+        return next((Near(found.rule, why) for why in whys if why is not None), None)
 
     def carry_out(self, scope: Graph, node: Node, found: Same | Reading) -> None:
         read = list(dict.fromkeys(node.inputs))
@@ -196,10 +204,11 @@ class _Work:
         return all(self.annotations.needs(one) is None for one in tensors)
 
 
-def reread(node: Node, inputs: Collection[Tensor]) -> None:
-    """Let the slots of `node` read `inputs`, of which there may be fewer than before."""
+def reread(node: Node, inputs: Sequence[Tensor]) -> None:
+    """Let the slots of `node` read `inputs`, of which there may be fewer than before, or more."""
     assert node.graph is not None, "a node that is rewritten is in a graph"
-    for index, tensor in enumerate(inputs):
-        if node.inputs[index] is not tensor:
-            node.graph.rewire(node, index, tensor)
     del node.inputs[len(inputs) :]
+    for index, old in enumerate(list(node.inputs)):
+        if old is not inputs[index]:
+            node.graph.rewire(node, index, inputs[index])
+    node.inputs.extend(inputs[len(node.inputs) :])

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from graphopt.analysis.constants import constant_of, constant_values
-from graphopt.analysis.dim_bounds import at_least, less_or_equal
+from graphopt.analysis.dim_bounds import at_least, less_or_equal, low
 from graphopt.analysis.dims import Dim
-from graphopt.analysis.matching import operand
+from graphopt.analysis.matching import maker, only_reader, operand
 from graphopt.ir import Graph, Node, Tensor
+from graphopt.ir.dtypes import bits
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.eliminate.bypass import Facts, Finding, Reading, Same, bypass, number, opset
 
 _BEYOND = (1 << 31) - 1  # no axis is longer: ONNX says to write the largest integer for "to the end"
+_MEMORY = 1 << 47  # bytes that no tensor takes: all that a process can address
 _MOST_INDICES = 1 << 16  # constant indices up to which it is looked whether they count up
 _FIRST_AXIS_INPUT = 10  # Slice takes its bounds as inputs from this version on
 
@@ -26,18 +28,20 @@ class NoOpSlices(Pass):
     """Remove slices of everything, pads of nothing, joins with nothing, writes of all or nothing.
 
     What it does
-        "slice": every axis is cut from its start or before to its end or beyond, in steps of 1, or all
-        steps go forward and the result is provably as large as the input. "pad": nothing is added on
-        any side. "split": there is one output. "concat": there is one input. "empty-input": a Concat
-        has an input that is of size 0 along its axis, and others: it reads only these. "gather": the
-        indices count from 0 to the end of the axis. "scatter": there are no indices, so the data come
-        out as they are. "overwrite": a ScatterND without reduction writes every slice of the first
-        axes, in order: the updates come out. Otherwise whoever read the output reads the input. Shapes
-        are inferred, symbolic dims included. Main graph, bodies and functions.
+        "slice": every axis is cut from its start or before to its end or beyond (to 2147483647, or to
+        where no memory would hold the tensor: 128 TiB), in steps of 1; or all steps go forward and the
+        result is provably as large as the input. "pad": nothing is added on any side. "split": there is
+        one output. "concat": there is one input. "empty-input": a Concat has an input that is of size 0
+        along its axis, and others: it reads only these. "nested": a Concat reads another one along the
+        same axis, and nobody else does: it reads what that one reads. "gather": the indices count from
+        0 to the end of the axis. "scatter": there are no indices, so the data come out as they are.
+        "overwrite": a ScatterND without reduction writes every slice of the first axes, in order: the
+        updates come out. Otherwise whoever read the output reads the input. Shapes are inferred,
+        symbolic dims included. Main graph, bodies and functions.
 
     Example
-        before: a = Slice(x, [0], [9223372036854775807], [1], [1])    y = Concat<axis=0>(a, e)
-        after:  y = Identity(x)    where e is float[0, 4]; the Identity stands for any reader
+        before: a = Slice(x, [0], [9223372036854775807])    b = Concat<axis=0>(a, e)    y = Relu(b)
+        after:  y = Relu(x)    where e is float[0, 4]
 
     When not
         An end that is a symbolic size other than the axis' own may cut something off, so the node
@@ -49,8 +53,8 @@ class NoOpSlices(Pass):
         EXACT. The operators copy, and what they copy is the whole input.
 
     Source
-        ONNX operators: Slice (1, 10, 11, 13), Pad (2, 11, 13, 18 ...), Split, Concat, Gather,
-        GatherElements, ScatterElements, ScatterND (11, 13, 16, 18).
+        ONNX operators: Slice (1, 10, 11, 13), Pad (2, 11, 13, 18 ...), Split, Concat, Gather, Scatter,
+        ScatterElements, ScatterND (11, 13, 16, 18).
     """
 
     name = "no-op-slices"
@@ -75,7 +79,7 @@ def _slice(node: Node, facts: Facts) -> Finding:
         return None
     dims = facts.dims(value)
     whole = len(axes) == len(starts) == len(steps) and all(
-        step == 1 and _whole(start, end, _dim(dims, axis))
+        step == 1 and _whole(start, end, _dim(dims, axis), _longest(value, dims, axis, facts))
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True)
     )
     return Same("slice", value) if whole or _unchanged(node, value, facts) else None
@@ -103,14 +107,25 @@ def _dim(dims: tuple[Dim, ...] | None, axis: Dim) -> Dim | None:
     return dims[axis]
 
 
-def _whole(start: Dim, end: Dim, dim: Dim | None) -> bool:
+def _longest(value: Tensor, dims: tuple[Dim, ...] | None, axis: Dim, facts: Facts) -> int:
+    """A length that an axis never has, because the other axes are so long that no memory would do."""
+    if dims is None or not isinstance(axis, int) or not -len(dims) <= axis < len(dims):
+        return _BEYOND
+    slab = bits(facts.dtype(value)) // 8
+    for place, dim in enumerate(dims):
+        if place != axis % len(dims):
+            slab *= low(dim) or 0  # an axis that may be empty makes the others as long as they like
+    return min(_BEYOND, _MEMORY // slab) if slab else _BEYOND
+
+
+def _whole(start: Dim, end: Dim, dim: Dim | None, longest: int) -> bool:
     """Whether an axis is kept from the first to the last element."""
     first = start == 0 or (isinstance(start, int) and start <= -_BEYOND)
     if not first and isinstance(start, int) and start < 0 and dim is not None:
         first = less_or_equal(dim, -start) is True
     if not first:
         return False
-    if isinstance(end, int) and end >= _BEYOND:
+    if isinstance(end, int) and end >= longest:
         return True
     return dim is not None and at_least(end, 0) and less_or_equal(dim, end) is True
 
@@ -142,8 +157,35 @@ def _concat(node: Node, facts: Facts) -> Finding:
     kept = [one for one in node.inputs if _dim(facts.dims(one), axis) != 0]
     kept = kept or list(node.inputs[:1])
     if len(kept) == len(node.inputs):
-        return None
+        return _flattened(node)
     return Reading("empty-input", tuple(kept)) if len(kept) > 1 else Same("empty-input", kept[0])
+
+
+def _flattened(node: Node) -> Finding:
+    """A Concat that does at once what the Concats do that only it reads; the last one takes in all."""
+    if _outer(node) is not None:
+        return None
+    inputs, inner = list[Tensor](), list[Node]()
+    pending = list(reversed(node.inputs))
+    while pending:
+        one = pending.pop()
+        before = maker(one, "Concat")
+        if before is None or _outer(before) is None:
+            inputs.append(one)
+        else:
+            inner.append(before)
+            pending.extend(reversed(before.inputs))
+    return Reading("nested", tuple(inputs), tuple(inner)) if inner else None
+
+
+def _outer(node: Node) -> Node | None:
+    """The Concat along the same axis in the same graph that alone reads a Concat, if one does."""
+    reader = only_reader(node.outputs[0])
+    if reader is None or not reader.is_op("Concat") or reader.graph is not node.graph:
+        return None
+    default = 1 if opset(node) < 4 else 0
+    axis = number(node, "axis", default)
+    return reader if axis is not None and number(reader, "axis", default) == axis else None
 
 
 def _gather(node: Node, facts: Facts) -> Finding:

@@ -55,6 +55,14 @@ def test_slices_without_axes() -> None:
     assert gone(cut("Slice(a, s, e)", s=ints(0, 0), e=ints(MAX, 4)))
 
 
+def test_ends_that_no_memory_holds() -> None:
+    """Exporters write a billion for "to the end"."""
+    bounds = {"s": ints(0), "e": ints(1_000_000_000), "k": ints(0)}
+    assert gone(cut("Slice(a, s, e, k)", "N, 512, 256", **bounds))
+    assert cut("Slice(a, s, e, k)", "N, 512", out="M, 512", **bounds).applied == ()
+    assert cut("Slice(a, s, e, k)", "N, 512, 256, L", out="M, 512, 256, L", **bounds).applied == ()  # L may be 0
+
+
 def test_slices_of_old_versions() -> None:
     assert gone(cut("Slice<starts = [0], ends = [2147483647], axes = [0]>(a)", version=9))
     assert gone(cut("Slice<starts = [0, 0], ends = [2147483647, 4]>(a)", version=9))
@@ -103,6 +111,41 @@ def test_concat_along_another_axis() -> None:
 def test_concat_of_nothing_but_nothing() -> None:
     done = cut("Concat<axis = 0>(a, e)", "0, 4", e=np.zeros((0, 4), "f"))
     assert done.body == "a = Abs(x)\ny = Neg(a)"
+
+
+def test_concats_of_concats() -> None:
+    text = """g (float[N, 4] x) => (float[M, 4] y) {
+        a = Concat<axis = 0>(x, k)  b = Abs(x)  c = Concat<axis = 0>(b, a)  d = Concat<axis = 0>(c, x)  y = Neg(d) }"""
+    done = apply(NoOpSlices(), model(text, k=np.ones((1, 4), "f")))
+    assert done.body == "b = Abs(x)\nd = Concat<axis=0>(b, x, k, x)\ny = Neg(d)"
+    assert [(one.rule, one.node) for one in done.applied] == [("nested", "Concat(d)")]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "a = Concat<axis = 0>(x, x)  b = Concat<axis = 1>(a, a)  y = Neg(b)",
+        "a = Concat<axis = 0>(x, x)  b = Concat<axis = 0>(a, a)  y = Neg(b)",
+        "a = Concat<axis = 0>(x, x)  b = Concat<axis = 0>(a, x)  c = Exp(a)  d = Neg(b)  y = Concat<axis = 1>(d, d)",
+    ],
+)
+def test_concats_that_stay_apart(steps: str) -> None:
+    done = apply(NoOpSlices(), model(f"g (float[N, 4] x) => (float[K, L] y) {{ {steps} }}"))
+    assert done.applied == ()
+
+
+def test_a_concat_is_not_moved_into_a_body() -> None:
+    text = """g (bool c, float[N] x) => (float[M] y) { a = Concat<axis = 0>(x, x)
+        y = If(c)<then_branch = t () => (float[M] o) { p = Concat<axis = 0>(a, x)  o = Neg(p) },
+                  else_branch = e () => (float[M] o) { o = Abs(x) }> }"""
+    assert apply(NoOpSlices(), model(text)).applied == ()
+
+
+def test_many_nested_concats_in_linear_time() -> None:
+    steps = "  ".join(f"v{i + 1} = Concat<axis = 0>(v{i}, x)" for i in range(2000))
+    before = model(f"g (float[N] x) => (float[M] y) {{ v0 = Abs(x)  {steps}  y = Neg(v2000) }}")
+    done = apply(NoOpSlices(), before, feeds=(), laws=False)
+    assert len(done.after.graph.node) == 3 and len(done.after.graph.node[1].input) == 2001
 
 
 def test_gather_of_everything() -> None:

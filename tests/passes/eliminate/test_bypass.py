@@ -1,0 +1,94 @@
+"""What all no-op passes have in common: annotations, names, litter, order, time."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorAnnotation
+
+from graphopt.pipeline import Pass, Pipeline
+from graphopt.testing import apply, assert_missed, model
+from passes.eliminate.idempotent import Idempotent
+from passes.eliminate.no_op_arithmetic import NoOpArithmetic
+from passes.eliminate.no_op_casts import NoOpCasts
+from passes.eliminate.no_op_slices import NoOpSlices
+from passes.eliminate.no_op_views import NoOpViews
+
+
+def annotated(before: ModelProto, subject: str, parameter: str) -> ModelProto:
+    note = TensorAnnotation(tensor_name=subject)
+    note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value=parameter)
+    before.graph.quantization_annotation.append(note)
+    return before
+
+
+def test_an_annotated_value_stays() -> None:
+    text = "g (float[N] x) => (float[N] y) { a = Cast<to = 1>(x)  b = Mul(a, w)  y = Neg(b) }"
+    before = annotated(model(text, w=np.full(1, 3, np.float32)), "a", "w")
+    assert_missed(apply(NoOpCasts(), before), "same-type", "a quantization annotation is about 'a'")
+
+
+def test_an_annotated_value_on_the_way_stays() -> None:
+    text = "g (int32[N] x) => (int8[N] y) { a = Cast<to = 7>(x)  b = Cast<to = 3>(a)  y = Abs(b) }"
+    before = annotated(model(text, w=np.full(1, 3, np.float32)), "a", "w")
+    assert_missed(apply(NoOpCasts(), before), "on-the-way", "a quantization annotation is about 'a'")
+
+
+def test_a_unit_that_an_annotation_names_stays() -> None:
+    text = "g (float[N] x) => (float[N] y) { a = Mul(x, one)  y = Neg(a) }"
+    before = annotated(model(text, one=np.ones(1, np.float32)), "y", "one")
+    done = apply(NoOpArithmetic(), before)
+    assert done.body == "y = Neg(x)" and [one.name for one in done.after.graph.initializer] == ["one"]
+
+
+def test_units_that_others_read_stay() -> None:
+    text = "g (float[N] x) => (float[N] y) { a = Mul(x, one)  b = Neg(a)  y = Sub(b, one) }"
+    done = apply(NoOpArithmetic(), model(text, one=np.ones(1, np.float32)))
+    assert done.body == "b = Neg(x)\ny = Sub(b, one)" and [one.name for one in done.after.graph.initializer] == ["one"]
+
+
+def test_constant_nodes_go_with_their_reader() -> None:
+    text = "g (float[N] x) => (float[N] y) { k = Constant<value_float = 1.0>()  a = Mul(x, k)  y = Neg(a) }"
+    assert apply(NoOpArithmetic(), model(text)).body == "y = Neg(x)"
+
+
+def test_a_captured_unit_goes_with_its_last_reader() -> None:
+    text = """g (bool c, float[N] x) => (float[N] y) {
+        y = If(c)<then_branch = t () => (float[N] o) { p = Mul(x, one)  o = Neg(p) },
+                  else_branch = e () => (float[N] o) { p = Div(x, one)  o = Abs(p) }> }"""
+    done = apply(NoOpArithmetic(), model(text, one=np.float32(1)))
+    assert len(done.applied) == 2 and not done.after.graph.initializer
+
+
+def test_a_name_that_a_body_takes_for_something_else() -> None:
+    text = """g (bool c, float[N] x) => (float[N] y) { a = Cast<to = 1>(x)
+        y = If(c)<then_branch = t () => (float[N] o) { o = Neg(a) },
+                  else_branch = e () => (float[N] o) { o = Abs(a) }> }"""
+    assert apply(NoOpCasts(), model(text)).body.count("(x)") == 2
+
+
+@pytest.mark.parametrize(
+    ("passes", "steps"),
+    [
+        ((NoOpCasts(),), ["Cast<to = 1>({})", "Cast<to = 11>({})"]),
+        ((NoOpArithmetic(),), ["Mul({}, one)", "Sub({}, zero)"]),
+        ((NoOpViews(),), ["Reshape({}, target)", "Transpose<perm = [0, 1]>({})"]),
+        ((NoOpSlices(),), ["Slice({}, start, end)", "Concat<axis = 0>({})"]),
+        ((Idempotent(),), ["Relu({})", "Neg({})", "Neg({})"]),
+    ],
+    ids=["casts", "arithmetic", "views", "slices", "idempotent"],
+)
+def test_long_chains_in_linear_time(passes: tuple[Pass, ...], steps: list[str]) -> None:
+    chain, last = [], "x"
+    for index in range(3000):
+        chain.append(f"v{index} = {steps[index % len(steps)].format(last)}")
+        last = f"v{index}"
+    text = f"g (float[N, 4] x) => (double[N, 4] y) {{ {'  '.join(chain)}  y = Cast<to = 11>({last}) }}"
+    weights = {"one": np.float32(1), "zero": np.float32(0), "target": np.array([-1, 4])}
+    before = model(text, start=np.array([0]), end=np.array([2**63 - 1]), **weights)
+    started = time.process_time()
+    done = apply(Pipeline(passes), before, feeds=(), laws=False)
+    assert time.process_time() - started < 6  # a fraction of it, unless something is quadratic
+    assert len(done.after.graph.node) <= 3

@@ -1,0 +1,92 @@
+"""implied-expands: what the readers would broadcast need not be expanded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphopt.testing import Applied, apply, assert_missed, model
+from passes.eliminate.implied_expands import ImpliedExpands
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def expand(body: str, m: str = "3, 1", out: str = "3, 4", kind: str = "float", **weights: object) -> Applied:
+    text = f"g ({kind}[3, 4] x, {kind}[{m}] m) => ({kind}[{out}] y) {{ {body} }}"
+    return apply(ImpliedExpands(), model(f'<ir_version: 8, opset_import: ["": 18]> {text}', **weights))
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean"])
+def test_arithmetic(op: str) -> None:
+    for operands in ("x, a", "a, x"):
+        done = expand(f"a = Expand(m, s)  y = {op}({operands})", s=ints(3, 4))
+        assert done.body == f"y = {op}({operands.replace('a', 'm')})" and not done.after.graph.initializer
+
+
+def test_comparisons_and_choices() -> None:
+    done = expand("a = Expand(m, s)  c = Less(x, a)  d = Equal(a, x)  e = Or(c, d)  y = Where(e, a, x)", s=ints(3, 4))
+    assert done.body.splitlines() == ["c = Less(x, m)", "d = Equal(m, x)", "e = Or(c, d)", "y = Where(e, m, x)"]
+
+
+@pytest.mark.parametrize(("m", "target"), [("4", (3, 4)), ("1", (3, 4)), ("3, 1", (1, 4)), ("", (3, 4))])
+def test_ranks(m: str, target: tuple[int, ...]) -> None:
+    m_type = f"float[{m}]" if m else "float"
+    text = f"g (float[3, 4] x, {m_type} m) => (float[3, 4] y) {{ a = Expand(m, s)  y = Add(x, a) }}"
+    assert apply(ImpliedExpands(), model(text, s=ints(*target))).body == "y = Add(x, m)"
+
+
+def test_symbolic_dims() -> None:
+    text = """g (float[N, L] x, float[N, 1] m) => (float[N, L] y) {
+        s = Shape(x)  a = Expand(m, s)  b = Tanh(x)  y = Add(b, a) }"""
+    done = apply(ImpliedExpands(), model(text))
+    assert done.body.endswith("y = Add(b, m)")
+
+
+def test_the_only_operand_that_is_as_long() -> None:
+    for body in ("a = Expand(m, s)  y = Add(m, a)", "a = Expand(m, s)  y = Add(a, a)"):
+        assert_missed(expand(body, s=ints(3, 4)), "expand", "may become smaller")
+    done = expand("a = Expand(m, s)  y = Add(x, a)", out="2, 3, 4", s=ints(2, 3, 4))
+    assert_missed(done, "expand", "may become smaller")
+
+
+def test_two_expands_one_of_which_is_needed() -> None:
+    text = (
+        """g (float[3, 1] m, float[1, 4] n) => (float[3, 4] y) { a = Expand(m, s)  b = Expand(n, s)  y = Add(a, b) }"""
+    )
+    done = apply(ImpliedExpands(), model(text, s=ints(3, 4)))
+    assert done.body == "y = Add(m, n)"
+    text = text.replace("float[1, 4] n", "float[1, 1] n")
+    done = apply(ImpliedExpands(), model(text, s=ints(3, 4)))
+    assert done.body.count("Expand") == 1
+
+
+def test_zero_sized_axes() -> None:
+    text = "g (float[0, 4] x, float[1, 4] m) => (float[0, 4] y) { a = Expand(m, s)  y = Add(x, a) }"
+    assert apply(ImpliedExpands(), model(text, s=ints(0, 4))).body == "y = Add(x, m)"
+
+
+@pytest.mark.parametrize("reader", ["MatMul(w, a)", "Pow(x, a)", "PRelu(x, a)", "Neg(a)", "Concat<axis = 0>(x, a)"])
+def test_readers_that_are_something_else(reader: str) -> None:
+    body = f"a = Expand(m, s)  b = Add(x, a)  c = {reader}  y = Flatten(c)"
+    done = expand(body, out="K, L", s=ints(3, 4), w=np.ones((3, 3), np.float32))
+    assert done.remarks == ()
+
+
+def test_outputs() -> None:
+    text = "g (float[3, 4] x, float[3, 1] m) => (float[3, 4] y, float[3, 4] a) { a = Expand(m, s)  y = Add(x, a) }"
+    assert_missed(apply(ImpliedExpands(), model(text, s=ints(3, 4))), "expand", "output of its graph")
+
+
+def test_tiles_of_one_element() -> None:
+    assert expand("a = Tile(m, s)  y = Add(x, a)", s=ints(1, 4)).body == "y = Add(x, m)"
+    assert expand("a = Tile(m, s)  y = Add(x, a)", m="3, 2", s=ints(1, 2)).applied == ()
+
+
+def test_readers_in_bodies() -> None:
+    text = """g (bool c, float[3, 4] x, float[3, 1] m) => (float[3, 4] y) { a = Expand(m, s)
+        y = If(c)<then_branch = t () => (float[3, 4] o) { o = Add(x, a) },
+                  else_branch = e () => (float[3, 4] o) { o = Mul(a, x) }> }"""
+    done = apply(ImpliedExpands(), model(text, s=ints(3, 4)))
+    assert "o = Add(x, m)" in done.body and "o = Mul(m, x)" in done.body and "Expand" not in done.body
