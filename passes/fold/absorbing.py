@@ -13,8 +13,8 @@ from graphopt.pipeline.protocol import Context
 from passes.fold.affine import Affine
 from passes.fold.folding import sweep
 from passes.fold.linear import OPERATORS, Linear, behind, linear
-from passes.fold.reweighting import Change, bias_of, scaled_after, scaled_before
 from passes.fold.releasing import freed_bytes
+from passes.fold.reweighting import Change, bias_of, scaled_after, scaled_before
 
 Read = Callable[[Node], Affine | str | None]
 _SHAPE_ONLY = ("Shape", "Size")  # readers that do not look at values
