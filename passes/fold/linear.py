@@ -57,6 +57,11 @@ class Linear:
         return found
 
     @property
+    def weight_is_out_first(self) -> bool:
+        """Whether the first axis of the weight is of channels that come out."""
+        return self._weight_axis(True) == 0
+
+    @property
     def groups(self) -> int:
         """The blocks that a convolution is made of; 1 for the others."""
         return int(self.node.attrs.get("group", 1)) if self.node.op.startswith("Conv") else 1
