@@ -193,9 +193,9 @@ class Absorbing:
         scope.replace_uses(affine.result, output)
 
     def _donor(self, affine: Affine) -> Constant | None:
-        """An initializer with the shift that nothing else reads: the bias can take its place and name."""
+        """An initializer that goes with the node: the bias can take its place and name."""
         tensors: list[Tensor] = [one for one in affine.node.inputs if one is not affine.data]
         tensor = tensors[1 if affine.channelled else 0] if tensors else None
-        if affine.shift is None or not isinstance(tensor, Constant) or self.annotations.needs(tensor) is not None:
+        if not isinstance(tensor, Constant) or self.annotations.needs(tensor) is not None:
             return None
         return tensor if only_reader(tensor) is affine.node else None

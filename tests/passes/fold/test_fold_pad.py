@@ -129,3 +129,14 @@ def test_one_pad_after_the_other_and_bodies() -> None:
                     else_branch = e () => (float[i, j, k, l] r) {{ r = Relu(x) }}>
     }}"""
     assert "z = Conv<pads=[1, 2, 0, 1]>(x, w)" in folded(text, w=KERNEL, q=PADS).body
+
+
+def test_attributes_that_a_caller_gives() -> None:
+    text = f"""<ir_version: 10, opset_import: ["": 21, "own": 1]> g ({X}) => ({Y}) {{ y = own.f<s = [1, 1]>(x) }}
+    <domain: "own", opset_import: ["": 21]> f <s> (x) => (z) {{
+        q = Constant<value_ints = {PADS.tolist()}>()  p = Pad(x, q)
+        z = AveragePool<{POOL}, count_include_pad = 1, strides: ints = @s>(p)
+    }}"""
+    refused(text, "given by whoever calls")
+    plain = text.replace(", strides: ints = @s", "").replace("<s = [1, 1]>", "").replace("f <s>", "f")
+    assert "pads=[1, 2, 0, 1]" in folded(plain).body

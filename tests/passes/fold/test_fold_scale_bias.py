@@ -181,3 +181,22 @@ def test_inside_of_bodies() -> None:
                     else_branch = e () => (float[a, b] r) {{ r = Relu(x) }}>
     }}"""
     assert not folded(text, w=floats(4, 6), k=TWO).applied
+
+
+def test_a_bias_that_others_read_is_replaced_where_that_is_no_larger() -> None:
+    text = f"g ({X}) => ({Y}, float[6] z) {{ a = Conv(x, w, b)  y = Mul(a, c)  z = Neg(b) }}"
+    done = folded(text, w=floats(6, 4, 3, 3), b=floats(6), c=floats(1, 6, 1, 1))
+    assert done.body == "y = Conv(x, w, c)\nz = Neg(b)"
+    assert_missed(folded(text, w=floats(6, 4, 3, 3), b=floats(6), c=TWO), "after-conv", "the file would grow")
+
+
+def test_operators_of_a_function_with_attributes_of_its_caller() -> None:
+    text = f"""<ir_version: 10, opset_import: ["": 21, "own": 1]> g ({M}) => ({R}) {{ y = own.f<t = 0>(x) }}
+    <domain: "own", opset_import: ["": 21]> f <t> (x) => (z) {{
+        w = Constant<value = float[4, 2] {{1., 2., 3., 4., 5., 6., 7., 8.}}>()  c = Constant<value_float = 2.0>()
+        d = Constant<value = float {{3.0}}>()  a = Gemm<transB: int = @t>(x, w)  z = Mul(a, d)
+    }}"""
+    assert not folded(text).applied
+    assert "z = Gemm(x, w)" in folded(
+        text.replace("<transB: int = @t>", "").replace("f<t = 0>", "f").replace("f <t>", "f")
+    ).body.replace("a = Gemm", "z = Gemm")
