@@ -130,7 +130,7 @@ class Absorbing:
         if one.node.graph is not affine.node.graph:
             return f"{one.node.label!r} is in another graph"
         if one.node.inputs[one.data] is not affine.result:
-            return f"{affine.result.name!r} is the weight of {one.node.label!r}"
+            return f"{affine.result.name!r} is not the operand of {one.node.label!r}"
         split = affine.along(one.axis, one.inputs, one.rank)
         if split is None or not self._keeps_shape(affine, one):
             return "its constants are not known to be one number, or one a channel"

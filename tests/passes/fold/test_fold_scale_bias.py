@@ -200,3 +200,26 @@ def test_operators_of_a_function_with_attributes_of_its_caller() -> None:
     assert "z = Gemm(x, w)" in folded(
         text.replace("<transB: int = @t>", "").replace("f<t = 0>", "f").replace("f <t>", "f")
     ).body.replace("a = Gemm", "z = Gemm")
+
+
+def test_a_tail_that_makes_the_result_larger_is_no_bias() -> None:
+    text = "g (float[N, 4] x) => (float[a, b] y) { t = Add(x, c)  a = MatMul(t, w)  y = Add(a, d) }"
+    assert_missed(folded(text, w=floats(4, 1), c=floats(4), d=floats(6)), "before-matmul", "no place for a bias")
+    text = text.replace("[a, b] y", "[a, b, c] y")
+    assert_missed(folded(text, w=floats(4, 6), c=floats(4), d=floats(1, 1, 6)), "before-matmul", "no place for a bias")
+
+
+def test_a_scaled_value_that_is_an_output_stays() -> None:
+    text = f"g ({M}) => ({R}, float[N, 4] a) {{ r = Relu(x)  a = Mul(r, c)  y = MatMul(a, w) }}"
+    assert not folded(text, w=floats(4, 6), c=TWO).applied
+
+
+def test_a_scaled_value_that_is_a_bias_or_read_in_a_body() -> None:
+    text = f"g ({M}, float[N, 6] z) => ({R}) {{ a = Mul(z, c)  y = Gemm(x, w, a) }}"
+    assert_missed(folded(text, w=floats(4, 6), c=TWO), "before-gemm", "not the operand")
+    text = f"""g ({M}, bool k) => ({R}) {{
+        a = Mul(x, c)
+        y = If (k) <then_branch = t () => (float[i, j] z) {{ z = MatMul(a, w) }},
+                    else_branch = e () => (float[i, j] r) {{ r = Relu(x) }}>
+    }}"""
+    assert_missed(folded(text, w=floats(4, 6), c=TWO), "before-matmul", "in another graph")

@@ -128,3 +128,8 @@ def test_bodies_and_outputs() -> None:
     assert "z = MatMul(x, v)" in merged(text, w=floats(4, 16), v=floats(16, 3)).body
     text = f"g ({M}) => ({R}, float[N, D] a) {{ a = MatMul(x, w)  y = MatMul(a, v) }}"
     assert_missed(merged(text, w=floats(4, 16), v=floats(16, 3)), "matmul-matmul", "'a' is read elsewhere too")
+
+
+def test_gemms_with_broadcast_rules_of_their_own() -> None:
+    text = f'<ir_version: 4, opset_import: ["": 6]> g ({M}) => ({R}) {{ a = Gemm(x, w, b)  y = Gemm(a, v, c) }}'
+    assert not merged(text, False, w=floats(4, 16), v=floats(16, 3), b=floats(16), c=floats(3)).remarks
