@@ -3,6 +3,7 @@
 from passes.fold.batchnorm import FoldBatchnorm
 from passes.fold.constants import FoldConstants
 from passes.fold.inline_branches import InlineBranches
+from passes.fold.merge_linear import MergeLinear
 from passes.fold.pads import FoldPad
 from passes.fold.reassociate import Reassociate
 from passes.fold.resolve_sequences import ResolveSequences
@@ -16,6 +17,7 @@ PASSES = (
     FoldPad,
     FoldScaleBias,
     InlineBranches,
+    MergeLinear,
     Reassociate,
     ResolveSequences,
     ShapeArithmetic,

@@ -130,7 +130,7 @@ class Absorbing:
         if one.node.graph is not affine.node.graph:
             return f"{one.node.label!r} is in another graph"
         if one.node.inputs[one.data] is not affine.result:
-            return f"{affine.result.name!r} is the weight of {one.node.label!r}"
+            return f"{affine.result.name!r} is not the operand of {one.node.label!r}"
         split = affine.along(one.axis, one.inputs, one.rank)
         if split is None or not self._keeps_shape(affine, one):
             return "its constants are not known to be one number, or one a channel"
@@ -193,9 +193,9 @@ class Absorbing:
         scope.replace_uses(affine.result, output)
 
     def _donor(self, affine: Affine) -> Constant | None:
-        """An initializer with the shift that nothing else reads: the bias can take its place and name."""
+        """An initializer that goes with the node: the bias can take its place and name."""
         tensors: list[Tensor] = [one for one in affine.node.inputs if one is not affine.data]
         tensor = tensors[1 if affine.channelled else 0] if tensors else None
-        if affine.shift is None or not isinstance(tensor, Constant) or self.annotations.needs(tensor) is not None:
+        if not isinstance(tensor, Constant) or self.annotations.needs(tensor) is not None:
             return None
         return tensor if only_reader(tensor) is affine.node else None

@@ -19,7 +19,6 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 FIRST_OPSET = 7  # before it Gemm, Add and Mul have broadcast rules of their own
 _WIDE = (1, 11)  # float32 and float64: rounding a weight of fewer bits anew would show
-_OPTIONAL_C = 11  # the opset from which on a Gemm may be without its third input
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +54,11 @@ class Linear:
         """What comes out, bias included."""
         found: Tensor = self.biased.outputs[0]
         return found
+
+    @property
+    def weight_is_out_first(self) -> bool:
+        """Whether the first axis of the weight is of channels that come out."""
+        return self._weight_axis(True) == 0
 
     @property
     def groups(self) -> int:
@@ -172,8 +176,7 @@ def linear(node: Node | None, shapes: Shapes) -> Linear | None:
     if data != 0 or rank < (2 if node.op == "Gemm" else 3):
         return None
     if node.op == "Gemm":
-        free = node.graph.opset_of() >= _OPTIONAL_C or operand(node, 2) is not None
-        return Linear(node, 0, weight, node, 2 if free else None, -1, 2)
+        return Linear(node, 0, weight, node, 2, -1, 2)
     return Linear(node, 0, weight, node, 2, 1 - rank, rank)
 
 

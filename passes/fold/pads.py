@@ -140,6 +140,8 @@ def _why_not(reader: Node, pad: Node, mine: list[int], value: Array) -> str | No
         return f"{reader.op} {reader.label!r} reads it too"
     if sum(one is pad.outputs[0] for one in reader.inputs) != 1 or reader.inputs[0] is not pad.outputs[0]:
         return f"{reader.label!r} reads it as its weight"
+    if any(not isinstance(one, int | float | str | bytes | list) for one in attrs.values()):
+        return f"an attribute of {reader.label!r} is given by whoever calls the function"
     if attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return f"{reader.label!r} pads by the size that it reads"
     own = attrs.get("pads", [0] * len(mine))

@@ -172,43 +172,47 @@ def _shift(step: _Step, values: Array) -> Array:
     return values * 0 - values if step.node.op == "Sub" and step.place == 1 else values
 
 
-def _own(step: _Step) -> bool:
-    return only_reader(step.tensor) is step.node
+def _is_theirs(tensor: Tensor, first: _Step, second: _Step, annotations: Annotations) -> bool:
+    """Whether a constant is there for the two nodes alone."""
+    if tensor.graph_outputs or len(tensor.outputs) > 2 or annotations.needs(tensor) is not None:
+        return False
+    return all(one is first.node or one is second.node for one in tensor.readers)
+
+
+def _keeper(first: _Step, second: _Step, annotations: Annotations) -> _Step | None:
+    """Whose constant can take the joined values in its place."""
+    return next((one for one in (second, first) if _is_theirs(one.tensor, first, second, annotations)), None)
 
 
 def _grown(first: _Step, second: _Step, values: Array, annotations: Annotations) -> int:
     """Bytes by which the file would grow, at most."""
-    total = -node_bytes(first.node)
-    for step in (first, second):
-        if _own(step) and annotations.needs(step.tensor) is None:
-            node = constant_node(step.tensor)
-            total -= held_bytes(step.constant) if node is None else node_bytes(node)
-    if _reusable(second, annotations):
-        node = constant_node(second.tensor)
-        return (
-            total
-            + (held_bytes(second.constant) if node is None else node_bytes(node))
-            + values.nbytes
-            - second.constant.nbytes
-        )
+    total, keeper = -node_bytes(first.node), _keeper(first, second, annotations)
+    for tensor, step in {first.tensor: first, second.tensor: second}.items():
+        if not _is_theirs(tensor, first, second, annotations):
+            continue
+        if keeper is not None and tensor is keeper.tensor:
+            more = values.nbytes - step.constant.nbytes
+            total += more + 3 * (more > 0) + 3 * max(0, values.ndim - len(step.constant.shape))  # dims, prefixes
+            continue
+        node = constant_node(tensor)
+        total -= held_bytes(step.constant) if node is None else node_bytes(node)
+    if keeper is not None:
+        return total
     name = f"{second.tensor.name}_00"
     extent = Extent(second.constant.onnx_dtype, values.shape, values.size, values.nbytes)
     weigh = constant_node_bytes if needs_nodes(second.node) else initializer_bytes
     return total + weigh(name, extent) + len(name.encode()) - len(second.tensor.name.encode())
 
 
-def _reusable(second: _Step, annotations: Annotations) -> bool:
-    return _own(second) and annotations.needs(second.tensor) is None
-
-
 def _put(first: _Step, second: _Step, values: Array, annotations: Annotations) -> None:
     node, scope = second.node, second.node.graph
     assert scope is not None, "a node that is looked at is in a graph"
-    tensor, sign = second.tensor, first.sign * second.sign
-    if _reusable(second, annotations):
-        scope.set_values(second.constant, values)
+    keeper, sign = _keeper(first, second, annotations), first.sign * second.sign
+    if keeper is not None:
+        tensor = keeper.tensor
+        scope.set_values(keeper.constant, values)
     else:
-        tensor = stored(scope, values, tensor.name, node)
+        tensor = stored(scope, values, second.tensor.name, node)
     node.op = "Mul" if not second.is_sum else "Sub" if sign < 0 else "Add"
     place = 0 if node.op == "Sub" else second.place
     scope.rewire(node, place, tensor)

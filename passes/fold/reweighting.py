@@ -17,7 +17,8 @@ from passes.fold.weighing import constant_node_bytes, initializer_bytes
 _INITIALIZERS_ALONE = 4  # the IR version from which on an initializer need not be an input
 _FAINT = 2.0**-60  # a scale so small that what it takes below the normal numbers may have mattered
 _COVER = 2.0**-40  # a bias beside which that does not matter
-_LARGEST = {1: 2.0**100, 11: 2.0**900}  # of weights, so that sums of products stay finite, by element type
+LARGEST = {1: 2.0**100, 11: 2.0**900}
+"""What weights may reach, by element type, so that sums of products stay finite."""
 _SLOT = 8  # bytes for the name of one more input, its tag, and longer length prefixes
 
 
@@ -143,7 +144,7 @@ def _change(linear: Linear, spread: Vector, cover: Array, bias: Vector | None) -
         if not np.any(bias) and linear.bias_slot is not None and operand(linear.biased, linear.bias_slot) is None:
             bias = None
     for values in (exact,) if bias is None else (exact, bias):
-        if not (np.abs(values) <= _LARGEST[linear.weight.onnx_dtype]).all():  # also where it is NaN
+        if not (np.abs(values) <= LARGEST[linear.weight.onnx_dtype]).all():  # also where it is NaN
             return f"the weights of {linear.node.label!r} would leave the range of {dtype}"
     tiny = float(np.finfo(dtype).tiny)
     faint = (np.abs(spread) < _FAINT) & ~cover

@@ -190,3 +190,12 @@ def test_constant_nodes_and_a_model_whose_initializers_are_inputs() -> None:
     assert done.body.splitlines()[-1] == "y = Conv(x, w, w_bias)"
     assert not done.after.graph.initializer
     assert done.body.count("Constant") == 2
+
+
+def test_old_and_mixed_forms() -> None:
+    text = f"g ({X}) => ({Y}) {{ a = Conv(x, w)  y = BatchNormalization<spatial = 0>(a, s, h, m, v) }}"
+    done = folded(HEAD.format(7) + text, False, w=floats(6, 4, 3, 3), **parameters(6))
+    assert_missed(done, "batchnormalization", "spatial is not 1")
+    wide = {name: one.astype(np.float64) for name, one in parameters(6).items()}
+    done = folded(text.replace("<spatial = 0>", ""), False, w=floats(6, 4, 3, 3), **wide)
+    assert_missed(done, "after-conv", "of another type than the weights")

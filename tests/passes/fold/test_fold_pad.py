@@ -113,6 +113,8 @@ def test_readers_of_other_kinds() -> None:
     refused(text, "Relu 'Relu(z)' reads it too", w=KERNEL, q=PADS)
     text = f"g ({X}) => ({Y}, float[a, b, e, f] p) {{ p = Pad(x, q)  y = Conv(p, w) }}"
     refused(text, "'p' is an output", w=KERNEL, q=PADS)
+    text = f"g ({X}) => ({Y}, float[8] z) {{ p = Pad(x, q)  y = Conv(p, w)  z = Cast<to = 1>(q) }}"
+    refused(text, "the file would grow", w=KERNEL, q=PADS)
     text = f"g ({X}, float[5, 4, 2, 2] k) => ({Y}) {{ p = Pad(k, q)  y = Conv(x, p) }}"
     refused(text, "as its weight", q=PADS)
     text = f"g ({X}) => ({Y}, float[a, b, e, f] z) {{ padded = Pad(x, q)  y = Conv(padded, w)  z = Conv(padded, w) }}"
@@ -120,10 +122,21 @@ def test_readers_of_other_kinds() -> None:
 
 
 def test_one_pad_after_the_other_and_bodies() -> None:
-    text = f"g ({X}) => ({Y}) {{ a = Pad(x, q)  b = Pad(a, q)  y = Conv(b, w) }}"
-    assert folded(text, w=KERNEL, q=PADS).body == "y = Conv<pads=[2, 4, 0, 2]>(x, w)"
+    text = f"g ({X}) => ({Y}) {{ a = Pad(x, q)  b = Pad(a, r)  y = Conv(b, w) }}"
+    assert folded(text, w=KERNEL, q=PADS, r=PADS).body == "y = Conv<pads=[2, 4, 0, 2]>(x, w)"
     text = f"""g ({X}, bool c) => ({Y}) {{
         y = If (c) <then_branch = t () => (float[i, j, k, l] z) {{ p = Pad(x, q)  z = Conv(p, w) }},
                     else_branch = e () => (float[i, j, k, l] r) {{ r = Relu(x) }}>
     }}"""
     assert "z = Conv<pads=[1, 2, 0, 1]>(x, w)" in folded(text, w=KERNEL, q=PADS).body
+
+
+def test_attributes_that_a_caller_gives() -> None:
+    text = f"""<ir_version: 10, opset_import: ["": 21, "own": 1]> g ({X}) => ({Y}) {{ y = own.f<s = [1, 1]>(x) }}
+    <domain: "own", opset_import: ["": 21]> f <s> (x) => (z) {{
+        q = Constant<value_ints = {PADS.tolist()}>()  p = Pad(x, q)
+        z = AveragePool<{POOL}, count_include_pad = 1, strides: ints = @s>(p)
+    }}"""
+    refused(text, "given by whoever calls")
+    plain = text.replace(", strides: ints = @s", "").replace("<s = [1, 1]>", "").replace("f <s>", "f")
+    assert "pads=[1, 2, 0, 1]" in folded(plain).body

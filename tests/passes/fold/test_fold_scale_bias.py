@@ -181,3 +181,45 @@ def test_inside_of_bodies() -> None:
                     else_branch = e () => (float[a, b] r) {{ r = Relu(x) }}>
     }}"""
     assert not folded(text, w=floats(4, 6), k=TWO).applied
+
+
+def test_a_bias_that_others_read_is_replaced_where_that_is_no_larger() -> None:
+    text = f"g ({X}) => ({Y}, float[6] z) {{ a = Conv(x, w, b)  y = Mul(a, c)  z = Neg(b) }}"
+    done = folded(text, w=floats(6, 4, 3, 3), b=floats(6), c=floats(1, 6, 1, 1))
+    assert done.body == "y = Conv(x, w, c)\nz = Neg(b)"
+    assert_missed(folded(text, w=floats(6, 4, 3, 3), b=floats(6), c=TWO), "after-conv", "the file would grow")
+
+
+def test_operators_of_a_function_with_attributes_of_its_caller() -> None:
+    text = f"""<ir_version: 10, opset_import: ["": 21, "own": 1]> g ({M}) => ({R}) {{ y = own.f<t = 0>(x) }}
+    <domain: "own", opset_import: ["": 21]> f <t> (x) => (z) {{
+        w = Constant<value = float[4, 2] {{1., 2., 3., 4., 5., 6., 7., 8.}}>()  c = Constant<value_float = 2.0>()
+        d = Constant<value = float {{3.0}}>()  a = Gemm<transB: int = @t>(x, w)  z = Mul(a, d)
+    }}"""
+    assert not folded(text).applied
+    assert "z = Gemm(x, w)" in folded(
+        text.replace("<transB: int = @t>", "").replace("f<t = 0>", "f").replace("f <t>", "f")
+    ).body.replace("a = Gemm", "z = Gemm")
+
+
+def test_a_tail_that_makes_the_result_larger_is_no_bias() -> None:
+    text = "g (float[N, 4] x) => (float[a, b] y) { t = Add(x, c)  a = MatMul(t, w)  y = Add(a, d) }"
+    assert_missed(folded(text, w=floats(4, 1), c=floats(4), d=floats(6)), "before-matmul", "no place for a bias")
+    text = text.replace("[a, b] y", "[a, b, c] y")
+    assert_missed(folded(text, w=floats(4, 6), c=floats(4), d=floats(1, 1, 6)), "before-matmul", "no place for a bias")
+
+
+def test_a_scaled_value_that_is_an_output_stays() -> None:
+    text = f"g ({M}) => ({R}, float[N, 4] a) {{ r = Relu(x)  a = Mul(r, c)  y = MatMul(a, w) }}"
+    assert not folded(text, w=floats(4, 6), c=TWO).applied
+
+
+def test_a_scaled_value_that_is_a_bias_or_read_in_a_body() -> None:
+    text = f"g ({M}, float[N, 6] z) => ({R}) {{ a = Mul(z, c)  y = Gemm(x, w, a) }}"
+    assert_missed(folded(text, w=floats(4, 6), c=TWO), "before-gemm", "not the operand")
+    text = f"""g ({M}, bool k) => ({R}) {{
+        a = Mul(x, c)
+        y = If (k) <then_branch = t () => (float[i, j] z) {{ z = MatMul(a, w) }},
+                    else_branch = e () => (float[i, j] r) {{ r = Relu(x) }}>
+    }}"""
+    assert_missed(folded(text, w=floats(4, 6), c=TWO), "before-matmul", "in another graph")
