@@ -17,6 +17,7 @@ from passes.layout.transposed_regions import Region, Regions, changed
 from passes.layout.weighing import described_bytes, held_bytes, node_bytes
 
 RULE = "region"
+_GROWS = "the file would grow: new names and constants take more than the transposes that go"
 _STEM, _NUMBER = "t", 5  # a short name, and the characters that make a name a fresh one
 _SLACK = 12  # bytes by which lengths of fields and what is in a constant's message besides its elements can differ
 
@@ -59,7 +60,7 @@ class Mover:
                 continue
             stem = self.stem(region, regions)
             if stem is None:
-                self.stayed[subject] = "the file would grow: constants that others read would be there twice"
+                self.stayed[subject] = _GROWS
             elif not self.ctx.rewrite(RULE, subject, f"{len(region.nodes)} nodes, {region.gain} transposes fewer"):
                 self.disabled.add(subject)
             else:
@@ -90,10 +91,6 @@ class Mover:
                 uses = 1 + len(tensor.outputs) + sum(len(one.outputs[0].outputs) for one in undone)
                 slots += uses
                 names += uses * len(tensor.name.encode())
-        if growth + slots * _NUMBER <= 0 and not any(
-            regions.undone(t) for n in region.nodes for t in n.outputs if t in regions.perms
-        ):
-            return ""
         if growth + sum(self._undone_names(regions, node) for node in region.nodes) + slots * _NUMBER <= 0:
             return ""
         return _STEM if growth + slots * (len(_STEM) + _NUMBER) - names <= 0 else None
