@@ -1,7 +1,8 @@
 """Where the elements of a tensor are moved, and how to move them less."""
 
+from passes.layout.merge_slices import MergeSlices
 from passes.layout.merge_views import MergeViews
 from passes.layout.move_transposes import MoveTransposes
 from passes.layout.move_transposes_rounding import MoveTransposesRounding
 
-PASSES = (MergeViews, MoveTransposes, MoveTransposesRounding)
+PASSES = (MergeSlices, MergeViews, MoveTransposes, MoveTransposesRounding)

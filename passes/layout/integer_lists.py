@@ -72,11 +72,16 @@ class IntegerLists:
     def is_freed(self, tensor: Tensor, readers: Collection[Node]) -> bool:
         """Whether a constant is there for these readers alone."""
         return (
-            all(one in readers for one in tensor.readers)
+            len(tensor.outputs) == sum(one is tensor for node in readers for one in node.inputs)
             and not tensor.graph_outputs
             and self.annotations.needs(tensor) is None
             and (constant_node(tensor) is not None or isinstance(tensor, Constant))
         )
+
+    def freed_with(self, readers: Collection[Node], kept: Collection[Tensor | None]) -> int:
+        """Bytes of the constants that go with these nodes, those apart that are `kept` for others."""
+        read = dict.fromkeys(one for node in readers for one in node.inputs[1:])
+        return sum(held_bytes(one) for one in read if one not in kept and self.is_freed(one, readers))
 
     def drop(self, tensor: Tensor) -> None:
         """Take out a constant that nobody reads any more."""
