@@ -1,4 +1,4 @@
-"""Merge slices of slices, joins of joins, and expansions of expansions."""
+"""Merge slices of slices and expansions of expansions."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from passes.layout.facts import Facts
 from passes.layout.integer_lists import IntegerLists
 from passes.layout.weighing import described_bytes, node_bytes
 
-SLICES, CONCATS, EXPANDS = "slice-of-slice", "concat-of-concat", "expand-of-expand"
+SLICES, EXPANDS = "slice-of-slice", "expand-of-expand"
 _INPUTS = 10  # the version from which on Slice takes its bounds as inputs
 
 
 @dataclass(frozen=True)
 class MergeSlices(Pass):
-    """Let one Slice, Concat or Expand do what several do one after the other.
+    """Let one Slice or Expand do what several do one after the other.
 
     What it does
         Precondition: nothing but the second node reads the first one. "slice-of-slice": the bounds of
         both are constant, and of different axes, or of the same one and known to be one range of it.
-        "concat-of-concat": both join along the same axis. "expand-of-expand": both shapes are constant,
-        and the first one expands no axis that the second one would not. Rewrite: the second node reads
-        what the first one reads, and the first one goes. Main graph, bodies and functions.
+        "expand-of-expand": both shapes are constant, and the first one expands no axis that the second
+        one would not. Rewrite: the second node reads what the first one reads, and the first one goes.
+        Main graph, bodies and functions.
 
     Example
-        before: a = Slice(x, [1], [9], [0])    b = Slice(a, [2], [4], [0])    c = Concat(b, d)    y = Concat(c, e)
-        after:  b = Slice(x, [3], [5], [0])    y = Concat(b, d, e)
+        before: a = Slice(x, [1], [9], [0])    y = Slice(a, [2], [4], [0])
+        after:  y = Slice(x, [3], [5], [0])
 
     When not
         Two slices of one axis of unknown length, of which one counts from the end or goes backward.
@@ -41,7 +41,7 @@ class MergeSlices(Pass):
         EXACT. The operators copy elements, and the same ones come out in the same order.
 
     Source
-        ONNX operators: Slice (1, 10, 11, 13), Concat (1, 4, 11, 13), Expand (8, 13).
+        ONNX operators: Slice (1, 10, 11, 13), Expand (8, 13).
     """
 
     name = "merge-slices"
@@ -68,10 +68,9 @@ class _Work:
         self.stayed = {}
         applied = 0
         for scope in graph.scopes():
-            for node in [one for one in scope.nodes if one.is_op("Slice", "Concat", "Expand")]:
+            for node in [one for one in scope.nodes if one.is_op("Slice", "Expand")]:
                 if node.graph is scope and node not in self.disabled:
-                    rule = {"Slice": self.slice, "Concat": self.concat, "Expand": self.expand}[node.op]
-                    applied += rule(scope, node)
+                    applied += self.slice(scope, node) if node.op == "Slice" else self.expand(scope, node)
         return applied
 
     def first(self, node: Node, tensor: Tensor) -> Node | None:
@@ -142,45 +141,6 @@ class _Work:
                 reused |= set() if held is None else {held}
         cost += described_bytes("Slice", second.name, names, attrs)
         return cost - node_bytes(first) - node_bytes(second) - self.lists.freed_with((first, second), reused)
-
-    def concat(self, scope: Graph, last: Node) -> int:
-        """Join all at once what is joined in steps; only looked at from the last step on."""
-        result = last.outputs[0]
-        reader = only_reader(result)
-        steps_on = reader is not None and reader not in self.disabled and self.first(reader, result) is last
-        if reader is not None and steps_on and self.same_axis(last, reader):
-            return 0
-        inputs: list[Tensor] = []
-        inner: list[Node] = []
-        pending = list(reversed(last.inputs))
-        while pending:
-            tensor = pending.pop()
-            made = maker(tensor, "Concat")
-            outer = None if made is None else only_reader(tensor)
-            known = made is not None and outer is not None and self.first(outer, tensor) is made
-            if made is not None and known and self.same_axis(made, last):
-                inner.append(made)
-                pending.extend(reversed(made.inputs))
-            else:
-                inputs.append(tensor)
-        if not inner:
-            return 0
-        if not self.ctx.rewrite(CONCATS, last, f"{len(inner) + 1} nodes, {len(inputs)} values"):
-            self.disabled.add(last)
-            return 0
-        self.put(last, inputs, dict(last.attrs))
-        for node in inner:
-            scope.remove(node)
-        return 1
-
-    def same_axis(self, one: Node, other: Node) -> bool:
-        axes = [node.attrs.get("axis", 1) for node in (one, other)]
-        if not all(isinstance(axis, int) for axis in axes):
-            return False
-        if axes[0] == axes[1]:
-            return True
-        rank = self.facts.rank(one.outputs[0])
-        return rank is not None and rank > 0 and axes[0] % rank == axes[1] % rank
 
     def expand(self, scope: Graph, second: Node) -> int:
         first = self.first(second, second.inputs[0])

@@ -123,7 +123,8 @@ class Mover:
                 growth += self.lists.cost(scope, listed, "axes")
                 if slot < len(node.inputs) and node.inputs[slot] not in reused:
                     growth -= self.lists.freed(node.inputs[slot], node)
-                growth += len("axes_0000") + 2
+                if slot >= len(node.inputs):
+                    growth += len("axes_0000") + 2
             changes = {**node.attrs, **how.attrs}
             growth += described_bytes("", "", [], changes) - described_bytes("", "", [], node.attrs)
         for old, count in slots.items():
