@@ -101,8 +101,6 @@ def test_annotated_values_stay() -> None:
     before = model("g (float[N] x) => (float[A] y) { a = Slice(x, s, e)  y = Slice(a, s, e) }")
     lists = {"s": np.array([1]), "e": np.array([9])}
     before.graph.initializer.extend(numpy_helper.from_array(one, name) for name, one in lists.items())
-        numpy_helper.from_array(np.array([one]), name) for one, name in ((1, "s"), (9, "e"))
-    )
     before.graph.quantization_annotation.append(TensorAnnotation(tensor_name="a"))
     assert not apply(MergeSlices(), before).applied
 
