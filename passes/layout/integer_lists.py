@@ -29,13 +29,19 @@ class IntegerLists:
         self._old = isinstance(version, int) and version < _INITIALIZERS_ALONE
 
     def find(self, scope: Graph, values: Sequence[int]) -> Tensor | None:
-        """A constant of these contents, where the graph has one."""
-        known = self._lists(scope)
-        found = known.get(tuple(values))
-        if found is not None and found not in scope.initializers:
-            del known[tuple(values)]
-            return None
-        return found
+        """A constant of these contents, where the graph or one around it has one."""
+        place = scope
+        while True:
+            known = self._lists(place)
+            found = known.get(tuple(values))
+            if found is not None and found not in place.initializers:
+                del known[tuple(values)]
+            elif found is not None and (place is scope or found.name not in scope.root.names.in_bodies):
+                return found
+            outside = place.parent.graph if place.is_body else None
+            if outside is None:
+                return None
+            place = outside
 
     def cost(self, scope: Graph, values: Sequence[int], stem: str) -> int:
         """Bytes by which the file grows when a node comes to read these."""

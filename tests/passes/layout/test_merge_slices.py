@@ -79,7 +79,7 @@ def test_bounds_as_attributes() -> None:
 
 
 def test_a_slice_that_others_read_stays() -> None:
-    text = """g (float[N, 4] x) => (float[A, B] y, float[C, D, I] z) {
+    text = """g (float[N, 4] x) => (float[A, B] y, float[C, D] z) {
         a = Slice(x, s, e, i)  y = Slice(a, s, e, j)  z = Neg(a) }"""
     assert not merged(text, s=[1], e=[3], i=[0], j=[1]).remarks
 
