@@ -29,13 +29,19 @@ class IntegerLists:
         self._old = isinstance(version, int) and version < _INITIALIZERS_ALONE
 
     def find(self, scope: Graph, values: Sequence[int]) -> Tensor | None:
-        """A constant of these contents, where the graph has one."""
-        known = self._lists(scope)
-        found = known.get(tuple(values))
-        if found is not None and found not in scope.initializers:
-            del known[tuple(values)]
-            return None
-        return found
+        """A constant of these contents, where the graph or one around it has one."""
+        place = scope
+        while True:
+            known = self._lists(place)
+            found = known.get(tuple(values))
+            if found is not None and found not in place.initializers:
+                del known[tuple(values)]
+            elif found is not None and (place is scope or found.name not in scope.root.names.in_bodies):
+                return found
+            outside = place.parent.graph if place.is_body else None
+            if outside is None:
+                return None
+            place = outside
 
     def cost(self, scope: Graph, values: Sequence[int], stem: str) -> int:
         """Bytes by which the file grows when a node comes to read these."""
@@ -72,11 +78,16 @@ class IntegerLists:
     def is_freed(self, tensor: Tensor, readers: Collection[Node]) -> bool:
         """Whether a constant is there for these readers alone."""
         return (
-            all(one in readers for one in tensor.readers)
+            len(tensor.outputs) == sum(one is tensor for node in readers for one in node.inputs)
             and not tensor.graph_outputs
             and self.annotations.needs(tensor) is None
             and (constant_node(tensor) is not None or isinstance(tensor, Constant))
         )
+
+    def freed_with(self, readers: Collection[Node], kept: Collection[Tensor | None]) -> int:
+        """Bytes of the constants that go with these nodes, those apart that are `kept` for others."""
+        read = dict.fromkeys(one for node in readers for one in node.inputs[1:])
+        return sum(held_bytes(one) for one in read if one not in kept and self.is_freed(one, readers))
 
     def drop(self, tensor: Tensor) -> None:
         """Take out a constant that nobody reads any more."""

@@ -30,8 +30,8 @@ class MoveTransposes(Pass):
     When not
         Where as many Transposes would come as go. Operators whose last bits depend on where an
         element lies in memory (Exp, Sigmoid, sums; see move-transposes-rounding), and those that
-        do not treat their axes alike. Operands of fewer axes that are not constant. Constants that
-        others read in the old order, where that would make the file grow.
+        do not treat their axes alike. Operands of fewer axes that are not constant. Where the
+        file would grow: by constants that others read in the old order, by new names in a long region.
 
     Contract
         EXACT. Each element of the result is computed from the same elements in the same way.

@@ -11,12 +11,12 @@ from graphopt.analysis.views import composed
 from graphopt.ir import Graph, Node, Tensor, Variable
 from graphopt.pipeline.protocol import Context
 from passes.layout.facts import Facts
-from passes.layout.followers import Follow
 from passes.layout.integer_lists import IntegerLists
 from passes.layout.transposed_regions import Region, Regions, changed
 from passes.layout.weighing import described_bytes, held_bytes, node_bytes
 
 RULE = "region"
+_GROWS = "the file would grow: new names and constants take more than the transposes that go"
 _STEM, _NUMBER = "t", 5  # a short name, and the characters that make a name a fresh one
 _SLACK = 12  # bytes by which lengths of fields and what is in a constant's message besides its elements can differ
 
@@ -59,7 +59,7 @@ class Mover:
                 continue
             stem = self.stem(region, regions)
             if stem is None:
-                self.stayed[subject] = "the file would grow: constants that others read would be there twice"
+                self.stayed[subject] = _GROWS
             elif not self.ctx.rewrite(RULE, subject, f"{len(region.nodes)} nodes, {region.gain} transposes fewer"):
                 self.disabled.add(subject)
             else:
@@ -70,7 +70,7 @@ class Mover:
 
     def stem(self, region: Region, regions: Regions) -> str | None:
         """What new values are named after such that the file does not grow: "" for the old ones."""
-        growth = sum(self.constants_growth(region, how, node) for node, how in region.nodes.items())
+        growth = self.constants_growth(region)
         names = 0
         slots = 0
         for source in region.sources:
@@ -90,10 +90,6 @@ class Mover:
                 uses = 1 + len(tensor.outputs) + sum(len(one.outputs[0].outputs) for one in undone)
                 slots += uses
                 names += uses * len(tensor.name.encode())
-        if growth + slots * _NUMBER <= 0 and not any(
-            regions.undone(t) for n in region.nodes for t in n.outputs if t in regions.perms
-        ):
-            return ""
         if growth + sum(self._undone_names(regions, node) for node in region.nodes) + slots * _NUMBER <= 0:
             return ""
         return _STEM if growth + slots * (len(_STEM) + _NUMBER) - names <= 0 else None
@@ -107,32 +103,34 @@ class Mover:
                 total += max(0, len(tensor.name.encode()) - len(result.name.encode())) * (len(result.outputs) + 1)
         return total
 
-    def constants_growth(self, region: Region, how: Follow, node: Node) -> int:
-        """Bytes by which the constants and attributes of one node grow."""
+    def constants_growth(self, region: Region) -> int:
+        """Bytes by which constants and attributes grow; what is the same after the move is stored once."""
         growth = 0
-        scope = node.graph
+        stored = set[tuple[Tensor, tuple[int, ...], bytes]]()
+        slots: dict[Tensor, int] = {}
+        scope = next(iter(region.nodes)).graph
         assert scope is not None, "a node of a region is in a graph"
-        for slot, values in how.constants.items():
-            old = node.inputs[slot]
-            alone = all(one in region.nodes for one in old.readers) and not old.graph_outputs
-            # Readers of one constant share the new one when they make the same of it: the first one pays.
-            first = next(one for one in region.nodes if one in old.readers)
-            same = first is node or any(
-                values.shape == other.shape and values.tobytes() == other.tobytes()
-                for other in region.nodes[first].constants.values()
-            )
-            if first is node or not same:
-                growth += values.nbytes + len(old.name.encode()) + _NUMBER + _SLACK
-            if alone and first is node and self.annotations.needs(old) is None:
+        reused = {self.lists.find(scope, listed) for how in region.nodes.values() for listed in how.lists.values()}
+        for node, how in region.nodes.items():
+            for slot, values in how.constants.items():
+                old = node.inputs[slot]
+                slots[old] = slots.get(old, 0) + 1
+                key = (old, values.shape, values.tobytes())
+                if key not in stored:
+                    stored.add(key)
+                    growth += values.nbytes + len(old.name.encode()) + _NUMBER + _SLACK
+            for slot, listed in how.lists.items():
+                growth += self.lists.cost(scope, listed, "axes")
+                if slot < len(node.inputs) and node.inputs[slot] not in reused:
+                    growth -= self.lists.freed(node.inputs[slot], node)
+                if slot >= len(node.inputs):
+                    growth += len("axes_0000") + 2
+            changes = {**node.attrs, **how.attrs}
+            growth += described_bytes("", "", [], changes) - described_bytes("", "", [], node.attrs)
+        for old, count in slots.items():
+            if count == len(old.outputs) and not old.graph_outputs and self.annotations.needs(old) is None:
                 growth -= held_bytes(old)
-        for slot, listed in how.lists.items():
-            growth += self.lists.cost(scope, listed, "axes")
-            if slot < len(node.inputs):
-                growth -= self.lists.freed(node.inputs[slot], node)
-            else:
-                growth += len("axes_0000") + 2
-        changes = {**node.attrs, **how.attrs}
-        return growth + described_bytes("", "", [], changes) - described_bytes("", "", [], node.attrs)
+        return growth
 
     def move(self, scope: Graph, region: Region, regions: Regions, stem: str) -> None:
         """Let the nodes of a region read what is before the Transposes, and put what is needed behind."""

@@ -11,6 +11,8 @@ from graphopt.ir import Graph, Node, Tensor
 from passes.layout.facts import Facts
 from passes.layout.followers import Ask, Follow, Perm, follow
 
+_ROUNDS = 4  # times that regions are grown anew from Transposes behind what was cut off
+
 
 @dataclass
 class Region:
@@ -33,12 +35,16 @@ class Regions:
         self.nodes: dict[Node, Follow] = {}
         self._inside: dict[Tensor, int] = {}
         self._outside: dict[Tensor, int] = {}
-        self._grow(exact)
-        for tensor in self.perms:
-            readers = dict.fromkeys(tensor.readers)
-            self._inside[tensor] = sum(one in self.nodes for one in readers)
-            self._outside[tensor] = sum(one not in self.nodes and self.order(one) is None for one in readers)
-        self._cut()
+        # A Transpose of what follows another one ends a region. Where that is cut off, it can begin one.
+        cut: set[Node] = set()
+        for _ in range(_ROUNDS):
+            self.perms, self.sources, self.nodes = {}, {}, {}
+            ends = self._grow(exact, cut)
+            self._count()
+            before = len(cut)
+            self._cut(cut)
+            if len(cut) == before or all(one.inputs[0] in self.perms for one in ends):
+                break
 
     def order(self, node: Node) -> Perm | None:
         """The permutation of a Transpose of this graph; None for any other node."""
@@ -106,17 +112,27 @@ class Regions:
     def _exit(self, tensor: Tensor) -> int:
         return len(self.undone(tensor)) - self.is_needed(tensor)
 
-    def _grow(self, exact: bool) -> None:
+    def _count(self) -> None:
+        for tensor in self.perms:
+            readers = dict.fromkeys(tensor.readers)
+            self._inside[tensor] = sum(one in self.nodes for one in readers)
+            self._outside[tensor] = sum(one not in self.nodes and self.order(one) is None for one in readers)
+
+    def _grow(self, exact: bool, cut: set[Node]) -> list[Node]:
+        """Follow Transposes as far as it goes, around nodes that were cut off; the Transposes at the ends."""
         opset = self.scope.opset_of()
+        ends: list[Node] = []
         for node in self.scope.nodes:
             order = self.order(node)
             if order is not None:
-                if order != tuple(range(len(order))):
+                if node.inputs[0] in self.perms and node.inputs[0] not in self.sources:
+                    ends.append(node)
+                elif order != tuple(range(len(order))):
                     self.perms[node.outputs[0]] = order
                     self.sources[node.outputs[0]] = node
                 continue
             perms = [self.perms.get(one) for one in node.inputs]
-            if not any(perms) or any(self.annotations.about(one) is not None for one in node.outputs):
+            if node in cut or not any(perms) or any(self.annotations.about(one) is not None for one in node.outputs):
                 continue
             how = follow(Ask(node, perms, self.shapes, opset), exact)
             if how is not None:
@@ -126,8 +142,9 @@ class Regions:
                     for one, perm in zip(node.outputs, how.results, strict=True)
                     if one.name and perm != tuple(range(len(perm)))
                 )
+        return ends
 
-    def _cut(self) -> None:
+    def _cut(self, cut: set[Node]) -> None:
         """Leave out the nodes at the ends that save nothing, until each end saves something."""
         for node in reversed(list(self.nodes)):
             results = [one for one in node.outputs if one in self.perms]
@@ -138,6 +155,7 @@ class Regions:
                 gain += self.is_freed(tensor) if tensor in self.sources else not self.is_needed(tensor)
             if gain <= 0:
                 del self.nodes[node]
+                cut.add(node)
                 for tensor in self.operands(node):
                     self._inside[tensor] -= 1
                     self._outside[tensor] += 1

@@ -64,4 +64,6 @@ def _field(size: int) -> int:
 
 
 def _varint(number: int) -> int:
-    return 10 if number < 0 else max(1, -(-number.bit_length() // 7))
+    if 0 <= number < 128:
+        return 1
+    return 10 if number < 0 else -(-number.bit_length() // 7)
