@@ -34,6 +34,7 @@ class Dissolver:
 
     def __init__(self) -> None:
         self._counts: dict[Graph, Counter[str]] = {}
+        self._nodes: dict[Graph, set[str]] = {}
 
     def _count_in(self, node: Node) -> Counter[str]:
         """How often each name is declared in the main graph or function that `node` is in, bodies included."""
@@ -41,6 +42,12 @@ class Dissolver:
         if top not in self._counts:
             self._counts[top] = Counter(name for scope in top.graphs() for name in _names(scope))
         return self._counts[top]
+
+    def _nodes_in(self, outer: Graph) -> set[str]:
+        """The names of nodes in one graph; some runtimes want them to be unique."""
+        if outer not in self._nodes:
+            self._nodes[outer] = {one.name for one in outer.nodes}
+        return self._nodes[outer]
 
     def meet(self, node: Node, body: Graph) -> None:
         """Hear of a `body` that is no body of `node` yet: the copy of a function that it calls."""
@@ -97,7 +104,7 @@ class Dissolver:
             _exchange(result, old)
             taken[result] = old
         self._move_initializers(node, body, {result for _, result in copies})
-        kept = set(taken.values())
+        kept, names = set(taken.values()), self._nodes_in(outer)
         for one in body.nodes.snapshot():
             body.nodes.discard(one)
             for tensor in one.outputs:
@@ -105,6 +112,9 @@ class Dissolver:
                     self._make_unique(node, tensor)
                     for key in ("_dtype", "_shape", "_kind"):  # so that no value_info joins for what had none
                         tensor.__dict__.pop(key, None)
+            if one.name and one.name in names:
+                one.name = outer.fresh_name(one.name)
+            names.add(one.name)
             outer.nodes.put_before(node, one)
         for variable, argument in arguments.items():
             _exchange(variable, argument)
@@ -160,6 +170,7 @@ class Dissolver:
                     total += max(0, len(stands.name.encode()) - len(tensor.name.encode())) * uses
                 elif count[tensor.name] > 1 or tensor.name in reserved:
                     total += _FRESH * uses
+        total += _FRESH * sum(bool(one.name) and one.name in self._nodes_in(_home(node)) for one in body.nodes)
         for old, result in zip(node.outputs, results, strict=False):
             if not any(one.graph is body for one in result.inputs):
                 source = arguments.get(result, result)

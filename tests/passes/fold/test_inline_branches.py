@@ -180,6 +180,16 @@ def test_a_body_inside_that_reuses_the_name_of_the_output() -> None:
     assert "    r_1 = Exp(q)" in lines
 
 
+def test_nodes_of_one_name_in_two_graphs() -> None:
+    """A runtime may refuse two nodes of one name in one graph."""
+    before = model(CHOICE, c=TRUE)
+    before.graph.node[0].name = "same"
+    for attribute in before.graph.node[1].attribute:
+        attribute.g.node[0].name, attribute.g.node[1].name = "same", "other"
+    done = inline(before)
+    assert [node.name for node in done.after.graph.node] == ["same", "same_1", "other", ""]
+
+
 def test_nested_branches_go_together() -> None:
     done = inline(
         """g (float[N] x) => (float[N] y) {
