@@ -10,20 +10,20 @@ from graphopt.ir import Constant, Graph, Node, Tensor, Variable
 from graphopt.ir.dtypes import Array
 
 
-def fold(
-    node: Node,
-    stored: Mapping[Tensor, Array],
-    as_nodes: Collection[Tensor],
-    annotations: Annotations,
-    effects: Effects | None = None,
-) -> None:
+def fold(node: Node, stored: Mapping[Tensor, Array], as_nodes: Collection[Tensor], annotations: Annotations) -> None:
     """Store outputs of `node`, under their names, and take out what that leaves unread.
 
     The other outputs are read by nobody. Those in `as_nodes` become Constant nodes, the others
     initializers. With the node go its makers, as far as nobody else reads them, and the initializers
-    that only these read. Nodes that may have effects stay, where `effects` tells; without, all of them
-    compute from constants.
+    that only these read; all of them compute from constants, so they can have no effects.
     """
+    store(node, stored, as_nodes)
+    sweep(node, annotations)
+
+
+def store(node: Node, stored: Mapping[Tensor, Array], as_nodes: Collection[Tensor]) -> None:
+    """Make outputs of `node` initializers of the same names, or Constant nodes where they are in `as_nodes`;
+    the node stays, and gives something nobody reads."""
     scope = node.graph
     assert scope is not None, "a node that is folded is in a graph"
     for tensor, values in stored.items():
@@ -38,14 +38,11 @@ def fold(
             constant = tensor.to_constant(values)
             scope.initializers.add(constant)
             scope.set_values(constant, values)
-    sweep(node, annotations, effects)
 
 
 def sweep(node: Node, annotations: Annotations, effects: Effects | None = None) -> None:
-    """Remove `node` if nobody reads it, and then what it alone read.
-
-    Nodes that may have effects stay, where `effects` tells; without, all are known to have none.
-    """
+    """Remove `node` if nobody reads it, and then what it alone read; with `effects`, only nodes that
+    have none."""
     pending = [node]
     while pending:
         last = pending.pop()
