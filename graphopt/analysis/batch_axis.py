@@ -11,24 +11,11 @@ from collections.abc import Callable
 
 from graphopt.analysis.constants import constant_values
 from graphopt.analysis.matching import integers, operand
+from graphopt.analysis.operator_families import BROADCAST, REDUCTIONS, SAMPLES_FIRST, SOFTMAXES, UNARY
 from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.order import reads
 
-_UNARY = frozenset(
-    ("Abs", "Acos", "Asin", "Atan", "Cast", "Ceil", "Celu", "Clip", "Cos", "Dropout", "Elu", "Erf", "Exp", "Floor")
-) | frozenset(("Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg"))
-_UNARY |= frozenset(("Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign"))
-_UNARY |= frozenset(("Sqrt", "Tan", "Tanh", "ThresholdedRelu"))
-_BROADCAST = frozenset(
-    ("Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean")
-)
-_BROADCAST |= frozenset(("Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"))
-_FIRST = frozenset(("AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool"))
-_FIRST |= frozenset(("GlobalMaxPool", "InstanceNormalization", "LRN", "LpPool", "MaxPool", "SpaceToDepth"))
-_REDUCE = frozenset(("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin"))
-_REDUCE |= frozenset(("ReduceProd", "ReduceSum", "ReduceSumSquare"))
-_SOFTMAX = frozenset(("Softmax", "LogSoftmax", "Hardmax"))
 _TESTS = 7  # the opset from which on a BatchNormalization takes no statistics unless told to
 _ALONE = 13  # the opset from which softmax normalizes one axis, not all from one on
 
@@ -127,10 +114,6 @@ class BatchAxes:
         if target[0] == self._size:
             self.targets[node] = [0, *target[1:]]
         return 0
-
-
-def _unary(axes: BatchAxes, node: Node) -> int:
-    return axes.only_first(node)
 
 
 def _first(axes: BatchAxes, node: Node) -> tuple[int]:
@@ -272,6 +255,14 @@ def _pad(axes: BatchAxes, node: Node) -> int:
     return batch
 
 
+def _quantized(axes: BatchAxes, node: Node) -> int:
+    if axes.rank(node.inputs[1]) == 0:
+        return axes.only_first(node)
+    if axes.rank(node.inputs[1]) != 1 or node.attrs.get("block_size"):
+        raise Mixed("its scales may be of single samples")
+    return axes.axis_other(node, 1)[0]
+
+
 def _recurrent(axes: BatchAxes, node: Node) -> tuple[int, ...]:
     carried = [index for index, one in enumerate(node.inputs) if one in axes.axes]
     if node.attrs.get("layout") or any(index not in (0, 5, 6) for index in carried):
@@ -285,13 +276,14 @@ def _recurrent(axes: BatchAxes, node: Node) -> tuple[int, ...]:
 
 _Rule = Callable[[BatchAxes, Node], int | tuple[int, ...]]
 _RULES: dict[str, _Rule] = {
-    **dict.fromkeys(_UNARY, _unary),
-    **dict.fromkeys(_BROADCAST, BatchAxes.broadcast),
-    **dict.fromkeys(_FIRST, _first),
-    **dict.fromkeys(_REDUCE, _reduce),
-    **dict.fromkeys(_SOFTMAX, _softmax),
+    **dict.fromkeys(UNARY, BatchAxes.only_first),
+    **dict.fromkeys(BROADCAST, BatchAxes.broadcast),
+    **dict.fromkeys(SAMPLES_FIRST, _first),
+    **dict.fromkeys(REDUCTIONS, _reduce),
+    **dict.fromkeys(SOFTMAXES, _softmax),
     **dict.fromkeys(("ArgMax", "ArgMin"), _arg),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _quantized),
     "Concat": _concat,
     "Flatten": _flatten,
     "Gather": _gather,

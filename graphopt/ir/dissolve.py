@@ -35,6 +35,7 @@ class Dissolver:
     def __init__(self) -> None:
         self._counts: dict[Graph, Counter[str]] = {}
         self._nodes: dict[Graph, set[str]] = {}
+        self._unsaid: dict[Graph, set[Tensor]] = {}
 
     def _count_in(self, node: Node) -> Counter[str]:
         """How often each name is declared in the main graph or function that `node` is in, bodies included."""
@@ -103,6 +104,8 @@ class Dissolver:
             maker.outputs[place] = old
             _exchange(result, old)
             taken[result] = old
+            if not old.graph_outputs:
+                self._unsaid.setdefault(outer, set()).add(old)
         self._move_initializers(node, body, {result for _, result in copies})
         kept, names = set(taken.values()), self._nodes_in(outer)
         for one in body.nodes.snapshot():
@@ -122,6 +125,18 @@ class Dissolver:
         for old, result in copies:
             hand_through(node, old, taken.get(result) or arguments.get(result, result))
         outer.remove(node)
+
+    def finish(self) -> None:
+        """Take back what was declared of the outputs of nodes that are gone: of a node with bodies a model
+        may say what holds for another one of them."""
+        for outer, values in self._unsaid.items():
+            if outer.origin is not None and outer.origin.infos:
+                outer.origin.infos = [(info, one) for info, one in outer.origin.infos if one not in values]
+            for tensor in values:
+                if not tensor.graph_outputs:
+                    for key in ("_info", "_dtype", "_shape", "_kind"):
+                        tensor.__dict__.pop(key, None)
+        self._unsaid = {}
 
     def _make_room(self, node: Node, body: Graph, reserved: set[str]) -> None:
         """Rename what bodies inside of `body` declare by names that will mean something around them."""

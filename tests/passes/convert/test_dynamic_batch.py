@@ -94,6 +94,30 @@ def test_convolutions_and_recurrent_layers() -> None:
     holds(done, axis=2, x=(3, 8))
 
 
+def test_quantized_values() -> None:
+    done = free(
+        """g (float[1, 4] x) => (float[1, 4] y) {
+            q = QuantizeLinear(x, s, z)  a = DequantizeLinear(q, s, z)  r = QuantizeLinear<axis = 1>(a, c, d)
+            y = DequantizeLinear<axis = 1>(r, c, d)
+        }""",
+        s=np.array(0.5, np.float32),
+        z=np.array(3, np.uint8),
+        c=np.full(4, 0.25, np.float32),
+        d=np.zeros(4, np.uint8),
+    )
+    holds(done, x=(4,))
+
+
+def test_a_model_of_ir_version_3() -> None:
+    """There a new initializer would have to be an input."""
+    done = free(
+        """<ir_version: 3, opset_import: ["": 9]> g (float[1, 6] x) => (float[1, 2, 3] y) {
+            t = Constant<value = int64[3] {1, 2, 3}>()  y = Reshape(x, t)
+        }"""
+    )
+    assert done.body == "t_1 = Constant<value=int64[3] {0, 2, 3}>()\ny = Reshape(x, t_1)"
+
+
 @pytest.mark.parametrize(
     ("nodes", "why"),
     [
