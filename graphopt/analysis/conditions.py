@@ -26,7 +26,6 @@ _DEEP = 64  # nodes behind one condition that are looked at
 _SMALL = 64  # elements
 _BOOL, _INT64 = 9, 7  # ONNX IR, TensorProto.DataType
 _ARITHMETIC = ("Add", "Sub", "Mul")
-_LOGIC = frozenset(("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"))
 _MOVING = ("Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
 
 
@@ -80,11 +79,18 @@ class Conditions:
                     pending.extend(waiting)
                     continue
                 found = None if waiting else self._compute(maker)
-            if found is None and maker is not None and maker.op not in _LOGIC:
-                found = self._shapes.value(one)
+            if found is None and maker is not None:
+                found = self._followed(one)
             known[one] = found
             pending.pop()
         return known[tensor]
+
+    def _followed(self, tensor: Tensor) -> Values | None:
+        """What shapes know of a value; booleans may come as 0 and 1."""
+        found = self._shapes.value(tensor)
+        if found is None or self._shapes.onnx_dtype(tensor) != _BOOL:
+            return found
+        return _each(_as_boolean)(Node("Cast"), [found])
 
     def _stated(self, tensor: Tensor) -> Values | None:
         held = constant_of(tensor)
@@ -214,6 +220,10 @@ def _is_true(value: Any) -> bool | None:
         return value
     zero = equal(value, 0)
     return None if zero is None else not zero
+
+
+def _as_boolean(value: Any) -> bool | None:
+    return bool(value) if isinstance(value, int) else None
 
 
 def _as_integer(value: Any) -> Any:

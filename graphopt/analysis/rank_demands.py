@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from graphopt.analysis.constants import constant_of
 from graphopt.analysis.matching import integers
+from graphopt.analysis.operator_families import UNARY
 from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.sweep import live_nodes
@@ -16,9 +17,6 @@ from graphopt.ir.sweep import live_nodes
 Ranks = frozenset[int]
 
 _DEEP = 64  # nodes that are looked at on the way to one answer
-# Operators whose first output has as many axes as their first input.
-_PLAIN = ("Abs", "Cast", "Ceil", "Clip", "Elu", "Erf", "Exp", "Floor", "Identity", "LeakyRelu", "Log", "Neg", "Not")
-_SAME = frozenset((*_PLAIN, "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Softplus", "Sqrt", "Tanh"))
 _RECURRENT = {0: 3, 1: 3, 2: 3, 3: 2, 5: 3, 6: 3}  # slots of LSTM, GRU and RNN: X, W, R, B, initial states
 
 
@@ -110,7 +108,7 @@ def _behind(tensor: Tensor, maker: Node | None) -> list[Tensor]:
     if maker.op == "If":
         place = next(index for index, one in enumerate(maker.outputs) if one is tensor)
         return [body.outputs[place] for body in maker.bodies if place < len(body.outputs)]
-    if maker.op in _SAME and maker.inputs:
+    if maker.op in UNARY and maker.inputs:
         return [maker.inputs[0]]
     if maker.op in ("Squeeze", "Unsqueeze") and _axes(maker) is not None:
         return [maker.inputs[0]]

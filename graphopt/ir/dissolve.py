@@ -34,6 +34,8 @@ class Dissolver:
 
     def __init__(self) -> None:
         self._counts: dict[Graph, Counter[str]] = {}
+        self._nodes: dict[Graph, set[str]] = {}
+        self._unsaid: dict[Graph, set[Tensor]] = {}
 
     def _count_in(self, node: Node) -> Counter[str]:
         """How often each name is declared in the main graph or function that `node` is in, bodies included."""
@@ -41,6 +43,12 @@ class Dissolver:
         if top not in self._counts:
             self._counts[top] = Counter(name for scope in top.graphs() for name in _names(scope))
         return self._counts[top]
+
+    def _nodes_in(self, outer: Graph) -> set[str]:
+        """The names of nodes in one graph; some runtimes want them to be unique."""
+        if outer not in self._nodes:
+            self._nodes[outer] = {one.name for one in outer.nodes}
+        return self._nodes[outer]
 
     def meet(self, node: Node, body: Graph) -> None:
         """Hear of a `body` that is no body of `node` yet: the copy of a function that it calls."""
@@ -96,8 +104,10 @@ class Dissolver:
             maker.outputs[place] = old
             _exchange(result, old)
             taken[result] = old
+            if not old.graph_outputs:
+                self._unsaid.setdefault(outer, set()).add(old)
         self._move_initializers(node, body, {result for _, result in copies})
-        kept = set(taken.values())
+        kept, names = set(taken.values()), self._nodes_in(outer)
         for one in body.nodes.snapshot():
             body.nodes.discard(one)
             for tensor in one.outputs:
@@ -105,6 +115,9 @@ class Dissolver:
                     self._make_unique(node, tensor)
                     for key in ("_dtype", "_shape", "_kind"):  # so that no value_info joins for what had none
                         tensor.__dict__.pop(key, None)
+            if one.name and one.name in names:
+                one.name = outer.fresh_name(one.name)
+            names.add(one.name)
             outer.nodes.put_before(node, one)
         for variable, argument in arguments.items():
             _exchange(variable, argument)
@@ -112,6 +125,18 @@ class Dissolver:
         for old, result in copies:
             hand_through(node, old, taken.get(result) or arguments.get(result, result))
         outer.remove(node)
+
+    def finish(self) -> None:
+        """Take back what was declared of the outputs of nodes that are gone: of a node with bodies a model
+        may say what holds for another one of them."""
+        for outer, values in self._unsaid.items():
+            if outer.origin is not None and outer.origin.infos:
+                outer.origin.infos = [(info, one) for info, one in outer.origin.infos if one not in values]
+            for tensor in values:
+                if not tensor.graph_outputs:
+                    for key in ("_info", "_dtype", "_shape", "_kind"):
+                        tensor.__dict__.pop(key, None)
+        self._unsaid = {}
 
     def _make_room(self, node: Node, body: Graph, reserved: set[str]) -> None:
         """Rename what bodies inside of `body` declare by names that will mean something around them."""
@@ -160,6 +185,7 @@ class Dissolver:
                     total += max(0, len(stands.name.encode()) - len(tensor.name.encode())) * uses
                 elif count[tensor.name] > 1 or tensor.name in reserved:
                     total += _FRESH * uses
+        total += _FRESH * sum(bool(one.name) and one.name in self._nodes_in(_home(node)) for one in body.nodes)
         for old, result in zip(node.outputs, results, strict=False):
             if not any(one.graph is body for one in result.inputs):
                 source = arguments.get(result, result)

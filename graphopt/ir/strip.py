@@ -79,11 +79,26 @@ def _of_graph(graph: Graph, field: tuple[str, ...]) -> Iterator[Change]:
         return
     if _has(origin.proto, field):
         yield lambda: _trim_graph(graph, field)
-    infos = [info for info, _ in (*origin.infos, *origin.outputs)]
-    infos += [info for one in graph.inputs if (info := one.__dict__.get("_info")) is not None]
-    infos += [info for node in graph.nodes for one in node.outputs if (info := one.__dict__.get("_info")) is not None]
-    if any(_has(info, field) for info in infos):
+    kept = _signature(graph)
+    if any(_has(info, field) and id(info) not in kept for info in _infos(graph)):
         yield lambda: _trim_infos(graph, field)
+
+
+def _infos(graph: Graph) -> list[onnx.ValueInfoProto]:
+    """Every declaration of a value that `graph` was read with."""
+    origin = graph.origin
+    found = [] if origin is None else [info for info, _ in (*origin.infos, *origin.outputs)]
+    values = (*graph.inputs, *graph.outputs, *(one for node in graph.nodes for one in node.outputs))
+    return found + [info for one in values if (info := one.__dict__.get("_info")) is not None]
+
+
+def _signature(graph: Graph) -> set[int]:
+    """The declarations (their ids) of a main graph's inputs and outputs: what users of the model see stays."""
+    origin = graph.origin
+    if graph.root is not graph or origin is None:
+        return set()
+    infos = [one.__dict__.get("_info") for one in (*graph.inputs, *graph.outputs)]
+    return {id(info) for info in (*infos, *(info for info, _ in origin.outputs)) if info is not None}
 
 
 def _trim_graph(graph: Graph, field: tuple[str, ...]) -> None:
@@ -100,19 +115,14 @@ def _trim_graph(graph: Graph, field: tuple[str, ...]) -> None:
 def _trim_infos(graph: Graph, field: tuple[str, ...]) -> None:
     origin = graph.origin
     assert origin is not None, "checked when the change was made"
-    made: dict[int, onnx.ValueInfoProto] = {}
-
-    def trimmed(info: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-        return made.setdefault(id(info), _without(info, field)) if _has(info, field) else info
-
-    keep = [info for info, _ in (*origin.infos, *origin.outputs)]  # so that no id is used again
-    origin.infos = [(trimmed(info), tensor) for info, tensor in origin.infos]
-    origin.outputs = [(trimmed(info), tensor) for info, tensor in origin.outputs]
+    keep, held = _signature(graph), _infos(graph)  # held, so that no id is used again
+    made = {id(info): _without(info, field) for info in held if _has(info, field) and id(info) not in keep}
+    origin.infos = [(made.get(id(info), info), tensor) for info, tensor in origin.infos]
+    origin.outputs = [(made.get(id(info), info), tensor) for info, tensor in origin.outputs]
     for tensor in (*graph.inputs, *graph.outputs, *(one for node in graph.nodes for one in node.outputs)):
         info = tensor.__dict__.get("_info")
-        if isinstance(tensor, Variable) and info is not None:
-            keep.append(info)
-            tensor.__dict__["_info"] = trimmed(info)
+        if isinstance(tensor, Variable) and id(info) in made:
+            tensor.__dict__["_info"] = made[id(info)]
 
 
 def _of_constant(constant: Constant, field: tuple[str, ...]) -> Iterator[Change]:

@@ -85,6 +85,7 @@ class _Work:
                 pending.extend(reversed([one for one in new if self.called(one) is not None]))
                 inlined += 1
         if inlined:
+            dissolver.finish()
             self.drop_uncalled()
 
     def why_not(self, node: Node, function: Function) -> str | None:

@@ -10,22 +10,15 @@ from graphopt.ir import Constant, Graph, Node, Tensor, Variable
 from graphopt.ir.dtypes import Array
 
 
-def fold(
-    node: Node,
-    stored: Mapping[Tensor, Array],
-    as_nodes: Collection[Tensor],
-    annotations: Annotations,
-    effects: Effects | None = None,
-) -> None:
+def fold(node: Node, stored: Mapping[Tensor, Array], as_nodes: Collection[Tensor], annotations: Annotations) -> None:
     """Store outputs of `node`, under their names, and take out what that leaves unread.
 
     The other outputs are read by nobody. Those in `as_nodes` become Constant nodes, the others
     initializers. With the node go its makers, as far as nobody else reads them, and the initializers
-    that only these read. Nodes that may have effects stay, where `effects` tells; without, all of them
-    compute from constants.
+    that only these read; all of them compute from constants, so they can have no effects.
     """
     store(node, stored, as_nodes)
-    sweep(node, annotations, effects)
+    sweep(node, annotations)
 
 
 def store(node: Node, stored: Mapping[Tensor, Array], as_nodes: Collection[Tensor]) -> None:
@@ -48,10 +41,8 @@ def store(node: Node, stored: Mapping[Tensor, Array], as_nodes: Collection[Tenso
 
 
 def sweep(node: Node, annotations: Annotations, effects: Effects | None = None) -> None:
-    """Remove `node` if nobody reads it, and then what it alone read.
-
-    Nodes that may have effects stay, where `effects` tells; without, all are known to have none.
-    """
+    """Remove `node` if nobody reads it, and then what it alone read; with `effects`, only nodes that
+    have none."""
     pending = [node]
     while pending:
         last = pending.pop()

@@ -11,6 +11,7 @@ from graphopt.analysis.constants import constant_values
 from graphopt.analysis.liveness import Effects
 from graphopt.analysis.rank_demands import RankDemands
 from graphopt.analysis.sameness import same_bodies
+from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.dissolve import Dissolver
 from graphopt.ir.membership import in_place
@@ -75,7 +76,8 @@ class _Work:
         self.graph, self.ctx, self.demands = graph, ctx, demands
         self.stayed: dict[Node, tuple[str, str]] = {}
         self.dissolver: Dissolver | None = None
-        self.annotations = Annotations(graph)
+        self.annotations, self.effects = Annotations(graph), Effects(graph)
+        self.shapes: Shapes | None = None  # at the beginning of a sweep; values keep theirs
 
     def sweep(self) -> int:
         """Decide about every If of the model, then carry out; how many went."""
@@ -84,12 +86,19 @@ class _Work:
             return 0
         decide = _Deciding(self.graph, self.ctx, self.demands)
         decided = [(node, found) for node in switches if (found := decide.branch(node)) is not None]
-        self.stayed = {}
-        return sum(self.inline(node, *found) for node, found in decided if in_place(node))
+        self.stayed, self.shapes = {}, None
+        if any(
+            _suspect(*pair) for node, (body, *_) in decided for pair in zip(node.outputs, body.outputs, strict=False)
+        ):
+            self.shapes = self.ctx.shapes
+        applied = sum(self.inline(node, *found) for node, found in decided if in_place(node))
+        if self.dissolver is not None:
+            self.dissolver.finish()
+        return applied
 
     def inline(self, node: Node, body: Graph, rule: str, detail: str) -> int:
         self.dissolver = self.dissolver or Dissolver()
-        why = self.dissolver.why_not(node, body, {})
+        why = self.dissolver.why_not(node, body, {}) or self.contradiction(node, body)
         if why is not None:
             self.stayed[node] = (rule, why)
             return 0
@@ -98,12 +107,24 @@ class _Work:
         condition = node.inputs[0]
         self.dissolver.dissolve(node, body, {})
         if condition.inputs:
-            sweep(condition.inputs[0], self.annotations, Effects(self.graph))
+            sweep(condition.inputs[0], self.annotations, self.effects)
         elif isinstance(condition, Constant) and not condition.is_read and self.annotations.needs(condition) is None:
             home: Graph | None = condition.__dict__.get("home")
             if home is not None:
                 home.remove_initializer(condition)
         return 1
+
+    def contradiction(self, node: Node, body: Graph) -> str | None:
+        """An output of a graph that is declared as the branch does not make it, in a clause."""
+        for old, new in zip(node.outputs, body.outputs, strict=False):
+            said = old.shape
+            known = self.shapes.dims(new) if self.shapes is not None and _suspect(old, new) else None
+            if known is None or said is None:
+                continue
+            sizes = zip(said, known, strict=False)
+            if len(known) != len(said) or any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in sizes):
+                return f"the output {old.name!r} is declared with another shape than the branch gives it"
+        return None
 
 
 class _Deciding:
@@ -157,6 +178,11 @@ def _switches(graph: Graph) -> Iterator[Node]:
                 continue
             if all(isinstance(node.attrs.get(key), Graph) for key in ("then_branch", "else_branch")):
                 yield node
+
+
+def _suspect(old: Tensor, new: Tensor) -> bool:
+    """Whether the output `old` of a graph is declared otherwise than `new`, which is going to be it."""
+    return bool(old.graph_outputs) and old.shape is not None and list(old.shape) != list(new.shape or ())
 
 
 def _around(node: Node) -> tuple[bool, Node] | None:

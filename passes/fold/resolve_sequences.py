@@ -15,7 +15,7 @@ from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.dtypes import Array
 from graphopt.ir.shadows import out_of_sight, shadowed
 from graphopt.pipeline.protocol import Context, Contract, Pass
-from passes.fold.folding import fold, sweep
+from passes.fold.folding import store, sweep
 from passes.fold.split_sequences import SplitSequences
 from passes.fold.weighing import constant_node_bytes, node_bytes
 
@@ -102,12 +102,12 @@ class _Work:
     def length(self, node: Node, in_function: bool) -> None:
         elements = self.contents.elements(node.inputs[0])
         if elements is not None:
-            self.store("sequence-length", node, np.array(len(elements), np.int64), in_function)
+            self.keep("sequence-length", node, np.array(len(elements), np.int64), in_function)
 
     def has(self, node: Node, in_function: bool) -> None:
         filled = self.contents.is_filled(node.inputs[0])
         if filled is not None:
-            self.store("optional-has", node, np.array(filled), in_function)
+            self.keep("optional-has", node, np.array(filled), in_function)
 
     def concat(self, node: Node, in_function: bool) -> None:
         elements, scope, axis = self.contents.elements(node.inputs[0]), node.graph, node.attrs.get("axis")
@@ -156,7 +156,7 @@ class _Work:
                 scope.insert(Node("Identity", node.name, {}, [new], [old]), before=node)
             self.retire(node)
 
-    def store(self, rule: str, node: Node, value: Array, inside: bool) -> None:
+    def keep(self, rule: str, node: Node, value: Array, inside: bool) -> None:
         output = node.outputs[0]
         as_node = inside or self.old or bool(output.graph_outputs)
         extent = Extent(7 if value.dtype == np.int64 else 9, value.shape, value.size, value.nbytes)
@@ -167,8 +167,8 @@ class _Work:
         if as_node and constant_node_bytes(output.name, extent) > freed:
             self.ctx.missed(rule, node, "the file would grow: the constant takes a node of its own")
         elif self.ctx.rewrite(rule, node):
-            fold(node, {output: value}, {output} if as_node else (), self.annotations, self.effects)
-            self.applied += 1
+            store(node, {output: value}, {output} if as_node else ())
+            self.retire(node)
 
     def retire(self, node: Node) -> None:
         sweep(node, self.annotations, self.effects)

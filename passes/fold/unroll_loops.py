@@ -88,6 +88,8 @@ class _Work:
         for node, trips in reversed(decided):
             if trips is not None:
                 applied += self.once(node) if trips else self.never(node)
+        if self.dissolver is not None:
+            self.dissolver.finish()
         return applied
 
     def never(self, node: Node) -> int:
@@ -207,6 +209,8 @@ def _trips(node: Node, conditions: Conditions) -> int | None:
         return None
     if most == 1:
         return 1
+    if start is None:
+        return None  # then what the body says of going on does not count
     ends = conditions.truth(node.attrs["body"].outputs[0]) is False
     return 1 if ends and (count is None or (most is not None and most >= 1)) else None
 

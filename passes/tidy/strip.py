@@ -25,8 +25,9 @@ class Strip(Pass):
         after:  y = Relu(x)
 
     When not
-        Some programs read the metadata of a model (class names, image sizes, licences), tell nodes by
-        name, or show doc strings: only doc strings go unless more is asked for. Names of values stay.
+        What is said of the model's inputs and outputs is part of its signature and stays. Some programs
+        read the metadata of a model (class names, image sizes, licences), tell nodes by name, or show doc
+        strings: only doc strings go unless more is asked for. Names of values stay.
 
     Contract
         EXACT. No operator reads any of this.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import ModelProto, TensorAnnotation, numpy_helper
+from onnx import ModelProto, TensorAnnotation, helper, numpy_helper
 
 from graphopt.pipeline.gate import Limits
 from graphopt.testing import Applied, apply, assert_missed, model
@@ -180,6 +180,16 @@ def test_a_body_inside_that_reuses_the_name_of_the_output() -> None:
     assert "    r_1 = Exp(q)" in lines
 
 
+def test_nodes_of_one_name_in_two_graphs() -> None:
+    """A runtime may refuse two nodes of one name in one graph."""
+    before = model(CHOICE, c=TRUE)
+    before.graph.node[0].name = "same"
+    for attribute in before.graph.node[1].attribute:
+        attribute.g.node[0].name, attribute.g.node[1].name = "same", "other"
+    done = inline(before)
+    assert [node.name for node in done.after.graph.node] == ["same", "same_1", "other", ""]
+
+
 def test_nested_branches_go_together() -> None:
     done = inline(
         """g (float[N] x) => (float[N] y) {
@@ -229,6 +239,33 @@ def test_a_gate_that_lets_one_through() -> None:
     }"""
     done = inline(text, gate=Limits(disabled=frozenset({("inline-branches", 1)})), c=TRUE)
     assert done.body.startswith("r = If(c)") and done.body.endswith("y = Abs(r)")
+
+
+def test_what_is_declared_of_its_output_may_hold_for_the_other_branch() -> None:
+    before = model(
+        """g (float[N] x) => (int64[Q] y) {
+            r = If(c)<then_branch = t () => (float[N] o) { o = Neg(x) },
+                      else_branch = e () => (float[M, N] o) { o = Unsqueeze(x, z) }>
+            y = Shape(r)
+        }""",
+        c=TRUE,
+        z=np.array([0], np.int64),
+    )
+    before.graph.value_info.append(helper.make_tensor_value_info("r", 1, [1, "N"]))
+    done = inline(before)
+    assert done.body == "r = Neg(x)\ny = Shape(r)" and not done.after.graph.value_info
+
+
+def test_an_output_that_is_declared_as_the_other_branch_makes_it() -> None:
+    before = model(
+        """g (float[N] x) => (float[P, N] y) {
+            y = If(c)<then_branch = t () => (float[N] o) { o = Neg(x) },
+                      else_branch = e () => (float[M, N] o) { o = Unsqueeze(x, z) }>
+        }""",
+        c=TRUE,
+        z=np.array([0], np.int64),
+    )
+    assert_missed(inline(before), "known-condition", "'y' is declared with another shape than the branch gives it")
 
 
 def test_annotations_in_the_branch_keep_it() -> None:

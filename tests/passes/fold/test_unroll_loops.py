@@ -38,8 +38,13 @@ def test_one_trip(start: str) -> None:
 
 
 def test_a_body_that_ends_itself() -> None:
-    done = unroll(of("n", "", "on = Constant<value = bool {0}>()"), n=number(7))
+    done = unroll(of("n", "yes", "on = Constant<value = bool {0}>()"), n=number(7), yes=np.array(True))
     assert done.body == "a = Abs(x)\nt = Add(a, x)\nr = Tanh(t)\ny = Neg(r)"
+
+
+def test_without_a_condition_the_body_cannot_end_it() -> None:
+    """As the operator is defined; runtimes differ."""
+    assert unroll(of("n", "", "on = Constant<value = bool {0}>()"), n=number(7)).applied == ()
 
 
 @pytest.mark.parametrize(("count", "start"), [(0, True), (-3, True), (5, False)])
