@@ -6,11 +6,12 @@ what comes out. Divisors are taken to be non-zero: a run that divides by zero ha
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 
 from graphopt.analysis.dim_bounds import at_least, equal, less_or_equal
-from graphopt.analysis.dims import Dim, Expr, Monomial, Opaque, build, of_atom
+from graphopt.analysis.dims import Atom, Dim, Expr, Monomial, Opaque, Symbol, build, of_atom
 
 
 def product(dims: Iterable[Dim]) -> Dim:
@@ -168,6 +169,32 @@ def broadcast(one: Dim, other: Dim) -> Dim | None:
     if len(args) == 1:
         return next(iter(args))
     return of_atom(Opaque("broadcast", tuple(sorted(args, key=_by_text))))
+
+
+def nonempty(dim: Dim) -> Dim:
+    """The expression over sizes that are one less, so that its bounds are those of runs in which no
+    symbol that is a size is 0."""
+    if isinstance(dim, int):
+        return dim
+    found: Dim = 0
+    for powers, coefficient in dim.terms:
+        term: Dim = coefficient
+        for atom, power in powers:
+            for _ in range(power):
+                term = term * _nonempty(atom)
+        found = found + term
+    return found
+
+
+def _nonempty(atom: Atom) -> Dim:
+    if isinstance(atom, Symbol):
+        return of_atom(atom) + 1 if atom.low == 0 else of_atom(atom)
+    args = [nonempty(arg) for arg in atom.args]
+    if atom.kind == "floor":
+        return floor_div(*args)
+    if atom.kind == "broadcast":
+        return functools.reduce(lambda one, other: one if (both := broadcast(one, other)) is None else both, args)
+    return _extreme(atom.kind, tuple(args))
 
 
 def _by_text(dim: Dim) -> tuple[str, int]:

@@ -76,7 +76,7 @@ class RunContext:
 
     @property
     def shapes(self) -> Shapes:
-        """Inferred once for each revision of the graph that is asked about."""
+        """One view for each revision of the graph that is asked about; what was inferred before is kept."""
         if self._shapes is None or self._shapes[0] != self.revision:
             self._shapes = (self.revision, self._services.shapes(self.graph))
         return self._shapes[1]

@@ -19,7 +19,7 @@ from graphopt.pipeline.gate import Gate, Open
 from graphopt.pipeline.instrument import Instrument, Place, StepDone, Turn
 from graphopt.pipeline.pipeline import Pipeline, Repeat, Step
 from graphopt.pipeline.protocol import Contract, Pass, Remark
-from graphopt.pipeline.services import Services
+from graphopt.pipeline.services import NoServices, Services
 
 OnError = Literal["stop", "skip"]
 
@@ -115,7 +115,7 @@ class _Attempt:
         trusted: int,
     ) -> None:
         self.graph = graph
-        self.services = services
+        self.services = services or NoServices()
         self.ledger = Ledger(gate)
         self.instruments = instruments
         self.blocked = blocked

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from graphopt.analysis.evaluated import Evaluated
-    from graphopt.analysis.shapes import Shapes
+    from graphopt.analysis.shapes import Shapes, SharedShapes
     from graphopt.ir import Graph, Tensor
 
 
@@ -27,10 +27,15 @@ class NoServices:
     """Services of a pass that runs on its own, in this process: shapes by inference, and of the values
     those that leave no choice (see `graphopt.analysis.arithmetic`)."""
 
-    def shapes(self, graph: Graph) -> Shapes:
-        from graphopt.analysis.shapes import infer
+    def __init__(self) -> None:
+        self._shapes: SharedShapes | None = None
 
-        return infer(graph)
+    def shapes(self, graph: Graph) -> Shapes:
+        from graphopt.analysis.shapes import SharedShapes
+
+        if self._shapes is None:
+            self._shapes = SharedShapes()
+        return self._shapes.of(graph)
 
     def evaluate(self, graph: Graph, values: Iterable[Tensor]) -> Evaluated:
         from graphopt.analysis.evaluated import evaluate_here

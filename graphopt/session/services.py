@@ -13,7 +13,7 @@ from graphopt.analysis.determined import Determined
 from graphopt.analysis.evaluated import Evaluated, evaluate_small
 from graphopt.analysis.excerpt import Excerpt, Known, excerpt, version_of
 from graphopt.analysis.extent import Extent, Extents, extents
-from graphopt.analysis.shapes import Shapes, infer
+from graphopt.analysis.shapes import Shapes, SharedShapes
 from graphopt.ir import Graph, Tensor
 from graphopt.ir.values import Array
 from graphopt.runtime.client import Options, Worker, WorkerFailure
@@ -39,10 +39,11 @@ class WorkerServices:
     def __init__(self, worker: Worker, limits: EvaluationLimits = EvaluationLimits()) -> None:
         self.worker = worker
         self.limits = limits
+        self._shapes = SharedShapes()
 
     def shapes(self, graph: Graph) -> Shapes:
         """Dtypes and shapes by inference, in this process."""
-        return infer(graph)
+        return self._shapes.of(graph)
 
     def evaluate(self, graph: Graph, values: Iterable[Tensor]) -> Evaluated:
         """See `graphopt.pipeline.protocol.Context.evaluate`. Small integers are computed here, everything

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from graphopt.analysis.annotations import Annotations
-from graphopt.analysis.liveness import is_unread
+from graphopt.analysis.liveness import Effects, is_unread
 from graphopt.ir import Constant, Graph, Node, Tensor, Variable
 from graphopt.ir.dtypes import Array
 
@@ -17,6 +17,13 @@ def fold(node: Node, stored: Mapping[Tensor, Array], as_nodes: Collection[Tensor
     initializers. With the node go its makers, as far as nobody else reads them, and the initializers
     that only these read; all of them compute from constants, so they can have no effects.
     """
+    store(node, stored, as_nodes)
+    sweep(node, annotations)
+
+
+def store(node: Node, stored: Mapping[Tensor, Array], as_nodes: Collection[Tensor]) -> None:
+    """Make outputs of `node` initializers of the same names, or Constant nodes where they are in `as_nodes`;
+    the node stays, and gives something nobody reads."""
     scope = node.graph
     assert scope is not None, "a node that is folded is in a graph"
     for tensor, values in stored.items():
@@ -31,17 +38,19 @@ def fold(node: Node, stored: Mapping[Tensor, Array], as_nodes: Collection[Tensor
             constant = tensor.to_constant(values)
             scope.initializers.add(constant)
             scope.set_values(constant, values)
-    sweep(node, annotations)
 
 
-def sweep(node: Node, annotations: Annotations) -> None:
-    """Remove `node` if nobody reads it, and then what it alone read."""
+def sweep(node: Node, annotations: Annotations, effects: Effects | None = None) -> None:
+    """Remove `node` if nobody reads it, and then what it alone read; with `effects`, only nodes that
+    have none."""
     pending = [node]
     while pending:
         last = pending.pop()
         if last.graph is None or not is_unread(last):
             continue
         if any(annotations.needs(output) is not None for output in last.outputs):
+            continue
+        if effects is not None and effects.of(last) is not None:
             continue
         freed = list(dict.fromkeys(last.inputs))
         last.graph.remove(last)

@@ -27,7 +27,7 @@ class OrtConv(Pass):
 
     When not
         Other runtimes than onnxruntime do not know the operator. Sizes of its result are not known to
-        ONNX's shape inference: run it after the passes that need them. The file may grow by the
+        ONNX's shape inference. The file may grow by the
         domain's import and name.
 
     Contract

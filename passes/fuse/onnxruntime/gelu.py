@@ -45,7 +45,7 @@ class OrtGelu(Pass):
     When not
         Other runtimes than onnxruntime do not know the operators. A Gelu operator without a bias stays.
         Numbers that are off by more than their dtype rounds away are no Gelu. Sizes of the result are
-        not known to ONNX's shape inference: run it after the passes that need them. The file may grow by
+        not known to ONNX's shape inference. The file may grow by
         the domain's import and name.
 
     Contract

@@ -31,8 +31,7 @@ class OrtSkipLayerNormalization(Pass):
 
     When not
         Other runtimes than onnxruntime do not know the operator. Shapes that are not known to be equal.
-        Sizes of the result are not known to ONNX's shape inference: run it after the passes that need
-        them. The file may grow by the domain's import and name.
+        Sizes of the result are not known to ONNX's shape inference. The file may grow by the domain's import and name.
 
     Contract
         ROUNDING. The same mathematics in one kernel.

@@ -46,7 +46,7 @@ class OrtMatmul(Pass):
     When not
         Other runtimes than onnxruntime do not know the operator. A number that is zero, infinite or too
         small to be divided by stays, and so does one of more dims than it is multiplied with. Sizes of
-        the result are not known to ONNX's shape inference: run it after the passes that need them. The
+        the result are not known to ONNX's shape inference. The
         file may grow by the domain's import and name.
 
     Contract

@@ -55,7 +55,7 @@ class OrtQlinear(Pass):
     When not
         Runtimes that do not know the operators of com.microsoft. Signed activations with unsigned weights,
         for which onnxruntime has no kernel. Sizes of the results of its own operators are not known to
-        ONNX's shape inference: run it after the passes that need them. The file may grow by the domain's
+        ONNX's shape inference. The file may grow by the domain's
         import and name.
 
     Contract

@@ -59,9 +59,21 @@ def test_a_product_with_an_activation() -> None:
 def test_transposed_products() -> None:
     assert shape_of("FusedMatMul<transB=1>(m, m)") == (FLOAT, ("N", 4, 4))
     assert shape_of("FusedMatMul<transA=1>(m, m)") == (FLOAT, ("N", 6, 6))
-    assert shape_of("FusedMatMul<transB=1>(m, m)", 11)[1] is None, "there is no Einsum yet"
     assert shape_of("FusedMatMul<transBatchA=1>(m, m)")[1] is None
 
 
-def test_what_has_no_stand_in_stays_unknown() -> None:
+def test_quantized_averages() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]>
+    g (uint8[N, 4, 5, 5] x) => (uint8[A] z) {
+        y = com.microsoft.QLinearAveragePool<kernel_shape=[2,2]>(x, s, v, s, v)
+        t = com.microsoft.QLinearGlobalAveragePool(y, s, v, s, v)  z = Flatten<axis=0>(t) }"""
+    source = from_proto(model(text, s=np.float32(1), v=np.uint8(0)), None)
+    graph = decode(source.proto, source.store)
+    shapes = infer(graph)
+    assert shapes.shape(graph.nodes[0].outputs[0]) == ("N", 4, 4, 4)
+    assert shapes.shape(graph.nodes[1].outputs[0]) == ("N", 4, 1, 1)
+    assert shapes.onnx_dtype(graph.nodes[1].outputs[0]) == onnx.TensorProto.UINT8
+
+
+def test_what_has_no_rule_stays_unknown() -> None:
     assert shape_of("Mystery(m)") == (0, None)

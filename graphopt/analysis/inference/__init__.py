@@ -1,0 +1,1 @@
+"""What operators make of dtypes, shapes and small integer values: one rule an operator."""
