@@ -20,7 +20,7 @@ from graphopt.validation.metrics import Function
 Validate = Literal["end", "each", "none"]
 
 RECIPES = {"portable": "clean", "onnxruntime": "onnxruntime"}
-"""The recipe of each target: standard ONNX for any runtime, or operators that only onnxruntime has too."""
+"""The recipe of each target: standard ONNX for any runtime, or with operators that only onnxruntime has, on the CPU."""
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ class OrtSkipLayerNormalization(Pass):
         after:  z = com.microsoft.SkipLayerNormalization<epsilon=1e-05>(x, y, g, b)
 
     When not
-        Other runtimes than onnxruntime do not know the operator. Shapes that are not known to be equal.
-        Sizes of the result are not known to ONNX's shape inference. The file may grow by the domain's import and name.
+        Other runtimes than onnxruntime do not know the operator, nor do all of its execution providers: it is
+        written for its CPU. Shapes that are not known to be equal. Sizes of the result are not known to
+        ONNX's shape inference. The file may grow by the domain's import and name.
 
     Contract
         ROUNDING. The same mathematics in one kernel.
