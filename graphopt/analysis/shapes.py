@@ -3,7 +3,8 @@
 `value_info` is a claim of the exporter, not a fact, and so are the declared shapes of outputs and of
 what bodies take: what follows from the model's inputs, its constants and the operators is kept. The
 declared shape of an input of the model is a promise: a number is that size in every run, and a
-symbol the same size wherever it stands.
+symbol the same size wherever it stands. A size may be 0; that sizes of different names are 0 at once,
+or that a convolution with a stride moves over an axis of no elements, is not looked at closely.
 """
 
 from __future__ import annotations
@@ -124,6 +125,13 @@ def _wrong(tensor: Tensor, known: Shapes) -> str | None:
     if len(said) != len(found):
         return f"it is declared with {len(said)} dims and has {len(found)}"
     for axis, (one, dim) in enumerate(zip(said, found, strict=True)):
-        if isinstance(one, int) and equal(one, dim) is False:
+        if isinstance(one, int) and _differ(one, dim):
             return f"dim {axis} is declared as {one} and is {dim}"
     return None
+
+
+def _differ(one: int, dim: sizes.Dim) -> bool:
+    try:
+        return equal(one, dim) is False
+    except sizes.Unwieldy:
+        return False

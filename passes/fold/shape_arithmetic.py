@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from graphopt.analysis.annotations import Annotations
-from graphopt.analysis.dims import Dim
 from graphopt.analysis.extent import Extent
 from graphopt.analysis.liveness import Effects
 from graphopt.analysis.shapes import Shapes
@@ -18,10 +17,12 @@ from graphopt.ir.dtypes import Array, bits, np_dtype
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.fold.folding import store, sweep
 from passes.fold.growth import Growth
-from passes.fold.targets import target_of
-from passes.fold.weighing import initializer_bytes, node_bytes
+from passes.fold.targets import Target, target_of
+from passes.fold.weighing import constant_node_bytes, initializer_bytes, node_bytes
 
 _INITIALIZERS_ALONE = 4  # the IR version from which on an initializer need not be an input
+_STEM, _LIKE_THIS = "target", "target_000000"  # names of constants, and one as long as the longest
+_INT64 = 7  # ONNX's number of the type
 _LOOKED_AT = 64  # nodes behind a target that are weighed against the constant in its place
 
 
@@ -50,9 +51,8 @@ class ShapeArithmetic(Pass):
 
     Contract
         EXACT, given that the sizes of inputs are as the model declares them: a number is that number,
-        and one name is one size in every place. Sizes and the integers that are computed from them are
-        taken to fit into 32 bits, and a computed 0 in the target of a Reshape is taken to mean a dim of
-        size 0.
+        one name is one size in every place, and sizes of different names are not 0 at once. Sizes and
+        the integers that are computed from them are taken to fit into 32 bits.
 
     Source
         ONNX operators: Reshape (1, 5, 13, 14 ...), Shape (1, 13, 15 ...), Expand (8, 13).
@@ -75,7 +75,7 @@ class _Work:
         self.annotations, self.effects = Annotations(graph), Effects(graph)
         self.old = 0 < int(graph.ir_version or 0) < _INITIALIZERS_ALONE
         self.disabled: set[tuple[str, Node]] = set()
-        self.shared: dict[tuple[int, ...], Tensor] = {}
+        self.shared: dict[Target, Tensor] = {}
 
     def nodes(self, *ops: str) -> Iterator[tuple[Graph, Node]]:
         for scope in self.graph.graphs():
@@ -115,9 +115,11 @@ class _Work:
             pinned.update(one for one in outputs if self.annotations.needs(one) is not None)
         extents = {one: _extent(array, shapes.onnx_dtype(one)) for one, array in arrays.items()}
         kept = {one for node in candidates for one in node.inputs if self.annotations.needs(one) is not None}
-        applied = 0
-        for node, stored in Growth(candidates, extents, pinned, as_nodes, kept).plan().fold.items():
-            if self.allowed("known-value", node, ", ".join(_text(arrays[one].tolist()) for one in stored)):
+        plan, applied = Growth(candidates, extents, pinned, as_nodes, kept).plan(), 0
+        for node, why in plan.refused.items():
+            self.ctx.missed("known-value", node, why)
+        for node, stored in plan.fold.items():
+            if self.allowed("known-value", node, ", ".join(str(arrays[one].tolist()) for one in stored)):
                 store(node, {one: arrays[one] for one in stored}, as_nodes)
                 self.sweep(node)
                 applied += 1
@@ -138,29 +140,37 @@ class _Work:
             )
             if target is None:
                 self.ctx.missed("reshape-target", node, why)
-            elif self.cost(target) > (freed := self.freed(old, node)):
-                why = f"the file would grow: {self.cost(target)} bytes of a constant, where {freed} would go"
+            elif (cost := self.cost(target)) > (freed := self.freed(old, node)):
+                why = f"the file would grow: {cost} bytes for the constant, where {freed} would go"
                 self.ctx.missed("reshape-target", node, why)
-            elif self.allowed("reshape-target", node, _text(list(target))):
+            elif self.allowed("reshape-target", node, str(list(target))):
                 scope.rewire(node, 1, self.constant(target, node))
                 for maker in list(old.inputs):
                     self.sweep(maker)
                 applied += 1
         return applied
 
-    def cost(self, target: tuple[int, ...]) -> int:
-        if not self.old and target in self.shared and self.shared[target].is_read:
-            return 0
-        extent = Extent(7, (len(target),), len(target), 8 * len(target))
-        return initializer_bytes("target_000000", extent)
-
-    def constant(self, target: tuple[int, ...], node: Node) -> Tensor:
-        """An initializer of the main graph, the same for all that want these numbers."""
+    def cost(self, target: Target) -> int:
+        """Bytes of the constant (none where it is there already) and of its name where it is read."""
+        extent = Extent(_INT64, (len(target),), len(target), 8 * len(target))
+        if self.old:
+            return constant_node_bytes(_LIKE_THIS, extent) + len(_LIKE_THIS)
         found = self.shared.get(target)
-        if found is None or not found.is_read or self.old:
-            values = np.array(target, np.int64)
-            found = self.graph.constant(values, "target")
-            self.shared[target] = found
+        if found is not None and found.is_read:
+            return len(found.name)
+        return initializer_bytes(_LIKE_THIS, extent) + len(_LIKE_THIS)
+
+    def constant(self, target: Target, node: Node) -> Tensor:
+        """An initializer of the main graph, the same one for all that want these numbers; a Constant node
+        of its own in an old model, whose initializers are inputs."""
+        values, scope = np.array(target, np.int64), node.graph
+        found = self.shared.get(target)
+        if self.old and scope is not None:
+            output = scope.variable(_STEM)
+            scope.insert(Node("Constant", "", {"value": Constant("", values)}, [], [output]), before=node)
+            return output
+        if found is None or not found.is_read:
+            found = self.shared[target] = self.graph.constant(values, _STEM)
         return found
 
     def freed(self, value: Tensor, reader: Node) -> int:
@@ -190,22 +200,27 @@ class _Work:
         )
 
     def same(self) -> int:
-        """Read equal sizes from where they were computed first."""
+        """Read equal sizes from where they were computed first, in the same graph or in one around it."""
         shapes, applied = self.ctx.shapes, 0
         first: dict[tuple[Any, ...], Tensor] = {}
-        inside: Graph | None = None
-        for scope, node in self.nodes():
-            if scope is not inside:
-                inside, first = scope, {}
-            if len(node.outputs) != 1 or node.op == "Constant":
+        frames: list[tuple[Iterator[Node], list[tuple[Any, ...]]]] = [(iter(list(self.graph.nodes)), [])]
+        while frames:
+            rest, noted = frames[-1]
+            node = next(rest, None)
+            if node is None:
+                for key in frames.pop()[1]:
+                    first.pop(key, None)
                 continue
-            entries = shapes.value(node.outputs[0])
-            if entries is None or all(isinstance(one, int) for one in entries.flat):
+            scope = node.graph
+            if scope is None:
                 continue
-            key = (shapes.onnx_dtype(node.outputs[0]), entries.shape, *entries.flat)
-            earlier = first.get(key)
-            if earlier is None or not earlier.inputs or earlier.inputs[0].graph is not scope:
-                first[key] = node.outputs[0]  # the first one, or the one before went with its readers
+            frames.extend((iter(list(body.nodes)), []) for body in node.bodies)
+            if (found := _symbolic(shapes, node)) is None:
+                continue
+            earlier = first.get(found)
+            if earlier is None or not earlier.inputs or earlier.inputs[0].graph is None:
+                first[found] = node.outputs[0]  # the first one, or the one before went with its readers
+                noted.append(found)
             else:
                 applied += self.replace("same-sizes", scope, node, earlier)
         return applied
@@ -239,12 +254,18 @@ def _numbers(shapes: Shapes, tensor: Tensor) -> Array | None:
     return value.astype(np.int64).astype(dtype) if dtype is not None else None
 
 
+def _symbolic(shapes: Shapes, node: Node) -> tuple[Any, ...] | None:
+    """Type, shape and elements of sizes that differ from run to run; None for any other value."""
+    if len(node.outputs) != 1 or not node.is_standard or node.bodies or node.op == "Constant":
+        return None
+    entries = shapes.value(node.outputs[0])
+    if entries is None or all(isinstance(one, int) for one in entries.flat):
+        return None
+    return (shapes.onnx_dtype(node.outputs[0]), entries.shape, *entries.flat)
+
+
 def _extent(array: Array, number: int) -> Extent:
     return Extent(number, array.shape, array.size, (array.size * bits(number) + 7) // 8)
-
-
-def _text(values: list[Dim] | Any) -> str:
-    return str(values)
 
 
 def _longer(old: Tensor, new: Tensor) -> int:

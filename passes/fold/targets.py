@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphopt.analysis.dim_bounds import at_least
-from graphopt.analysis.dims import Dim
+from graphopt.analysis.dim_bounds import at_least, equal
+from graphopt.analysis.dim_functions import product
+from graphopt.analysis.dims import Dim, Unwieldy
 from graphopt.ir import Node
 
 Target = tuple[int, ...]
@@ -20,12 +21,14 @@ def target_of(
     """
     if made is None or len(made) != len(entries):
         return None, "the rank of the result is not known"
+    if given is not None and _contradict(given, made):
+        return None, "no run gets by it"
     zero_is_zero = bool(node.attrs.get("allowzero", 0))
     target: list[int] = []
     open_places: list[int] = []
     for place, (entry, dim) in enumerate(zip(entries, made, strict=True)):
         copied = given is not None and place < len(given) and given[place] == dim
-        if isinstance(entry, int) and entry not in (0, -1):
+        if isinstance(entry, int) and entry != -1:
             target.append(entry)
         elif isinstance(dim, int) and dim > 0:
             target.append(dim)
@@ -42,3 +45,11 @@ def target_of(
         if entries[place] != -1 and not all(at_least(dim, 1) for dim in others):
             return None, f"dim {place} cannot be left open, since another one may be 0"
     return tuple(target), ""
+
+
+def _contradict(given: Sequence[Dim], made: Sequence[Dim]) -> bool:
+    """Whether the two shapes never have the same number of elements."""
+    try:
+        return equal(product(given), product(made)) is False
+    except Unwieldy:
+        return False

@@ -15,7 +15,7 @@ _BROADCASTS_SINCE = 7  # before that one operand may only be spread over the oth
 _VARIADIC_BROADCASTS_SINCE = 8
 
 _SAME = (
-    "Abs Acos Acosh Asin Asinh Atan Atanh Affine Celu Ceil Clip Cos Cosh Crop Elu Erf Exp Floor Gelu "
+    "Abs Acos Acosh Asin Asinh Atan Atanh Affine Celu Ceil Clip Cos Cosh Elu Erf Exp Floor Gelu "
     "HardSigmoid HardSwish Hardmax Identity ImageScaler LRN LeakyRelu Log LogSoftmax LpNormalization "
     "MeanVarianceNormalization Mish Neg Not PRelu ParametricSoftplus Reciprocal Relu Round ScaledTanh Selu "
     "Shrink Sigmoid Sign Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from graphopt.analysis.dim_bounds import at_least
 from graphopt.analysis.dim_functions import broadcast, divide, floor_div, product
-from graphopt.analysis.dims import Dim, Expr
+from graphopt.analysis.dims import Dim, Expr, symbols
 from graphopt.analysis.inference.fact import Call, Dims, Fact, Rule, Unknown, axis_of
 
 
@@ -38,37 +38,53 @@ def _reshape(call: Call) -> Fact:
 def reshaped(given: Dims | None, wanted: Sequence[Dim], allowzero: bool, call: Call) -> Dims:
     """What a Reshape to `wanted` gives: 0 copies a dim (unless `allowzero`), -1 takes what is left."""
     dims: list[Dim] = []
+    doubtful: list[int] = []  # entries that may turn out to be 0, and then copy a dim
     rest: int | None = None
     for place, entry in enumerate(wanted):
-        if isinstance(entry, int):
-            if entry == 0 and not allowzero:
-                dims.append(call.fresh() if given is None else given[place])
-            elif entry == -1:
-                rest = place
-                dims.append(1)
-            else:
-                dims.append(entry)
-        elif at_least(entry, 0 if allowzero else 1) or (at_least(entry, 0) and _stands(entry, given, place)):
+        if entry == -1:
+            rest = place
+            dims.append(1)
+        elif entry == 0 and not allowzero:
+            dims.append(call.fresh() if given is None else given[place])
+        elif isinstance(entry, int) or at_least(entry, 0 if allowzero else 1):
+            dims.append(entry)
+        elif at_least(entry, 0):
+            doubtful.append(place)
             dims.append(entry)
         else:
             dims.append(call.fresh())
+    wrong = [place for place in doubtful if not _stands(place, dims, given, rest is not None)]
+    for place in wrong:
+        dims[place] = call.fresh()
     if rest is not None:
         dims[rest] = call.fresh() if given is None else _left(given, dims, rest, call)
     return tuple(dims)
 
 
-def _stands(entry: Expr, given: Dims | None, place: int) -> bool:
-    """Whether a computed entry of a target that may be 0 is the dim that comes out, although a 0 copies
-    the dim of the input: where there is none to copy no run gets by, and where the entry is 0 only
-    when the input has no elements, the dim is taken to be 0, however else it could come out."""
+def _stands(place: int, dims: Sequence[Dim], given: Dims | None, open_: bool) -> bool:
+    """Whether the computed entry of a target is the dim that comes out even where it is 0, so that the
+    dim of the input that stands there is copied.
+
+    It is where that one is 0 too, or is not there (which ends the run). Otherwise the result has
+    elements that the input has not, which ends the run as well, unless something else is 0 or left
+    open: another dim that can be 0 has to be so independently of this one. (Runs where sizes of
+    different names are 0 at once are not told apart from that.)
+    """
+    entry = dims[place]
     if given is None:
         return False
-    return place >= len(given) or given[place] == entry or vanishes_with(product(given), entry)
+    if place >= len(given) or vanishes_with(given[place], entry):
+        return True
+    if open_ or not vanishes_with(product(given), entry):
+        return False
+    mine = set(symbols(entry))
+    others = [dim for axis, dim in enumerate(dims) if axis != place]
+    return all(at_least(dim, 1) or (isinstance(dim, Expr) and mine.isdisjoint(symbols(dim))) for dim in others)
 
 
 def vanishes_with(dim: Dim, other: Dim) -> bool:
     """Whether `dim` is 0 in every run in which `other` is."""
-    if dim == 0 or at_least(other, 1):
+    if dim == 0 or dim == other or at_least(other, 1):
         return True
     if not isinstance(dim, Expr) or not isinstance(other, Expr):
         return False

@@ -12,6 +12,8 @@ from graphopt.analysis.dims import Dim
 from graphopt.analysis.inference.fact import Call, Dims, Fact, Rule, Unknown
 from graphopt.analysis.inference.moving import sized
 
+_EXACT = 1e4  # sizes up to which a product in single precision is as good as exact
+
 
 def window(call: Call, sizes: Sequence[Dim], kernel: Sequence[Dim], pool: bool = False) -> list[Dim]:
     """How many places a window takes along each axis."""
@@ -133,7 +135,7 @@ def _resize(call: Call) -> Fact:
         if sizes is not None and call.text("keep_aspect_ratio_policy", "stretch") == "stretch":
             for axis, size in zip(places, sizes.reshape(-1), strict=True):
                 dims[axis] = sized(size, call)
-    elif scales:
+    elif scales and call.text("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize":
         for axis, scale in zip(places, scales, strict=True):
             dims[axis] = _scaled(x[axis], scale, call)
     return Fact(dtype, tuple(dims))
@@ -145,7 +147,7 @@ def _scaled(dim: Dim, scale: float, call: Call) -> Dim:
         return dim * int(scale)
     if isinstance(dim, int):
         size = dim * scale
-        if min(size % 1, 1 - size % 1) > 1e-3 or size == int(size):
+        if size < _EXACT and (min(size % 1, 1 - size % 1) > 1e-3 or size == int(size)):
             return int(size)
     return call.fresh()
 
