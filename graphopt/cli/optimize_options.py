@@ -56,8 +56,8 @@ TargetOf = Annotated[
     typer.Option(
         "--target",
         metavar="portable|onnxruntime",
-        help="instead of a recipe: standard ONNX for any runtime, or operators that only onnxruntime has too; "
-        "portable unless given",
+        help="instead of a recipe: standard ONNX for any runtime, or with operators that only onnxruntime has, "
+        "on the CPU; portable unless given",
         rich_help_panel=RUN,
         autocompletion=one_of(*TARGETS),
     ),

@@ -29,6 +29,14 @@ def test_the_default_recipe_cleans_validates_and_writes(cli: Cli, net: Path, tmp
     assert net.read_bytes() == before
 
 
+def test_a_target_picks_the_recipe(cli: Cli, net: Path, tmp_path: Path) -> None:
+    ran = cli("optimize", net, "-o", tmp_path / "out.onnx", "--target", "onnxruntime")
+    assert (ran.code, ran.err) == (0, "")
+    assert "recipe onnxruntime" in ran.out
+    ran = cli("optimize", net, "-o", tmp_path / "out.onnx", "--target", "portable")
+    assert "recipe clean" in ran.out
+
+
 def test_what_goes_to_a_file_or_pipe_has_no_colour_and_no_wrapped_lines(cli: Cli, net: Path, tmp_path: Path) -> None:
     deep = tmp_path / ("a" * 60) / ("b" * 60)
     deep.mkdir(parents=True)

@@ -93,6 +93,24 @@ def test_recipe_and_pipeline_exclude_each_other() -> None:
         graphopt.optimize(model(TEXT, w=WEIGHT), recipe="clean", pipeline="dead-nodes")
 
 
+def test_a_target_picks_the_recipe() -> None:
+    dense = "g (float[N,4] x) => (float[N,3] y) { a = Gemm(x, w)  y = Relu(a) }"
+    portable = graphopt.optimize(model(dense, w=WEIGHT), target="portable")
+    assert [node.op for node in portable.graph.nodes] == ["Gemm", "Relu"]
+    fused = graphopt.optimize(model(dense, w=WEIGHT), target="onnxruntime")
+    assert [(node.domain, node.op) for node in fused.graph.nodes] == [("com.microsoft", "FusedGemm")]
+    assert fused.verdict.passed
+    assert fused.report.recipe == "onnxruntime"
+
+
+@pytest.mark.parametrize("given", [{"recipe": "clean"}, {"pipeline": "dead-nodes"}])
+def test_a_target_and_what_it_would_pick_exclude_each_other(given: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=f"a {next(iter(given))} is given already"):
+        graphopt.optimize(model(TEXT, w=WEIGHT), target="onnxruntime", **given)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="target expects portable or onnxruntime, not 'tflite'"):
+        graphopt.optimize(model(TEXT, w=WEIGHT), target="tflite")  # type: ignore[arg-type]
+
+
 def test_write_a_pass_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every Python block of the page is run, in order, in one namespace."""
     page = Path(__file__).resolve().parents[2] / "docs" / "write-a-pass.md"

@@ -148,6 +148,12 @@ def _quantized_math(call: Call) -> Fact:
     return _spread(call, call.dtype(0), (0, 3))
 
 
+def _skip_normalization(call: Call) -> list[Fact]:
+    """The fourth output is the sum that is normalized."""
+    made = Fact(call.dtype(0), call.dims(0))
+    return [made, Fact(), Fact(), made]
+
+
 _Table = dict[str, Callable[[Call], "Fact | list[Fact]"]]
 
 RULES: _Table = {
@@ -170,11 +176,12 @@ RULES: _Table = {
 """Of ONNX's default domain."""
 
 CONTRIB: _Table = {
-    **dict.fromkeys(("FastGelu", "Gelu", "BiasGelu", "QuickGelu", "QLinearSigmoid", "QLinearLeakyRelu"), same),
+    **dict.fromkeys(("FastGelu", "Gelu", "BiasGelu", "QuickGelu"), same),
+    **dict.fromkeys(("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax"), same),
     **dict.fromkeys(("QLinearAdd", "QLinearMul"), _quantized_math),
     "QuantizeLinear": lambda call: Fact(call.dtype(2) if call.given(2) else TensorProto.UINT8, call.fact(0).dims),
     "DequantizeLinear": _typed_like,
-    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), same),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _skip_normalization),
     "SimplifiedLayerNormalization": same,
 }
 """Of onnxruntime's domain com.microsoft, where the rule is plain."""

@@ -34,7 +34,7 @@ _RULES: dict[str, Rule] = {
     **sources.RULES,
     **windows.RULES,
 }
-_CONTRIB: dict[str, Rule] = {**elementwise.CONTRIB, **matrix.CONTRIB}
+_CONTRIB: dict[str, Rule] = {**elementwise.CONTRIB, **matrix.CONTRIB, **windows.CONTRIB}
 _VALUES = values.RULES
 _DEEPEST, _LONGEST = 8, 4096  # calls (and loops) within others, and nodes, that one is followed through
 _ROUNDS = 4  # times that the body of a Loop is looked at

@@ -162,3 +162,9 @@ RULES: dict[str, Rule] = {
     "Resize": _resize,
     "Upsample": _resize,
 }
+
+CONTRIB: dict[str, Rule] = {
+    "FusedConv": _conv,
+    "QLinearAveragePool": _pool,
+    "QLinearGlobalAveragePool": _global_pool,
+}

@@ -37,9 +37,9 @@ class OrtDynamicQuantization(Pass):
         after:  y = com.microsoft.DynamicQuantizeMatMul(x, w, t, v)
 
     When not
-        Other runtimes than onnxruntime do not know the operators. Sizes of the result are not known to
-        ONNX's shape inference: run it after the passes that need them. The file may grow by the
-        domain's import and name.
+        Other runtimes than onnxruntime do not know the operators, nor do all of its execution providers: they
+        are written for its CPU. Sizes of the result are not known to ONNX's shape inference. The file may
+        grow by the domain's import and name.
 
     Contract
         ROUNDING. The same integers are multiplied; scales and bias are applied in another order.
@@ -93,7 +93,9 @@ def _product(site: Site, node: Node, found: Match) -> None:
 
 
 def _only_for(dynamic: Node, nodes: list[Node]) -> bool:
-    return all(not one.graph_outputs and all(reader in nodes for reader in one.readers) for one in dynamic.outputs)
+    if any(one.graph_outputs or len(one.outputs) > len(nodes) for one in dynamic.outputs):
+        return False
+    return all(reader in nodes for one in dynamic.outputs for reader in one.readers)
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

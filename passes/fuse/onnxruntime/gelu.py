@@ -12,6 +12,7 @@ from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.fuse.onnxruntime.site import DOMAIN, Site
 
 _ROOT_2, _HALF_ROOT_2, _ROOT_2_BY_PI = 1.4142135623730951, 0.7071067811865476, 0.7978845608028654
+_DEPTH = 3  # from the last node of a Gelu to its function
 _ENDS = (
     "c = Add(t, 1)  d = Mul(x, c)  y = Mul(d, 0.5)",
     "c = Add(t, 1)  d = Mul(c, 0.5)  y = Mul(x, d)",
@@ -43,10 +44,10 @@ class OrtGelu(Pass):
         after:  y = com.microsoft.BiasGelu(x, b)
 
     When not
-        Other runtimes than onnxruntime do not know the operators. A Gelu operator without a bias stays.
-        Numbers that are off by more than their dtype rounds away are no Gelu. Sizes of the result are
-        not known to ONNX's shape inference: run it after the passes that need them. The file may grow by
-        the domain's import and name.
+        Other runtimes than onnxruntime do not know the operators, nor do all of its execution providers: they
+        are written for its CPU. A Gelu operator without a bias stays. Numbers that are off by more than their
+        dtype rounds away are no Gelu. Sizes of the result are not known to ONNX's shape inference. The file
+        may grow by the domain's import and name.
 
     Contract
         ROUNDING. The kernels compute the same functions, with fewer roundings in between.
@@ -75,16 +76,30 @@ def _operator(site: Site, node: Node) -> None:
     _fuse(site, node, [node], node.inputs[0], "FastGelu" if fast else "Gelu", "bias-gelu", bias_only=True)
 
 
+def _functions(node: Node) -> set[str]:
+    """The functions that are not far above `node`, behind sums and products: a look before the patterns."""
+    found: set[str] = set()
+    level = [node]
+    for _ in range(_DEPTH):
+        makers = [one.inputs[0] for each in level for one in each.inputs if len(one.inputs) == 1]
+        found.update(one.op for one in makers if one.is_op("Erf", "Tanh", "Sigmoid"))
+        level = [one for one in makers if one.is_op("Add", "Mul") and len(one.inputs) == 2]
+    return found
+
+
 def _written_out(site: Site, node: Node) -> None:
+    functions = _functions(node)
     nearest: tuple[str, Miss] | None = None
     for rule, patterns, op in (("gelu", _GELU, "Gelu"), ("fast-gelu", _FAST, "FastGelu")):
+        if ("Erf" if op == "Gelu" else "Tanh") not in functions:
+            continue
         found = first_match(patterns, node)
         if isinstance(found, Match):
             _fuse(site, node, list(found.nodes), found["x"], op, rule)
             return
         if found is not None and (nearest is None or found.depth > nearest[1].depth):
             nearest = rule, found
-    quick = first_match(_QUICK, node)
+    quick = first_match(_QUICK, node) if "Sigmoid" in functions else None
     if isinstance(quick, Match):
         _quick(site, node, quick)
         return
@@ -126,7 +141,9 @@ def _known(site: Site, root: Node, rule: str, *tensors: Tensor) -> bool:
 
 def _bias(site: Site, nodes: list[Node], value: Tensor) -> tuple[Node, Tensor, Tensor] | None:
     """The Add that makes `value` for `nodes` only, what it adds to, and the vector that it adds."""
-    if len(value.inputs) != 1 or value.graph_outputs or any(one not in nodes for one in value.readers):
+    if len(value.inputs) != 1 or value.graph_outputs or len(value.outputs) > 2 * len(nodes):
+        return None
+    if any(one not in nodes for one in value.readers):
         return None
     add: Node = value.inputs[0]
     if not add.is_op("Add") or add.graph is not nodes[0].graph or len(add.inputs) != 2:

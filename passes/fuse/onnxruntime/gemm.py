@@ -26,9 +26,9 @@ class OrtGemm(Pass):
         after:  y = com.microsoft.FusedGemm<activation="Relu", transB=1>(x, w, b)
 
     When not
-        Other runtimes than onnxruntime do not know the operator. Sizes of its result are not known to
-        ONNX's shape inference: run it after the passes that need them. The file may grow by the
-        domain's import and name.
+        Other runtimes than onnxruntime do not know the operator, nor do all of its execution providers: it is
+        written for its CPU. Sizes of its result are not known to ONNX's shape inference. The file may grow by
+        the domain's import and name.
 
     Contract
         ROUNDING. The same kernel computes the product, and the function on its result.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from graphopt.analysis.constants import constant_of
 from graphopt.analysis.matching import maker, operand
 from graphopt.analysis.pattern_terms import attribute
-from graphopt.ir import Graph, Node, Tensor
+from graphopt.ir import Graph, Node, Tensor, Variable
+from graphopt.ir.supersede import remove_all
 from graphopt.pipeline.protocol import Context, Contract, Pass
-from passes.fuse.onnxruntime.site import FLOAT, Site, single
+from passes.fuse.onnxruntime.site import DOMAIN, FLOAT, Site, single
 
 RULE = "skip"
+_OP = "SkipLayerNormalization"
 _RANKS = (2, 3)  # the kernel looks for batch, sequence and hidden size
 
 
@@ -30,9 +33,9 @@ class OrtSkipLayerNormalization(Pass):
         after:  z = com.microsoft.SkipLayerNormalization<epsilon=1e-05>(x, y, g, b)
 
     When not
-        Other runtimes than onnxruntime do not know the operator. Shapes that are not known to be equal.
-        Sizes of the result are not known to ONNX's shape inference: run it after the passes that need
-        them. The file may grow by the domain's import and name.
+        Other runtimes than onnxruntime do not know the operator, nor do all of its execution providers: it is
+        written for its CPU. Shapes that are not known to be equal. Sizes of the result are not known to
+        ONNX's shape inference. The file may grow by the domain's import and name.
 
     Contract
         ROUNDING. The same mathematics in one kernel.
@@ -71,7 +74,21 @@ def _normalization(site: Site, node: Node) -> None:
         inputs.pop()
     attrs = {"epsilon": attribute(node, "epsilon")}
     if single(value, node, "Add") is add:
-        site.fuse(RULE, node, nodes, "SkipLayerNormalization", inputs, attrs)
+        site.fuse(RULE, node, nodes, _OP, inputs, attrs)
+    elif site.may(RULE, node, [node, *nodes[2:]], _OP):
+        _keep_sum(site, add, nodes, inputs, attrs)
+
+
+def _keep_sum(site: Site, add: Node, nodes: list[Node], inputs: list[Tensor | None], attrs: dict[str, Any]) -> None:
+    """Put the operator where the sum is made, which is its fourth output."""
+    scope = add.graph
+    assert scope is not None, "a node that is fused is in a graph"
+    outputs = [nodes[0].outputs[0], Variable.empty(), Variable.empty(), add.outputs[0]]
+    for node in (nodes[0], add):
+        node.outputs.clear()
+    slots = [Variable.empty() if one is None else one for one in inputs]
+    scope.insert(Node(_OP, nodes[0].name, attrs, slots, outputs, domain=DOMAIN), before=add)
+    remove_all(nodes, site.needs)
 
 
 def _why_not(site: Site, node: Node, add: Node) -> str | None:

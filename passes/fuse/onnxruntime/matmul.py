@@ -44,10 +44,10 @@ class OrtMatmul(Pass):
         after:  y = com.microsoft.FusedMatMul<alpha=0.125, transA=0, transB=1>(q, k)
 
     When not
-        Other runtimes than onnxruntime do not know the operator. A number that is zero, infinite or too
-        small to be divided by stays, and so does one of more dims than it is multiplied with. Sizes of
-        the result are not known to ONNX's shape inference: run it after the passes that need them. The
-        file may grow by the domain's import and name.
+        Other runtimes than onnxruntime do not know the operator, nor do all of its execution providers: it is
+        written for its CPU. A number that is zero, infinite or too small to be divided by stays, and so does
+        one of more dims than it is multiplied with. Sizes of the result are not known to ONNX's shape
+        inference. The file may grow by the domain's import and name.
 
     Contract
         ROUNDING. The product is scaled instead of an operand, by the factor instead of a divisor.

@@ -53,10 +53,10 @@ class OrtQlinear(Pass):
         after:  y = com.microsoft.QLinearSigmoid(q, s, z, t, u)
 
     When not
-        Runtimes that do not know the operators of com.microsoft. Signed activations with unsigned weights,
-        for which onnxruntime has no kernel. Sizes of the results of its own operators are not known to
-        ONNX's shape inference: run it after the passes that need them. The file may grow by the domain's
-        import and name.
+        Other runtimes than onnxruntime do not know the operators of com.microsoft, nor do all of its
+        execution providers: they are written for its CPU. Signed activations with unsigned weights, for which
+        onnxruntime has no kernel. Sizes of the results of its own operators are not known to ONNX's shape
+        inference. The file may grow by the domain's import and name.
 
     Contract
         ROUNDING. Exact sums of integers instead of rounded ones of floating point, and one rounding
@@ -111,7 +111,9 @@ def _fuse(
 
 def _only_for(source: Node, reader: Node) -> bool:
     output = source.outputs[0]
-    return not output.graph_outputs and all(one is reader for one in output.readers)
+    if output.graph_outputs or len(output.outputs) > len(reader.inputs):
+        return False
+    return all(one is reader for one in output.readers)
 
 
 def _one(site: Site, quantize: Node, inner: Node, target: Grid) -> None:

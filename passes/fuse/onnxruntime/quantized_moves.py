@@ -13,6 +13,7 @@ from passes.fuse.onnxruntime.activations import Activation, activation
 from passes.fuse.onnxruntime.grids import Grid, grid
 
 _MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Expand", "Tile", "MaxPool")
+_LONGEST = 16  # moves in a row that are looked at
 _POOLED = 12  # the version since which MaxPool takes integers
 _BOUNDS = ("Clip", "Relu")
 
@@ -77,6 +78,8 @@ def _quantize(scope: Graph, quantize: Node, annotations: Annotations, ctx: Conte
         return
     moves: list[Node] = []
     while (node := maker(value, *_MOVES)) is not None and node.graph is scope and _is_for_integers(node):
+        if len(moves) == _LONGEST:
+            return
         moves.append(node)
         value = node.inputs[0]
         source = _source(value, node, target)

@@ -64,11 +64,7 @@ class Site:
         The other nodes' values are read by `nodes` only. An input that is None is left out, an
         array becomes a constant. The new node is called `name`, or as `root` is.
         """
-        why = self._why_not(root, nodes, op if domain == DOMAIN else "")
-        if why is not None:
-            self.ctx.missed(rule, root, why)
-            return False
-        if not self.ctx.rewrite(rule, root, f"{domain}.{op}" if domain else op):
+        if not self.may(rule, root, nodes, op, domain):
             return False
         scope = root.graph
         assert scope is not None, "a node that is fused is in a graph"
@@ -77,8 +73,20 @@ class Site:
             for one in inputs
         ]
         new = Node(op, name or root.name, attrs or {}, slots, domain=domain or None)
-        supersede(root, nodes, [new], lambda one: self._annotations.needs(one) is not None)
+        supersede(root, nodes, [new], self.needs)
         return True
+
+    def may(self, rule: str, root: Node, nodes: Sequence[Node], op: str, domain: str = DOMAIN) -> bool:
+        """Announce that `op` takes the place of `nodes`, of which only the values of `root` stay; whether to do it."""
+        why = self._why_not(root, nodes, op if domain == DOMAIN else "")
+        if why is not None:
+            self.ctx.missed(rule, root, why)
+            return False
+        return self.ctx.rewrite(rule, root, f"{domain}.{op}" if domain else op)
+
+    def needs(self, tensor: Tensor) -> bool:
+        """Whether an annotation needs the tensor, although no node reads it."""
+        return self._annotations.needs(tensor) is not None
 
     def _why_not(self, root: Node, nodes: Sequence[Node], op: str) -> str | None:
         if op in self._own:

@@ -73,6 +73,29 @@ def test_scales_that_are_not_constant_stay() -> None:
     assert_missed(done, "skip", "not a constant vector")
 
 
-def test_a_sum_that_others_read_stays() -> None:
+def test_a_sum_that_others_read_is_a_result_too() -> None:
     done = norm(f"s = Add(x, z) n = {NORM} y = Add(n, s)")
+    assert done.body == f"n, , , s = {SKIP}<epsilon=0.001>(x, z, g, b)\ny = Add(n, s)"
+    done = norm(f"a = Add(x, v) s = Add(z, a) e = Exp(s) n = {NORM} y = Add(n, e)", v=B)
+    assert done.body.splitlines()[0] == f"n, , , s = {SKIP}<epsilon=0.001>(x, z, g, b, v)"
+
+
+def test_a_sum_that_is_a_graph_output() -> None:
+    done = norm(f"s = Add(x, z) y = {NORM}", outputs=", float[N, M, 4] s")
+    assert done.body == f"y, , , s = {SKIP}<epsilon=0.001>(x, z, g, b)"
+
+
+def test_two_normalizations_of_one_sum() -> None:
+    done = norm(f"s = Add(x, z) n = {NORM} m = LayerNormalization<axis=-1>(s, h) y = Add(n, m)", h=B)
+    assert done.body.splitlines()[:2] == [
+        f"n, , , s = {SKIP}<epsilon=0.001>(x, z, g, b)",
+        "m = LayerNormalization<axis=-1>(s, h)",
+    ]
+
+
+def test_in_a_body_of_a_sum_outside() -> None:
+    text = f"""g (float[N, M, 4] x, float[N, M, 4] z, bool p) => (float[N, M, 4] y) {{ s = Add(x, z) y = If(p) <
+        then_branch = t () => (float[N, M, 4] u) {{ u = {NORM} }},
+        else_branch = e () => (float[N, M, 4] v) {{ v = Exp(s) }} > }}"""
+    done = apply(OrtSkipLayerNormalization(), model(text, g=G, b=B))
     assert done.after == done.before

@@ -1,0 +1,79 @@
+"""Shapes behind operators of onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from graphopt.analysis.shapes import infer
+from graphopt.ir import decode, encode
+from graphopt.storage.read import from_proto
+from graphopt.testing import model
+
+FLOAT = onnx.TensorProto.FLOAT
+
+
+def shape_of(call: str, opset: int = 17, **weights: np.ndarray) -> tuple[int, object]:
+    """Dtype and shape of y, which is `call` of x (float[N, 4, 5, 5]), m (float[N, 4, 6]) or r (float[N, 4])."""
+    text = f"""<ir_version: 8, opset_import: ["": {opset}, "com.microsoft": 1]>
+    g (float[N, 4, 5, 5] x, float[N, 4, 6] m, float[N, 4] r) => (float[A] z) {{
+        y = com.microsoft.{call}  t = Relu(y)  z = Flatten(t) }}"""
+    source = from_proto(model(text, **weights), None)
+    graph = decode(source.proto, source.store)
+    before = encode(graph).proto.SerializeToString()
+    shapes = infer(graph)
+    assert encode(graph).proto.SerializeToString() == before, "the model itself is not touched"
+    output = graph.nodes[0].outputs[0]
+    return shapes.onnx_dtype(output), shapes.shape(output)
+
+
+@pytest.mark.parametrize("opset", [9, 13, 21])
+@pytest.mark.parametrize(
+    ("call", "shape"),
+    [
+        ("Gelu(m)", ("N", 4, 6)),
+        ("QuickGelu<alpha=1.0>(m)", ("N", 4, 6)),
+        ("BiasGelu(m, b)", ("N", 4, 6)),
+        ("SkipLayerNormalization(m, m, b)", ("N", 4, 6)),
+        ("FusedMatMul<alpha=2.0>(m, v)", ("N", 4, 3)),
+    ],
+)
+def test_the_shape_is_known(call: str, shape: tuple[object, ...], opset: int) -> None:
+    weights = {"b": np.ones(6, np.float32), "v": np.ones((6, 3), np.float32)}
+    given = {name: value for name, value in weights.items() if f" {name}" in call}
+    assert shape_of(call, opset, **given) == (FLOAT, shape)
+
+
+def test_a_convolution_with_a_residual() -> None:
+    kernel = np.ones((4, 4, 3, 3), np.float32)
+    call = 'FusedConv<activation="Clip", activation_params=[0.0, 6.0], pads=[1,1,1,1], strides=[2,2]>(x, w, , x)'
+    assert shape_of(call, w=kernel) == (FLOAT, ("N", 4, 3, 3))
+
+
+def test_a_product_with_an_activation() -> None:
+    call = 'FusedGemm<activation="Elu", activation_alpha=1.0, transB=1>(r, w)'
+    assert shape_of(call, w=np.ones((7, 4), np.float32)) == (FLOAT, ("N", 7))
+
+
+def test_transposed_products() -> None:
+    assert shape_of("FusedMatMul<transB=1>(m, m)") == (FLOAT, ("N", 4, 4))
+    assert shape_of("FusedMatMul<transA=1>(m, m)") == (FLOAT, ("N", 6, 6))
+    assert shape_of("FusedMatMul<transBatchA=1>(m, m)")[1] is None
+
+
+def test_quantized_averages() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]>
+    g (uint8[N, 4, 5, 5] x) => (uint8[A] z) {
+        y = com.microsoft.QLinearAveragePool<kernel_shape=[2,2]>(x, s, v, s, v)
+        t = com.microsoft.QLinearGlobalAveragePool(y, s, v, s, v)  z = Flatten<axis=0>(t) }"""
+    source = from_proto(model(text, s=np.float32(1), v=np.uint8(0)), None)
+    graph = decode(source.proto, source.store)
+    shapes = infer(graph)
+    assert shapes.shape(graph.nodes[0].outputs[0]) == ("N", 4, 4, 4)
+    assert shapes.shape(graph.nodes[1].outputs[0]) == ("N", 4, 1, 1)
+    assert shapes.onnx_dtype(graph.nodes[1].outputs[0]) == onnx.TensorProto.UINT8
+
+
+def test_what_has_no_rule_stays_unknown() -> None:
+    assert shape_of("Mystery(m)") == (0, None)
