@@ -27,7 +27,7 @@ def value(done: Applied) -> Any:
 SUMS = {"Add({}, {})": (1, 1), "Add({1}, {0})": (1, 1), "Sub({}, {})": (1, -1), "Sub({1}, {0})": (-1, 1)}
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.product(SUMS, SUMS))
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(SUMS, SUMS)))
 @pytest.mark.parametrize("dtype", ["float", "double", "int32", "uint8", "int64"])
 def test_sums(first: str, second: str, dtype: str) -> None:
     array = np.dtype({"float": "f4", "double": "f8"}.get(dtype, dtype))
