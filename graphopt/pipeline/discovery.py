@@ -6,6 +6,7 @@ over something else) is recorded as its reason, in one line, and stops nothing.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from graphopt.pipeline.declaration import fault, one_line, page_fault
 from graphopt.pipeline.protocol import Pass
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
 __all__ = ["Broken", "Entry", "discover", "discover_named", "family_of"]
 
@@ -138,10 +139,13 @@ def _called(candidate: object) -> str:
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
     """Name and version of the distribution that declares an entry point, as far as they are known."""
-    if point.dist is None:
-        return "", ""
+    return ("", "") if point.dist is None else _named(point.dist)
+
+
+@functools.lru_cache(maxsize=64)
+def _named(distribution: Distribution) -> tuple[str, str]:
     try:
-        return str(point.dist.name or ""), str(point.dist.version or "")
+        return str(distribution.name or ""), str(distribution.version or "")
     except Exception:  # noqa: BLE001 - without its METADATA file an installation has no name to read
         return "", ""
 
