@@ -35,7 +35,9 @@ class Ledger:
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)  # names of values that the input did not have
 
-    def admit(self, pass_name: str, rule: str, subject: Node | Tensor, label: str) -> tuple[int, bool, bool]:
+    def admit(
+        self, pass_name: str, rule: str, subject: Node | Tensor, label: str, scope: str = ""
+    ) -> tuple[int, bool, bool]:
         """Number a candidate and ask the gate: its number, whether it may go on, whether it is new.
 
         One that was refused keeps its number and stays refused when it is offered again, as it is
@@ -46,7 +48,7 @@ class Ledger:
             return self.refused[key], False, False
         self.numbers[pass_name] += 1
         number = self.numbers[pass_name]
-        allowed = self.gate.allows(Candidate(pass_name, number, rule, label, self.total + 1))
+        allowed = self.gate.allows(Candidate(pass_name, number, rule, label, self.total + 1, scope))
         if allowed:
             self.total += 1
         else:
@@ -89,7 +91,7 @@ class RunContext:
         """Number one rewrite and ask the gate; edits from here on belong to it."""
         self._settle()
         scope, label, op = self._place(subject)
-        number, allowed, new = self._ledger.admit(self._pass.name, rule, subject, label)
+        number, allowed, new = self._ledger.admit(self._pass.name, rule, subject, label, scope)
         kind: Literal["applied", "disabled"] = "applied" if allowed else "disabled"
         remark = Remark(kind, self._pass.name, rule, label, op, detail, number, self._step, scope)
         if allowed:

@@ -98,6 +98,11 @@ class Pass(ABC):
     grows: ClassVar[bool] = False
     """Whether the file may grow; the pass's page gives the reason."""
 
+    def code(self) -> str | None:
+        """The code that the pass's options make it run, in words such as `the script surgery.py`; None for a
+        pass that runs none but its own. Recipes and bundles with such passes are refused unless allowed."""
+        return None
+
     @abstractmethod
     def run(self, graph: Graph, ctx: Context) -> None:
         """Rewrite `graph` (bodies and functions included) in place."""

@@ -89,6 +89,7 @@ def optimize(
     budget: Budgets = None,
     validate: Validate = "end",
     seed: int = 0,
+    allow_code: bool = False,
     **options: Any,
 ) -> Result:
     """Optimize a model and validate the result against it. The caller's object is never changed.
@@ -96,14 +97,18 @@ def optimize(
     `model` is a path, a ModelProto or a Graph; `recipe` a name or a TOML file ("default" when
     neither it nor `pipeline` is given); `feeds` an npz file, a folder of them,
     "module:function", a mapping of arrays or several, or None to generate them; `budget` texts
-    such as "sqnr_db>=30", which LOSSY passes need; `options` are further fields of `Job`. With
-    `output` the result is also written there, if its verdict allows.
+    such as "sqnr_db>=30", which LOSSY passes need; `allow_code` lets a recipe run code that it
+    names; `options` are further fields of `Job`. With `output` the result is also written there,
+    if its verdict allows.
 
     Look at `result.verdict` before using `result.graph`, or call `result.raise_unless_passed()`.
     Raises UsageError, BadModel, Unsafe, OverLimit, and InternalError for a pass that failed.
     """
     steps, name, budgets = plan(
-        recipe=recipe, pipeline=pipeline, budget=(budget,) if isinstance(budget, str) else tuple(budget or ())
+        recipe=recipe,
+        pipeline=pipeline,
+        budget=(budget,) if isinstance(budget, str) else tuple(budget or ()),
+        allow_code=allow_code,
     )
     job = Job(
         steps,
