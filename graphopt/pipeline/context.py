@@ -93,7 +93,8 @@ class RunContext:
         scope, label, op = self._place(subject)
         number, allowed, new = self._ledger.admit(self._pass.name, rule, subject, label, scope)
         kind: Literal["applied", "disabled"] = "applied" if allowed else "disabled"
-        remark = Remark(kind, self._pass.name, rule, label, op, detail, number, self._step, scope)
+        made = () if allowed else _made(subject)
+        remark = Remark(kind, self._pass.name, rule, label, op, detail, number, self._step, scope, values=made)
         if allowed:
             self.applied += 1
             self._open = len(self._ledger.remarks)
@@ -110,7 +111,7 @@ class RunContext:
             self._ledger.missed.add(key)
             self.missed_count += 1
             self._ledger.remarks.append(
-                Remark("missed", self._pass.name, rule, label, op, why, None, self._step, scope)
+                Remark("missed", self._pass.name, rule, label, op, why, None, self._step, scope, values=_made(subject))
             )
 
     def note(self, edit: Edit, before: tuple[str, ...], after: tuple[str, ...]) -> None:
@@ -153,3 +154,8 @@ class RunContext:
             return (subject.graph.path if subject.graph is not None else "", subject.label, subject.op)
         home: Any = subject.__dict__.get("home") if isinstance(subject, Constant) else None
         return (home.path if home is not None else "", subject.name, "initializer" if home is not None else "value")
+
+
+def _made(subject: Node | Tensor) -> tuple[str, ...]:
+    """The values that a node makes, by which it can be asked for as well."""
+    return tuple(out.name for out in subject.outputs[:_NAMES_KEPT] if out.name) if isinstance(subject, Node) else ()

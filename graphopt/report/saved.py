@@ -112,8 +112,9 @@ def _remark(data: Any) -> Remark:
     if not (number is None or type(number) is int) or type(step) is not int:  # and no bool
         raise ValueError("a remark has a number that is none")
     before, after = (_names(data.get(key), key) for key in ("before", "after"))
+    values = _names(data.get("values", []), "values")
     texts = {key: data[key] for key in _TEXTS}
-    return Remark(**texts, number=number, step=step, before=before, after=after)
+    return Remark(**texts, number=number, step=step, before=before, after=after, values=values)
 
 
 def _origins(data: Any) -> dict[str, tuple[str, ...]]:
