@@ -69,7 +69,9 @@ BundleOnFailure = Annotated[
 ]
 NoWeights = Annotated[
     bool,
-    typer.Option("--no-weights", help="leave the model out of the bundle, its text aside", rich_help_panel=WRITE),
+    typer.Option(
+        "--no-weights", help="leave the model out of the bundle, its text and the feeds aside", rich_help_panel=WRITE
+    ),
 ]
 RemarksFor = Annotated[
     str | None,

@@ -51,6 +51,8 @@ class Extras:
         """See before the run that all of them can be written, each a file of its own."""
         from graphopt.storage.files import check_place
 
+        if not self.weights and self.bundle is None and self.on_failure is None:
+            raise UsageError("--no-weights leaves the model out of a bundle; give --bundle FILE with it")
         files = list(taken)
         for flag, what, path in (
             ("--report", "the report", self.report),

@@ -27,6 +27,7 @@ MODEL: Final = "model/"
 MODEL_TEXT: Final = "model.txt"
 FEEDS: Final = "feeds/"
 LABELS: Final = "labels.npy"
+_LARGEST: Final = 1 << 63
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def read_manifest(archive: Archive, path: str) -> Manifest:
     """The manifest of a bundle. Raises UsageError with one sentence for anything else."""
     what = shown_path(path)
     try:
-        plain = json.loads(archive.text(MANIFEST).decode("utf-8"))
+        plain = json.loads(archive.text(MANIFEST).decode("utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise UsageError(f"{what} is damaged: its {MANIFEST} is not JSON") from None
     if not isinstance(plain, dict) or plain.get("kind") != KIND:
@@ -134,6 +135,10 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
 }
 
 
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
 def _built(kind: Any, plain: Any) -> Any:
     if not isinstance(plain, dict):
         raise ValueError(f"a {kind.__name__} is not an object")
@@ -151,6 +156,8 @@ def _fields(kind: Any, plain: dict[str, Any], besides: set[str]) -> dict[str, An
         value = plain[one.name]
         if not isinstance(value, _KINDS[str(one.type)]) or (isinstance(value, bool) and one.type != "bool"):
             raise ValueError(f"{one.name!r} is not of the kind {one.type}")
+        if isinstance(value, int | float) and not abs(value) < _LARGEST:
+            raise ValueError(f"{one.name!r} is out of range")
         texts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
         if any(not isinstance(text, str) for text in texts):
             raise ValueError(f"{one.name!r} holds something that is no text")

@@ -26,6 +26,7 @@ from graphopt.validation.plan import FeedPlan, Given
 from graphopt.validation.verdict import Verdict
 
 if TYPE_CHECKING:
+    from graphopt.debug.finding import Finding
     from graphopt.validation.labels import Labels
     from graphopt.validation.metrics import Function
 
@@ -122,6 +123,38 @@ def optimize(
         **options,
     )
     return run(source_of(model), job, Target(Path(output)) if output is not None else None)
+
+
+def bisect(
+    model: Model,
+    *,
+    recipe: str | Path | None = None,
+    pipeline: str | Pipeline | None = None,
+    check: str | None = None,
+    feeds: Given | FeedPlan | None = None,
+    labels: Labels | None = None,
+    metric: str | Function | None = None,
+    budget: Budgets = None,
+    seed: int = 0,
+    most: int = 100,
+    **options: Any,
+) -> Finding:
+    """Find the rewrite that makes the result of a pipeline wrong (see `graphopt.session.bisecting.bisect`).
+
+    `check` is a shell command with `{model}` in it that judges instead of validation; the other
+    arguments are those of `optimize`. Look at `guilty`, `handle` and `together` of what is returned.
+    """
+    from graphopt.debug.command import Command
+    from graphopt.session.bisecting import bisect as find_guilty
+
+    steps, name, budgets = plan(
+        recipe=recipe, pipeline=pipeline, budget=(budget,) if isinstance(budget, str) else tuple(budget or ())
+    )
+    held = feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds)
+    judged: Validate = "end" if check is None else "none"
+    job = Job(steps, name, budgets, held, labels, metric, judged, seed=seed, **options)
+    command = None if check is None else Command(check, job.worker_seconds)
+    return find_guilty(source_of(model), job, check=command, most=most)
 
 
 def validate(

@@ -153,8 +153,8 @@ class _Search:
         """Everything there is to say of the guilty rewrite."""
         handle, candidate = carried[position - 1]
         alone, together, smallest = self.company(carried, position)
-        after = self.trials.run(Selection(limit=position))
-        before = self.trials.run(Selection(limit=position - 1))
+        after = self.trials.run(Selection(limit=position), checked=False)
+        before = self.trials.run(Selection(limit=position - 1), checked=False)
         guilty = _remark(after, candidate) or _plain(handle, candidate)
         went, came = _texts(before, after)
         rest, rest_why = self.rest(handle)

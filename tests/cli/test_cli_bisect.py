@@ -240,6 +240,11 @@ MISTAKES: list[tuple[tuple[str, ...], str, int]] = [
     ),
     (("bisect", "IN", "--bundle", "IN"), "--bundle IN: this is the input; choose another file for the bundle", 2),
     (("bisect", "IN", "--bundle", "no/b.zip"), "--bundle no/b.zip: there is no folder 'no'; create it first", 2),
+    (
+        ("optimize", "IN", "-o", "OUT", "--no-weights"),
+        "--no-weights leaves the model out of a bundle; give --bundle FILE with it",
+        2,
+    ),
     (("bisect",), "missing argument 'MODEL'; see `graphopt bisect --help`", 2),
     (("replay",), "missing argument 'BUNDLE'; see `graphopt replay --help`", 2),
     (("replay", "IN"), "'IN' is no bundle, or a damaged one: File is not a zip file", 2),

@@ -209,6 +209,7 @@ def test_a_result_that_the_checker_refuses_is_wrong(tmp_path: Path) -> None:
     one = found(tmp_path, chain(9), Exchange(wrong=(7,), operator="Nonsense"))
     assert one.handle == "exchange:7"
     assert "invalid model" in one.why
+    assert any(" = Nonsense(" in line for line in one.after)
 
 
 def test_nothing_can_be_said_of_a_model_that_draws_random_numbers(tmp_path: Path) -> None:

@@ -252,6 +252,8 @@ def test_a_recipe_that_runs_code_is_refused_and_a_pipeline_is_not(monkeypatch: p
         ({"job__seed": True}, "is damaged: 'seed' is not of the kind int"),
         ({"job__budgets": [1]}, "is damaged: 'budgets' holds something that is no text"),
         ({"versions": {"onnx": 1}}, "is damaged: 'versions' holds something that is no text"),
+        ({"job__seed": 10**30}, "is damaged: 'seed' is out of range"),
+        ({"job__worker_seconds": float("nan")}, "is damaged: its bundle.json is not JSON"),
         ({"passes": {}}, "is damaged: 'passes' is not a list"),
         ({"passes": [{}]}, "is damaged: 'turn' is missing"),
         ({"model__name": "../../etc/passwd"}, "is damaged: it has no 'model/../../etc/passwd'"),
