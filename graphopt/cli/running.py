@@ -106,8 +106,10 @@ def bisected(model: Path, job: Job, check: Command | None, most: int, extras: Ex
     source = read(model)
     extras.check(_taken(source, job, None))
     found = bisect(source, job, check=check, most=most)
-    if extras.bundle is None or found.outcome not in ("rewrite", "pass"):
+    if extras.bundle is None:
         return found
+    if found.outcome not in ("rewrite", "pass"):
+        return dataclasses.replace(found, warnings=("there is no one rewrite to end with, so no bundle was written",))
     guilty = job if found.position is None else _up_to(job, found.position)
     recording = _recording(extras)
     try:

@@ -86,6 +86,8 @@ def test_nothing_wrong_is_exit_code_0(cli: Cli, chain: Path) -> None:
     assert ran.code == 0
     assert "nothing is wrong with the whole pipeline" in ran.out
     assert cli("bisect", chain, "-q").out == ""
+    assert "so no bundle was written" in cli("bisect", chain, "--bundle", chain.parent / "b.zip").out
+    assert not (chain.parent / "b.zip").exists()
 
 
 def test_a_check_of_one_s_own(cli: Cli, broken: Path) -> None:
@@ -297,3 +299,20 @@ def test_a_bundle_that_would_run_code_is_refused_unless_allowed(cli: Cli, chain:
     allowed = cli("replay", other, "--allow-code")
     assert allowed.code != 4
     assert "math:floor" in allowed.err  # it ran, and does not take these arguments
+
+
+def test_a_recipe_that_would_run_code_is_refused_unless_allowed(
+    cli: Cli, chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeadNodes, "code", lambda self: "the script surgery.py")
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('name = "mine"\npipeline = "dead-nodes"\n')
+    for command in (("optimize", chain, "-o", tmp_path / "out.onnx"), ("bisect", chain)):
+        ran = cli(*command, "--recipe", recipe)
+        assert ran.code == 4
+        assert ran.sentence == (
+            "the recipe mine would run code: dead-nodes runs the script surgery.py; say --allow-code if you trust "
+            "where it comes from"
+        )
+        assert cli(*command, "--recipe", recipe, "--allow-code").code == 0
+        assert cli(*command, "-p", "dead-nodes").code == 0
