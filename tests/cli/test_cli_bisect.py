@@ -150,7 +150,9 @@ def test_a_bundle_on_failure_is_only_written_then(
         raise KeyError("boom")
 
     monkeypatch.setattr(DeadNodes, "run", fail)
-    assert cli(*command).code == 70
+    failed = cli(*command)
+    assert failed.code == 70
+    assert f"pass dead-nodes failed: KeyError: 'boom'; the run is packed in '{path}'" in failed.sentence
     ran = cli("replay", path)
     assert ran.code == 0
     assert "it fails as it did: pass dead-nodes failed: KeyError: 'boom'" in ran.out
@@ -160,8 +162,9 @@ def test_a_bundle_on_failure_of_validation(cli: Cli, broken: Path, tmp_path: Pat
     path = tmp_path / "run.zip"
     ran = cli("optimize", broken, "-o", tmp_path / "out.onnx", "--bundle-on-failure", path)
     assert ran.code == 1
-    assert path.exists()
+    assert f"the run is packed in '{path}'" in ran.out
     assert not (tmp_path / "out.onnx").exists()
+    assert cli("replay", path).code == 0
 
 
 def test_remarks_as_lines(cli: Cli, net: Path, tmp_path: Path) -> None:

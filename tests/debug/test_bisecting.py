@@ -128,6 +128,7 @@ def test_the_command_also_takes_at_most_twelve(tmp_path: Path) -> None:
     check = Command("! grep -q Neg {model}")
     one = found(tmp_path, chain(500), Exchange(wrong=(333,)), check=check, validate="none")
     assert one.handle == "exchange:333"
+    assert one.again.endswith("--disable exchange:333 --check '! grep -q Neg {model}'")
     assert one.evaluations <= 12
     assert one.rest is None
 
@@ -154,6 +155,8 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
 def test_what_is_switched_off_stays_so_and_the_next_one_is_found(tmp_path: Path) -> None:
     first = found(tmp_path, chain(20), Exchange(wrong=(5, 9)))
     assert (first.handle, first.rest) == ("exchange:5", Answer.BAD)
+    assert first.again.startswith("graphopt bisect ")
+    assert first.again.endswith("--disable exchange:5")
     gate = Limits(frozenset({("exchange", 5)}))
     second = found(tmp_path, chain(20), Exchange(wrong=(5, 9)), gate=gate)
     assert (second.handle, second.rest) == ("exchange:9", Answer.GOOD)
