@@ -30,6 +30,7 @@ from graphopt.session.trials import Judge, Ran, Trials, by_command, by_contract
 from graphopt.storage.source import Source
 
 MOST = 100  # models that are judged at most
+_RUNS = 10  # of the pipeline, for each of them: a run that makes the guilty rewrite impossible is not judged
 _ALL = Selection()
 
 
@@ -207,6 +208,8 @@ class _Search:
 
     def answer(self, some: tuple[Handle, ...], handle: Handle, what: str) -> Answer:
         """The answer for the guilty rewrite with some others; good where that makes it impossible."""
+        if self.trials.most is not None and self.trials.runs >= _RUNS * self.trials.most:
+            raise Spent
         selection = Selection(only=frozenset((*some, handle)))
         ran = self.trials.run(selection)
         if all(one != handle for one, _ in ran.gate.carried):

@@ -196,6 +196,29 @@ def test_at_most_so_many_models_are_judged_for_a_set(tmp_path: Path) -> None:
     assert one.evaluations <= 12 + 1
 
 
+@dataclass(frozen=True)
+class After(Pass):
+    """A wrong rewrite that is only there once each Relu was exchanged: nothing can be left out."""
+
+    name = "after"
+    contract = Contract.EXACT
+
+    def run(self, graph: Graph, ctx: Context) -> None:
+        relus = [node for node in graph.nodes if node.is_op("Relu")]
+        if all(node.name.startswith("made") for node in relus) and ctx.rewrite("neg", relus[0]):
+            out = graph.variable("new")
+            graph.insert(Node("Neg", graph.fresh_name("made"), {}, list(relus[0].inputs), [out]), before=relus[0])
+            graph.rewire(relus[0], 0, out)
+
+
+def test_runs_that_are_not_judged_are_bounded_as_well(tmp_path: Path) -> None:
+    one = found(tmp_path, chain(30), Exchange(), After(), most=4)
+    assert (one.handle, one.alone, one.smallest) == ("after:1", False, False)
+    assert one.runs <= 10 * 4 + 10
+    whole = found(tmp_path, chain(5), Exchange(), After())
+    assert (len(whole.together), whole.smallest) == (6, True)
+
+
 def test_a_pass_that_fails_because_of_a_rewrite(tmp_path: Path) -> None:
     one = found(tmp_path, chain(9), Exchange(raises=6))
     assert (one.outcome, one.handle) == ("rewrite", "exchange:6")
