@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from graphopt.cli import demo, explain, inspect, optimize, passes, validate
+from graphopt.cli import demo, explain, inspect, localize, optimize, passes, profile_error, validate
 from graphopt.cli.group import Commands
 from graphopt.cli.usage import SubCommand
 
@@ -59,6 +59,8 @@ for _name, _function, _short in (
     ("passes", passes.command, "List all passes and recipes."),
     ("explain", explain.command, "Show a pass's page, or what became of a node."),
     ("validate", validate.command, "Compare two models on the same inputs."),
+    ("localize", localize.command, "Find the first value at which two models part."),
+    ("profile-error", profile_error.command, "Show where the error of a model comes from."),
     ("inspect", inspect.command, "Show what a model is made of."),
 ):
     app.command(_name, cls=SubCommand, short_help=_short)(_function)

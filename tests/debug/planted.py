@@ -1,0 +1,107 @@
+"""Faults planted in a model: each returns the model with one thing wrong and the value that shows it first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import NodeProto, numpy_helper
+
+Planted = tuple[onnx.ModelProto, str]
+Fault = Callable[[onnx.ModelProto], Planted]
+
+
+def nodes_of(graph: onnx.GraphProto, *kinds: str) -> list[NodeProto]:
+    return [node for node in graph.node if node.op_type in kinds]
+
+
+def middle(graph: onnx.GraphProto, *kinds: str, share: float = 0.5) -> NodeProto:
+    found = nodes_of(graph, *kinds)
+    assert found, f"no {kinds}"
+    return found[int(share * (len(found) - 1))]
+
+
+def negated_weight(*kinds: str, slot: int = 1, share: float = 0.5, whole: bool = False) -> Fault:
+    """The largest element of one weight negated, or all of it."""
+
+    def plant(model: onnx.ModelProto) -> Planted:
+        held = {one.name: one for one in model.graph.initializer}
+        fitting = [
+            node
+            for node in nodes_of(model.graph, *kinds)
+            if len(node.input) > slot and node.input[slot] in held and _readers(model.graph, node.input[slot]) == 1
+        ]
+        node = fitting[int(share * (len(fitting) - 1))]
+        tensor = held[node.input[slot]]
+        array = numpy_helper.to_array(tensor).copy()
+        if whole:
+            array = -array
+        else:
+            flat = array.reshape(-1)
+            flat[np.argmax(np.abs(flat))] *= -1
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+        return model, node.output[0]
+
+    return plant
+
+
+def dropped(*kinds: str, share: float = 0.5, rewired: bool = False) -> Fault:
+    """A node that does nothing any more: an Identity in its place, or none with its readers rewired."""
+
+    def plant(model: onnx.ModelProto) -> Planted:
+        node = middle(model.graph, *kinds, share=share)
+        value, before = node.output[0], node.input[0]
+        if not rewired:
+            del node.attribute[:]
+            del node.input[1:]
+            node.op_type, node.domain = "Identity", ""
+            return model, value
+        model.graph.node.remove(node)
+        for other in model.graph.node:
+            for slot, name in enumerate(other.input):
+                if name == value:
+                    other.input[slot] = before
+        return model, value
+
+    return plant
+
+
+def attribute(kind: str, name: str, change: Callable[[object], object], *, share: float = 0.5) -> Fault:
+    """One attribute changed."""
+
+    def plant(model: onnx.ModelProto) -> Planted:
+        found = [node for node in nodes_of(model.graph, kind) if any(one.name == name for one in node.attribute)]
+        node = found[int(share * (len(found) - 1))]
+        (old,) = (one for one in node.attribute if one.name == name)
+        new = onnx.helper.make_attribute(name, change(onnx.helper.get_attribute_value(old)))
+        old.CopyFrom(new)
+        return model, node.output[0]
+
+    return plant
+
+
+def swapped(*kinds: str, share: float = 0.5) -> Fault:
+    """The two operands of a node in the other order."""
+
+    def plant(model: onnx.ModelProto) -> Planted:
+        node = middle(model.graph, *kinds, share=share)
+        node.input[0], node.input[1] = node.input[1], node.input[0]
+        return model, node.output[0]
+
+    return plant
+
+
+def other_operator(kind: str, other: str, *, share: float = 0.5) -> Fault:
+    """An operator mistaken for another one of the same form."""
+
+    def plant(model: onnx.ModelProto) -> Planted:
+        node = middle(model.graph, kind, share=share)
+        node.op_type = other
+        return model, node.output[0]
+
+    return plant
+
+
+def _readers(graph: onnx.GraphProto, name: str) -> int:
+    return sum(name in node.input for node in graph.node)
