@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from graphopt.debug.matching import CLOSE_DB
-from graphopt.debug.narrow import Site, lost_value, narrowed
+from graphopt.debug.narrow import Site, lost_value, narrowed, reused
 from graphopt.debug.readings import Histogram, Reading, difference, histogram
 from graphopt.debug.survey import Pairing, survey
 from graphopt.debug.taps import GROUP_BYTES, Model, Values
@@ -67,26 +67,46 @@ def localize(
     """Find where `new` parts from `old`. Raises CouldNotTell where one cannot be looked into."""
     close_db = CLOSE_DB if limit_db is None else min(CLOSE_DB, limit_db)
     pairing = Pairing.of(old, new, feeds, origins=origins, close_db=close_db, group_bytes=group_bytes)
-    first: Reading | None = None
-    others: list[Reading] = []
-    bad: set[str] = set()
-    for group in survey(pairing):
-        for one in group:
-            if not one.differs(limit_db):
-                continue
-            bad.add(one.match.candidate)
-            if first is None:
-                first = one
-            elif one.born is not None and one.differs(limit_db, one.born):
-                others.append(one)
+    readings = {one.match.candidate: one for group in survey(pairing) for one in group}
+    bad = _culprits(pairing, readings, limit_db)
     counts: dict[str, int] = {}
     for pair in pairing.matches:
         counts[pair.why] = counts.get(pair.why, 0) + 1
     unmatched = len(old.tensors) - len(pairing.matches)
-    located = Located(None, others[:_LISTED], len(bad), counts, unmatched, limit_db)
-    if first is not None:
-        located.first = _closely(pairing, first, limit_db)
+    located = Located(None, [], len(bad), counts, unmatched, limit_db)
+    apart = _first(pairing, bad, readings, limit_db)
+    if apart:
+        located.diverging = len(apart)
+        located.first = _closely(pairing, apart[0], limit_db)
+        born = [one for one in apart[1:] if one.born is not None and one.differs(limit_db, one.born)]
+        located.others = [one for one in born[:_LISTED] if not reused(pairing, one, readings, limit_db)]
     return located
+
+
+def _culprits(pairing: Pairing, readings: Mapping[str, Reading], limit_db: float | None) -> list[Reading]:
+    """The pairs that differ and from which an output that differs is reached without passing values that agree.
+
+    Others differ by name only: a rewrite kept the name for something else, and what follows is right.
+    """
+    differing = {name for name, one in readings.items() if one.differs(limit_db)}
+    ends = [name for name in pairing.new.wiring.outputs if name in readings]
+    if not ends:
+        return [readings[name] for name in readings if name in differing]
+    leading = pairing.new.wiring.leading_to(
+        (name for name in ends if name in differing), lambda name: name in differing or name not in readings
+    )
+    return [one for name, one in readings.items() if name in differing and name in leading]
+
+
+def _first(
+    pairing: Pairing, bad: Sequence[Reading], readings: Mapping[str, Reading], limit_db: float | None
+) -> list[Reading]:
+    """The pairs from the first on that really is one; the pairs before it are given up."""
+    for number, one in enumerate(bad):
+        if not reused(pairing, one, readings, limit_db):
+            return list(bad[number:])
+        pairing.given.pop(one.match.candidate, None)
+    return []
 
 
 def _closely(pairing: Pairing, reading: Reading, limit_db: float | None) -> Divergence:

@@ -1,9 +1,10 @@
 """Which value of one model stands for which value of another: by record, by name, and by value.
 
-The record is the provenance of a run (`origins`: which old names each new one stands for). Names
-are believed unless the values say otherwise: two exporters that both number their values share
-names that mean nothing. What is left is matched by value: the same kind and shape on every feed,
-and elements that agree.
+The record is the provenance of a run (`origins`: which old names each new one stands for). Names and
+record are followed where the values agree; what is left is matched by value: the same kind and shape
+on every feed, and elements that agree. Only then are names taken at their word, since a rewrite may
+keep a name for something else, and not at all where they are seen to say nothing: two exporters
+that both number their values share names by chance.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from graphopt.debug.sketches import Sketch, closeness, decibels
 
 CLOSE_DB: Final = 50.0  # values that agree this well are taken for the same
 _WORD: Final = 40.0  # a shared name whose values agree this well is borne out
-_DOUBT: Final = 0.1  # share of shared names that are known to be wrong, from which none is believed
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def match(
     finder = _Finder(old, new, close_db)
     for one, other in _outputs(*outputs):
         finder.pair(one, other, "output")
-    if origins is not None:
-        finder.by_record(origins)
-    finder.by_name(believed=origins is not None)
+    claims = finder.claims(origins)
+    finder.borne_out(claims)
     finder.by_value()
+    finder.believed(claims, recorded=origins is not None)
     places = {name: number for number, name in enumerate(old)}
     return sorted(finder.found, key=lambda one: places[one.reference])
 
@@ -55,7 +55,7 @@ class _Finder:
     def __init__(self, old: Mapping[str, Sketch], new: Mapping[str, Sketch], close_db: float) -> None:
         self._old, self._new, self._close = old, new, close_db
         self._taken: tuple[set[str], set[str]] = (set(), set())
-        self._buckets: dict[object, tuple[list[str], np.ndarray]] = {}
+        self._old_index, self._new_index = _Index(old), _Index(new)
         self.found: list[Match] = []
 
     def pair(self, one: str, other: str, why: str) -> bool:
@@ -67,62 +67,66 @@ class _Finder:
         self.found.append(Match(one, other, why))
         return True
 
-    def by_record(self, origins: Mapping[str, Sequence[str]]) -> None:
-        places = {name: number for number, name in enumerate(self._old)}
-        for name, olds in origins.items():
+    def claims(self, origins: Mapping[str, Sequence[str]] | None) -> list[Match]:
+        """What the names and the record say: of several old names for a new one the nearest in value."""
+        found = [Match(name, name, "name") for name in self._old if name in self._new]
+        for name, olds in (origins or {}).items():
             if name not in self._new or name in self._old:
                 continue
-            like = self._new[name]
-            fitting = [one for one in olds if one in self._old and self._old[one].shapes == like.shapes]
-            for one in sorted(fitting, key=places.__getitem__, reverse=True):
-                if self.pair(one, name, "record"):
-                    break
+            fitting = [one for one in olds if one in self._old and self._old[one].shapes == self._new[name].shapes]
+            if fitting:
+                nearest = max(fitting, key=lambda one: self._near(one, name))
+                found.append(Match(nearest, name, "record"))
+        return found
 
-    def by_name(self, *, believed: bool) -> None:
-        shared = [name for name in self._old if name in self._new]
-        good = [name for name in shared if closeness(self._old[name], self._new[name]) >= _WORD]
-        right = set(good)
-        bad = [name for name in shared if name not in right]
-        if not believed:
-            wrong = sum(1 for name in bad if self._elsewhere(name))
-            if wrong > _DOUBT * (len(good) + wrong):
-                bad = []
-        for name in (*good, *bad):
-            self.pair(name, name, "name")
+    def borne_out(self, claims: Sequence[Match]) -> None:
+        """Pair what is said to belong together and does agree."""
+        for one in claims:
+            if self._near(one.reference, one.candidate) >= _WORD:
+                self.pair(one.reference, one.candidate, one.why)
+
+    def believed(self, claims: Sequence[Match], *, recorded: bool) -> None:
+        """Pair what is said to belong together and does not agree, unless names are known to say nothing."""
+        right = sum(1 for one in self.found if one.reference == one.candidate)
+        wrong = sum(1 for one in self.found if one.why == "value" and one.reference in self._new)
+        if not recorded and wrong > right:
+            return
+        for one in claims:
+            self.pair(one.reference, one.candidate, one.why)
 
     def by_value(self) -> None:
+        """Pair what agrees whatever it is called: values that are the nearest to each other."""
         for name, sketch in self._old.items():
             if name in self._taken[0] or not sketch.telling:
                 continue
-            for other in self._alike(sketch):
-                if other not in self._taken[1] and self.pair(name, other, "value"):
+            for other in self._new_index.alike(sketch, self._close):
+                mutual = name in self._old_index.alike(self._new[other], self._close)
+                if other not in self._taken[1] and mutual and self.pair(name, other, "value"):
                     break
 
-    def _elsewhere(self, name: str) -> bool:
-        """Whether a value that the name does not lead to agrees with this one."""
-        sketch = self._old[name]
-        return sketch.telling and any(other != name for other in self._alike(sketch))
+    def _near(self, one: str, other: str) -> float:
+        return closeness(self._old[one], self._new[other])
 
-    def _alike(self, sketch: Sketch) -> list[str]:
-        """The candidate's values that agree: the best, and those as good, in graph order."""
-        names, rows = self._bucket(sketch)
-        if not names:
+
+class _Index:
+    """The values of a model by kind and shapes, to be looked up by what they are."""
+
+    def __init__(self, sketches: Mapping[str, Sketch]) -> None:
+        several: dict[object, list[str]] = {}
+        for name, one in sketches.items():
+            several.setdefault(one.bucket, []).append(name)
+        self._buckets = {
+            bucket: (names, np.stack([sketches[name].elements for name in names])) for bucket, names in several.items()
+        }
+
+    def alike(self, sketch: Sketch, close_db: float) -> list[str]:
+        """The values that agree with one: the nearest, and those as near, in graph order."""
+        names, rows = self._buckets.get(sketch.bucket, ([], None))
+        if rows is None:
             return []
         decided = decibels(sketch.elements, rows)
-        best = float(decided.max())
-        if best < self._close:
-            return []
-        as_good = min(best, 120.0) - 12.0  # beyond that it is rounding that decides
-        return [name for name, one in zip(names, decided, strict=True) if one >= max(as_good, self._close)]
-
-    def _bucket(self, sketch: Sketch) -> tuple[list[str], np.ndarray]:
-        if not self._buckets:
-            several: dict[object, list[str]] = {}
-            for name, one in self._new.items():
-                several.setdefault(one.bucket, []).append(name)
-            for bucket, names in several.items():
-                self._buckets[bucket] = (names, np.stack([self._new[name].elements for name in names]))
-        return self._buckets.get(sketch.bucket, ([], np.zeros((0, 0))))
+        as_good = max(close_db, min(float(decided.max()), 120.0) - 12.0)  # beyond that it is rounding that decides
+        return [name for name, one in zip(names, decided, strict=True) if one >= as_good]
 
 
 def _outputs(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:

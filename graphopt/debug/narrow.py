@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,6 +50,34 @@ def narrowed(pairing: Pairing, site: Site) -> Site | None:
         if best is not None:
             return Site(best, name)
     return None
+
+
+def reused(pairing: Pairing, one: Reading, readings: Mapping[str, Reading], limit_db: float | None) -> bool:
+    """Whether a pair only shares a name: the candidate's own value makes what follows it right.
+
+    A rewrite that folds something into a node may keep the name of the node's output.
+    """
+    name = one.match.candidate
+    if one.match.why in ("output", "value") or name not in pairing.given:
+        return False
+    likes = {other: like for other, like in pairing.likes().items() if other != name}
+    following = pairing.new.wiring.next_after(name, likes)[:_WITNESSES]
+    reads = pairing.new.wiring.region(following, likes).reads
+    wanted = dict.fromkeys(pairing.given[other] for other in (*following, *reads))
+    if not following:
+        return False
+    try:
+        with pairing.old.tap(wanted) as reference, pairing.new.tap(following, likes) as alone:
+            for feed in pairing.feeds:
+                values = reference.run(feed)
+                made = alone.run(feed, {other: pairing.put(other, values[pairing.given[other]]) for other in reads})
+                for other in following:
+                    apart = difference(values[pairing.given[other]], made[other])
+                    if readings[other].differs(limit_db, apart):
+                        return False
+    except (WorkerFailure, OverLimit):
+        return False
+    return True
 
 
 def lost_value(pairing: Pairing, site: Site, reading: Reading, limit_db: float | None) -> tuple[str, str] | None:

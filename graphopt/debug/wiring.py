@@ -5,7 +5,7 @@ Made on the message, not on `Graph`: a model that no pass can read still runs an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
@@ -29,14 +29,15 @@ class Wiring:
     """The main graph of a model as a map; names of bodies do not appear in it.
 
     `makers` is the node of each value, `reads` what each node reads, the values that its bodies
-    capture included, `order` all values that nodes make, in graph order, `place` the position of
-    each in it; `inputs` are the names that must or may be fed and are no weights, `weights` the
-    initializers and `tensors` the dense ones of them.
+    capture included, and `readers` the other way round; `order` are all values that nodes make, in
+    graph order, and `place` the position of each in it; `inputs` are the names that must or may be fed
+    and are no weights, `weights` the initializers and `tensors` the dense ones of them.
     """
 
     source: Source
     makers: dict[str, int] = field(default_factory=dict)
     reads: list[tuple[str, ...]] = field(default_factory=list)
+    readers: dict[str, list[int]] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     weights: frozenset[str] = frozenset()
     tensors: dict[str, TensorProto] = field(default_factory=dict)
@@ -56,6 +57,8 @@ class Wiring:
         made.outputs = tuple(dict.fromkeys(one.name for one in graph.output))
         for position, node in enumerate(graph.node):
             made.reads.append(tuple(dict.fromkeys(_read(node))))
+            for name in made.reads[-1]:
+                made.readers.setdefault(name, []).append(position)
             for name in node.output:
                 if name:
                     made.makers[name] = position
@@ -87,6 +90,34 @@ class Wiring:
                 elif name in self.makers:
                     pending.append(self.makers[name])
         return Region(tuple(sorted(nodes)), tuple(reads))
+
+    def next_after(self, value: str, stops: Collection[str]) -> list[str]:
+        """The first of some values on every way from `value` onwards, in graph order."""
+        nodes = self.source.proto.graph.node
+        found: set[str] = set()
+        seen: set[str] = set()
+        pending = [value]
+        while pending:
+            for position in self.readers.get(pending.pop(), ()):
+                for name in nodes[position].output:
+                    if name in stops:
+                        found.add(name)
+                    elif name and name not in seen:
+                        seen.add(name)
+                        pending.append(name)
+        return sorted(found, key=self.place.__getitem__)
+
+    def leading_to(self, values: Iterable[str], through: Callable[[str], bool]) -> set[str]:
+        """The values from which one of `values` is reached over values that `through` lets pass, those included."""
+        found: set[str] = set()
+        pending = list(values)
+        while pending:
+            name = pending.pop()
+            if name in found or name not in self.makers:
+                continue
+            found.add(name)
+            pending.extend(one for one in self.reads[self.makers[name]] if through(one))
+        return found
 
     def inside(self, region: Region, given: Collection[str]) -> list[str]:
         """The values that the nodes of a region make and that are not given, in graph order."""

@@ -26,7 +26,7 @@ def negated_weight(*kinds: str, slot: int = 1, share: float = 0.5, whole: bool =
     """The largest element of one weight negated, or all of it."""
 
     def plant(model: onnx.ModelProto) -> Planted:
-        held = {one.name: one for one in model.graph.initializer}
+        held = _tensors(model.graph)
         fitting = [
             node
             for node in nodes_of(model.graph, *kinds)
@@ -101,6 +101,37 @@ def other_operator(kind: str, other: str, *, share: float = 0.5) -> Fault:
         return model, node.output[0]
 
     return plant
+
+
+def freshly_named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model with another name for everything, as another exporter would have it; no bodies."""
+    graph = model.graph
+    names: dict[str, str] = {"": ""}
+    for number, name in enumerate(
+        dict.fromkeys(
+            [one.name for one in (*graph.input, *graph.initializer)]
+            + [name for node in graph.node for name in (*node.input, *node.output)]
+        )
+    ):
+        names.setdefault(name, f"t{number}")
+    for number, node in enumerate(graph.node):
+        node.name = f"n{number}"
+        for slots in (node.input, node.output):
+            renamed = [names[name] for name in slots]
+            del slots[:]
+            slots.extend(renamed)
+    for one in (*graph.input, *graph.output, *graph.initializer):
+        one.name = names[one.name]
+    del graph.value_info[:]
+    return model
+
+
+def _tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    held = {one.name: one for one in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            held[node.output[0]] = node.attribute[0].t
+    return held
 
 
 def _readers(graph: onnx.GraphProto, name: str) -> int:
