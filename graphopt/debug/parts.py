@@ -50,16 +50,17 @@ class Part:
 
 def write_part(
     wiring: Wiring, wanted: Iterable[str], given: Mapping[str, Like], path: Path, *,
-    weights: Mapping[str, Array] | None = None, shapes: bool = False,
+    weights: Mapping[str, Array] | None = None, shapes: bool = False, shifted: Mapping[str, Like] | None = None,
 ) -> Part:  # fmt: skip
     """Write what makes the `wanted` values out of the `given` ones and of the model's own inputs.
 
     A value that is both is made again from the given ones and comes out under another name. With
     `weights` the named values (weights, or values made by nodes) are these constants instead;
-    with `shapes` the part gives the shapes of the wanted values. Raises OverLimit for a part of
+    with `shapes` the part gives the shapes of the wanted values; `shifted` values have something added
+    to them that is fed under the name `shift_of` gives. Raises OverLimit for a part of
     2 GB and more.
     """
-    source, constants = wiring.source, weights or {}
+    source, constants, shifts = wiring.source, weights or {}, shifted or {}
     wanted = list(dict.fromkeys(wanted))
     region = wiring.region(wanted, {*given, *constants})
     proto = _shell(source.proto)
@@ -69,8 +70,13 @@ def write_part(
         node = graph.node.add()
         node.CopyFrom(source.proto.graph.node[position])
         for slot, name in enumerate(node.output):
-            if name in given or name in constants:
+            if name in given or name in constants or name in shifts:
                 node.output[slot] = name + REMADE
+        for name in node.output:
+            shift = name.removesuffix(REMADE)
+            if shift in shifts:
+                graph.input.append(_typed(shift_of(shift), shifts[shift]))
+                graph.node.append(NodeProto(op_type="Add", input=[name, shift_of(shift)], output=[shift]))
     read = {name for position in region.nodes for name in wiring.reads[position]} | set(wanted)
     for info in source.proto.graph.input:
         if info.name in wiring.weights and source.proto.ir_version < _OVERRIDABLE:
@@ -95,6 +101,11 @@ def write_part(
     _embed(graph, store)
     _write(proto, store, path)
     return Part(path, moved)
+
+
+def shift_of(value: str) -> str:
+    """The name under which what is added to a value is fed."""
+    return value + "__graphopt_shift"
 
 
 def _shell(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -96,12 +96,12 @@ class Model:
     @contextlib.contextmanager
     def tap(
         self, wanted: Iterable[str], given: Mapping[str, Like] | None = None, *, mode: Options = OFF,
-        weights: Mapping[str, Array] | None = None, shapes: bool = False,
+        weights: Mapping[str, Array] | None = None, shapes: bool = False, shifted: Mapping[str, Like] | None = None,
     ) -> Iterator[Tap]:  # fmt: skip
         """A part of the model, loaded within the block. Raises WorkerFailure, OverLimit."""
         path = self._folder / f"part-{next(self._numbers)}.onnx"
         try:
-            part = write_part(self.wiring, wanted, given or {}, path, weights=weights, shapes=shapes)
+            part = write_part(self.wiring, wanted, given or {}, path, weights=weights, shapes=shapes, shifted=shifted)
             tap = Tap(self._engine.load(path, mode, label=self.name), part.names, path, self._inputs)
         except BaseException:
             path.unlink(missing_ok=True)
