@@ -41,7 +41,8 @@ def negated_weight(*kinds: str, slot: int = 1, share: float = 0.5, whole: bool =
             flat = array.reshape(-1)
             flat[np.argmax(np.abs(flat))] *= -1
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-        return model, node.output[0]
+        made = any(node.input[slot] in other.output for other in model.graph.node)  # a Constant is a value, too
+        return model, node.input[slot] if made else node.output[0]
 
     return plant
 
