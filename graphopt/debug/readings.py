@@ -58,10 +58,10 @@ class Reading:
             return True
         if found.kind == "float":
             return found.sqnr_db < self.limit_db(asked)
-        if asked is not None and found.kind == "integer":
-            return found.sqnr_db < asked
         if self.element in _BYTES and found.peak <= 1.0 and found.differing <= 0.02 * found.elements:
             return False  # quantized, and a few rounded to the other side
+        if found.kind == "integer" and (asked is not None or self.noise.decided):
+            return found.sqnr_db < self.limit_db(asked)
         return found.decided > 8 * self.noise.decided
 
     @property

@@ -54,7 +54,7 @@ def sketch(arrays: Sequence[Array]) -> Sketch:
             flat = flat[np.random.default_rng(flat.size).choice(flat.size, _ELEMENTS, replace=False)]
         parts.append(np.nan_to_num(flat.astype(np.float64), nan=0.0, posinf=1e300, neginf=-1e300))
     elements = np.clip(np.concatenate(parts), -1e150, 1e150)
-    return Sketch(kind, shapes, elements, len(np.unique(elements)) > 6)
+    return Sketch(kind, shapes, elements, _telling(kind, elements))
 
 
 def sketches(model: Model, feeds: Sequence[Values], shapes: Mapping[str, tuple[Shape, ...]]) -> dict[str, Sketch]:
@@ -96,4 +96,9 @@ def decibels(reference: Array, candidates: Array) -> Array:
 def _joined(several: Sequence[Sketch]) -> Sketch:
     elements = np.concatenate([one.elements for one in several])
     shapes = tuple(shape for one in several for shape in one.shapes)
-    return Sketch(several[0].kind, shapes, elements, several[0].kind != "text" and len(np.unique(elements)) > 6)
+    return Sketch(several[0].kind, shapes, elements, _telling(several[0].kind, elements))
+
+
+def _telling(kind: str, elements: Array) -> bool:
+    """Whether it is no chance when another value has the same elements."""
+    return kind != "text" and len(np.unique(elements)) > (3 if kind == "float" else 6)

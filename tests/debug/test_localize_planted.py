@@ -96,7 +96,7 @@ def test_it_is_named_when_nothing_else_is_called_the_same(name: str, fault: Faul
 @pytest.mark.parametrize("name", ["resnet_4b_cifar10", "vit_cifar10_pgd_2_3_16", "magika_v3_3"])
 @pytest.mark.parametrize("recorded", [True, False])
 def test_what_the_default_recipe_rewrites_diverges_nowhere(name: str, recorded: bool, tmp_path: Path) -> None:
-    result = graphopt.optimize(_model(name), output=tmp_path / "new.onnx", validate="off")
+    result = graphopt.optimize(_model(name), output=tmp_path / "new.onnx", validate="none")
     report = tmp_path / "report.json"
     from graphopt.report.saved import save
 
