@@ -11,14 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from graphopt.debug.bodies import inside
 from graphopt.debug.matching import CLOSE_DB
 from graphopt.debug.narrow import Site, lost_value, narrowed, reused
 from graphopt.debug.readings import Histogram, Reading, difference, histogram
 from graphopt.debug.survey import Pairing, survey
 from graphopt.debug.taps import GROUP_BYTES, Model, Values
 from graphopt.debug.wiring import label
+from graphopt.errors import CouldNotTell, OverLimit
+from graphopt.runtime.failure import WorkerFailure
 
 _LISTED: Final = 10
+_DEEPEST: Final = 8  # bodies within bodies that are gone into
 
 
 @dataclass
@@ -28,7 +32,8 @@ class Divergence:
     `value` is the reference's name, `candidate` the name of what stands for it there (None where it was
     lost), `reading` how far they lie apart. `nodes_before` and `nodes_after` are the nodes between it and
     the nearest values that agree, in either model; `histograms` the errors born here and inherited.
-    `instead` says of a lost value what the candidate reads in its place.
+    `instead` says of a lost value what the candidate reads in its place, `within` names the bodies
+    around the value, the outermost first.
     """
 
     value: str
@@ -62,9 +67,12 @@ class Located:
 
 def localize(
     old: Model, new: Model, feeds: Sequence[Values], *, origins: Mapping[str, Sequence[str]] | None = None,
-    limit_db: float | None = None, group_bytes: int = GROUP_BYTES,
+    limit_db: float | None = None, group_bytes: int = GROUP_BYTES, depth: int = 0,
 ) -> Located:  # fmt: skip
-    """Find where `new` parts from `old`. Raises CouldNotTell where one cannot be looked into."""
+    """Find where `new` parts from `old`, in the body of an If, Loop or Scan where it is born there.
+
+    `depth` counts the bodies that are around. Raises CouldNotTell where one cannot be looked into.
+    """
     close_db = CLOSE_DB if limit_db is None else min(CLOSE_DB, limit_db)
     pairing = Pairing.of(old, new, feeds, origins=origins, close_db=close_db, group_bytes=group_bytes)
     readings = {one.match.candidate: one for group in survey(pairing) for one in group}
@@ -78,9 +86,38 @@ def localize(
     if apart:
         located.diverging = len(apart)
         located.first = _closely(pairing, apart[0], limit_db)
-        born = [one for one in apart[1:] if one.born is not None and one.differs(limit_db, one.born)]
+        if located.first.candidate is not None and depth < _DEEPEST:
+            deeper = _inside(pairing, located.first, origins, limit_db, group_bytes, depth)
+            located.first = deeper or located.first
+        born = [
+            one
+            for one in apart[1:]
+            if one.born is not None and one.differs(limit_db, one.born) and one.op != apart[0].op
+        ]
         located.others = [one for one in born[:_LISTED] if not reused(pairing, one, readings, limit_db)]
     return located
+
+
+def _inside(
+    pairing: Pairing, first: Divergence, origins: Mapping[str, Sequence[str]] | None, limit_db: float | None,
+    group_bytes: int, depth: int,
+) -> Divergence | None:  # fmt: skip
+    """The divergence inside the bodies of the nodes that make a value; None where none is found there."""
+    assert first.candidate is not None
+    node = pairing.old.wiring.node(first.value)
+    try:
+        found = inside(pairing, first.value, first.candidate)
+        if found is None or node is None:
+            return None
+        inner = localize(
+            found.old, found.new, found.feeds, origins=origins, limit_db=limit_db, group_bytes=group_bytes,
+            depth=depth + 1,
+        ).first  # fmt: skip
+    except (CouldNotTell, WorkerFailure, OverLimit):
+        return None  # the node itself is named all the same
+    if inner is not None:
+        inner.within = (f"{label(node)} {found.attribute}", *inner.within)
+    return inner
 
 
 def _culprits(pairing: Pairing, readings: Mapping[str, Reading], limit_db: float | None) -> list[Reading]:

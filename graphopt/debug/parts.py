@@ -75,7 +75,7 @@ def write_part(
         for name in node.output:
             shift = name.removesuffix(REMADE)
             if shift in shifts:
-                graph.input.append(_typed(shift_of(shift), shifts[shift]))
+                graph.input.append(typed(shift_of(shift), shifts[shift]))
                 graph.node.append(NodeProto(op_type="Add", input=[name, shift_of(shift)], output=[shift]))
     read = {name for position in region.nodes for name in wiring.reads[position]} | set(wanted)
     for info in source.proto.graph.input:
@@ -85,7 +85,7 @@ def write_part(
             graph.input.add().CopyFrom(info)
     for name in region.reads:
         if name in given:
-            graph.input.append(_typed(name, given[name]))
+            graph.input.append(typed(name, given[name]))
     store = source.store.overlay()
     _initializers(source.proto.graph, graph, read - set(given) - set(constants))
     for name in sorted(read & set(constants)):
@@ -116,7 +116,8 @@ def _shell(proto: onnx.ModelProto) -> onnx.ModelProto:
     return shell
 
 
-def _typed(name: str, like: Like) -> ValueInfoProto:
+def typed(name: str, like: Like) -> ValueInfoProto:
+    """What declares an input of that type and rank."""
     info = ValueInfoProto(name=name)
     info.type.tensor_type.elem_type = like.element
     if like.rank is not None:

@@ -111,6 +111,14 @@ class Model:
         finally:
             tap.close()
 
+    def called(self, name: str) -> str:
+        """What the reference calls an input of this model."""
+        return self._inputs.get(name, name)
+
+    def within(self, source: Source, inputs: Mapping[str, str] | None = None) -> Model:
+        """A part of this model that was made a model of its own, on the same engine."""
+        return Model(source, self._engine, self._folder, self.name, inputs)
+
     def shapes(self, feeds: Sequence[Values]) -> dict[str, tuple[Shape, ...]]:
         """The shapes of every tensor, one a feed; one run a feed, which gives shapes only."""
         found: dict[str, list[Shape]] = {name: [] for name in self.tensors}

@@ -104,6 +104,21 @@ def other_operator(kind: str, other: str, *, share: float = 0.5) -> Fault:
     return plant
 
 
+def in_bodies(holder: str, kind: str, other: str, *, holders: slice = slice(None), which: int = 0) -> Fault:
+    """An operator mistaken for another in the bodies of some nodes; the value of the last one that was changed."""
+
+    def plant(model: onnx.ModelProto) -> Planted:
+        value = ""
+        for node in nodes_of(model.graph, holder)[holders]:
+            for one in node.attribute:
+                if one.type == onnx.AttributeProto.GRAPH:
+                    found = nodes_of(one.g, kind)[which]
+                    found.op_type, value = other, found.output[0]
+        return model, value
+
+    return plant
+
+
 def freshly_named(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model with another name for everything, as another exporter would have it; no bodies."""
     graph = model.graph

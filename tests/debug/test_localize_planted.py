@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from planted import Fault, attribute, dropped, freshly_named, negated_weight, other_operator, swapped
+from planted import Fault, attribute, dropped, freshly_named, in_bodies, negated_weight, other_operator, swapped
 
 import graphopt
 from graphopt.debug.taps import Model
@@ -75,6 +75,23 @@ def test_the_exact_first_value_is_named(what: str, tmp_path: Path) -> None:
     assert found.first is not None
     assert found.first.value == value
     assert found.first.reading.is_born
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "around"),
+    [
+        ("silero_vad", in_bodies("If", "Relu", "Identity", which=2), "then_branch"),
+        ("scan_1", in_bodies("Scan", "Tanh", "Sigmoid", holders=slice(1, 2)), "body"),
+    ],
+)
+def test_the_exact_value_in_a_body_is_named(name: str, fault: Fault, around: str, tmp_path: Path) -> None:
+    broken, value = fault(onnx.load(_model(name)))
+    onnx.save(broken, tmp_path / "broken.onnx")
+    found = localize(_model(name), tmp_path / "broken.onnx")
+    assert found.first is not None
+    assert found.first.value == value
+    (inside,) = found.first.within
+    assert inside.endswith(around)
 
 
 @pytest.mark.parametrize(
