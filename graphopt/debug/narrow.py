@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,10 +10,14 @@ import numpy as np
 
 from graphopt.debug.parts import Like
 from graphopt.debug.readings import Reading, difference
+from graphopt.debug.replaced import constant_values
 from graphopt.debug.sketches import closeness, sketch
 from graphopt.debug.survey import Pairing
+from graphopt.debug.taps import Model
 from graphopt.errors import OverLimit
+from graphopt.runtime.elements import dtype_of
 from graphopt.runtime.failure import WorkerFailure
+from graphopt.validation.values import is_float
 
 _CANDIDATES: Final = 16  # values of the candidate that are tried in turn
 _STAND_INS: Final = 16  # values of the reference tried in the place of each
@@ -39,9 +43,8 @@ def narrowed(pairing: Pairing, site: Site) -> Site | None:
     agreed = {name for name in pairing.given if name != site.candidate}
     known = {pairing.given[name] for name in agreed}
     inside = new.inside(new.region([site.candidate], agreed), agreed)
-    theirs = [name for name in inside if name in pairing.new.tensors and name != site.candidate]
-    ours = old.inside(old.region([site.reference], known), known)
-    mine = [name for name in ours if name in pairing.old.tensors]
+    theirs = [name for name in computed(pairing.new, inside) if name != site.candidate]
+    mine = computed(pairing.old, old.inside(old.region([site.reference], known), known))
     for name in theirs[:_CANDIDATES]:
         shape = pairing.shapes[1][name]
         fitting = [one for one in mine if pairing.shapes[0][one] == shape and one != site.reference][:_STAND_INS]
@@ -50,6 +53,13 @@ def narrowed(pairing: Pairing, site: Site) -> Site | None:
         if best is not None:
             return Site(best, name)
     return None
+
+
+def computed(model: Model, names: Iterable[str]) -> list[str]:
+    """The tensors of floating point among some values that depend on inputs: not shapes, not constants."""
+    fixed = constant_values(model.wiring)
+    kinds = {name: model.tensors[name] for name in names if name in model.tensors and name not in fixed}
+    return [name for name, element in kinds.items() if is_float(dtype_of(element))]
 
 
 def reused(pairing: Pairing, one: Reading, readings: Mapping[str, Reading], limit_db: float | None) -> bool:
