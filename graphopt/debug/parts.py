@@ -90,7 +90,9 @@ def write_part(
     _initializers(source.proto.graph, graph, read - set(given) - set(constants))
     for name in sorted(read & set(constants)):
         graph.initializer.append(_constant(name, constants[name], store))
-    for name in wanted:
+    # onnxruntime comes to the last of the nodes that nothing reads first: in this order each shape is
+    # taken as soon as its value is there, and the value let go
+    for name in reversed(wanted):
         if shapes:
             graph.node.append(NodeProto(op_type="Shape", input=[names[name]], output=[names[name] + REMADE]))
         elif name in wiring.inputs or name in wiring.weights:  # an output that no node makes
