@@ -107,16 +107,18 @@ def _group(pairing: Pairing, pairs: Sequence[Match], likes: Mapping[str, Like], 
     reads = new.wiring.region(news, set(pairing.given)).reads
     with ExitStack() as stack:
         known = stack.enter_context(old.tap(dict.fromkeys((*olds, *(pairing.given[name] for name in reads)))))
-        noisy = _optional(stack, old, olds)
         found = stack.enter_context(new.tap(news))
-        forced = _forced(stack, pairing, news, likes, {})
-        instead = replaced_weights(pairing, pairs) if weights else Replaced({}, {})
-        perfect = _forced(stack, pairing, news, likes, instead.arrays) if instead.arrays else None
+        noisy = forced = perfect = None
+        instead, loaded = Replaced({}, {}), False
         for number, feed in enumerate(pairing.feeds):
             reference, candidate = known.run(feed), found.run(feed)
             apart = [one for one in readings if _total(one, reference, candidate)]
             if not apart:
                 continue  # nothing to explain, and no noise to hold it against
+            if not loaded:
+                noisy, forced, loaded = _optional(stack, old, olds), _forced(stack, pairing, news, likes, {}), True
+                instead = replaced_weights(pairing, pairs) if weights else instead
+                perfect = _forced(stack, pairing, news, likes, instead.arrays) if instead.arrays else None
             for other in _noise(noisy, known, feed, number):
                 for one in apart:
                     name = one.match.reference
