@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from graphopt.pipeline.pipeline import Pipeline, Repeat
     from graphopt.pipeline.protocol import Context, Pass, Remark, option
     from graphopt.pipeline.recipe import Recipe
-    from graphopt.session.api import load, optimize, save, validate
+    from graphopt.session.api import bisect, load, optimize, save, validate
     from graphopt.session.run import Result
     from graphopt.validation.verdict import Verdict
 
@@ -43,6 +43,7 @@ __all__ = [
     "Result",
     "Variable",
     "Verdict",
+    "bisect",
     "load",
     "optimize",
     "option",
@@ -57,7 +58,7 @@ _HOMES = {
     "graphopt.pipeline.pipeline": ("Pipeline", "Repeat"),
     "graphopt.pipeline.protocol": ("Context", "Pass", "Remark", "option"),
     "graphopt.pipeline.recipe": ("Recipe",),
-    "graphopt.session.api": ("load", "optimize", "save", "validate"),
+    "graphopt.session.api": ("bisect", "load", "optimize", "save", "validate"),
     "graphopt.session.run": ("Result",),
     "graphopt.validation.verdict": ("Verdict",),
 }

@@ -36,10 +36,10 @@ ARROWS: dict[str, frozenset[str]] = {
     "measure": BASE | {"runtime"},
     "calibration": BASE | {"runtime"},
     "instruments": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "measure"},
-    "debug": BASE | {"pipeline", "validation"},
+    "debug": BASE | {"ir", "storage", "pipeline", "validation", "runtime"},
     "tune": BASE | {"pipeline", "validation", "measure", "calibration"},
     "training": BASE | {"ir", "calibration"},
-    "report": BASE | {"ir", "analysis", "pipeline", "validation", "measure", "instruments"},
+    "report": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "measure", "instruments", "debug"},
 }
 ENGINE = frozenset(ARROWS)
 ARROWS["session"] = ENGINE

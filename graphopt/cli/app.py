@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from graphopt.cli import demo, explain, inspect, optimize, passes, validate
+from graphopt.cli import bisect, demo, explain, inspect, optimize, passes, replay, validate
 from graphopt.cli.group import Commands
 from graphopt.cli.usage import SubCommand
 
@@ -59,6 +59,8 @@ for _name, _function, _short in (
     ("passes", passes.command, "List all passes and recipes."),
     ("explain", explain.command, "Show a pass's page, or what became of a node."),
     ("validate", validate.command, "Compare two models on the same inputs."),
+    ("bisect", bisect.command, "Find the rewrite that makes a result wrong."),
+    ("replay", replay.command, "Run a bundle again: the same, or where not."),
     ("inspect", inspect.command, "Show what a model is made of."),
 ):
     app.command(_name, cls=SubCommand, short_help=_short)(_function)

@@ -11,7 +11,7 @@ from graphopt.cli import options
 from graphopt.cli.optimize_options import Keep, Latency, Out, ReportFile
 from graphopt.cli.options import Debug, Json, Quiet, Verbose
 from graphopt.cli.output import Output
-from graphopt.cli.running import optimized
+from graphopt.cli.running import Extras, optimized
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,7 +55,7 @@ def command(
         progress=not quiet,
     )
     target = None if out is None else Target(Path(out), keep=keep)
-    result = optimized(model_path(), job, target, None if report is None else Path(report))
+    result = optimized(model_path(), job, target, Extras.of(report))
 
     def draw(console: Console) -> None:
         print_report(result.report, console, verbose)

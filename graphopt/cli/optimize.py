@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,12 +10,9 @@ from graphopt.cli import optimize_options as own
 from graphopt.cli import options
 from graphopt.cli.options import Debug, Json, Quiet, Verbose
 from graphopt.cli.output import Output
-from graphopt.cli.running import optimized, show
+from graphopt.cli.rewrites import gate_of, named
+from graphopt.cli.running import Extras, optimized, show
 from graphopt.errors import UsageError
-
-if TYPE_CHECKING:
-    from graphopt.pipeline.gate import Gate
-    from graphopt.pipeline.pipeline import Pipeline
 
 
 def command(
@@ -28,6 +23,10 @@ def command(
     keep: own.Keep = False,
     require_change: own.RequireChange = False,
     report: own.ReportFile = None,
+    remarks: own.RemarksFile = None,
+    bundle: own.Bundle = None,
+    bundle_on_failure: own.BundleOnFailure = None,
+    no_weights: own.NoWeights = False,
     snapshots: own.Snapshots = None,
     recipe: options.Recipe = None,
     pipeline: own.PipelineText = None,
@@ -48,7 +47,9 @@ def command(
     on_error: own.OnErrorOf = "stop",
     timeout: options.Timeout = "600",
     memory: options.Memory = None,
+    allow_code: options.AllowCode = False,
     latency: own.Latency = False,
+    remarks_for: own.RemarksFor = None,
     json: Json = False,
     verbose: Verbose = 0,
     quiet: Quiet = False,
@@ -63,6 +64,7 @@ def command(
         recipe=recipe,
         pipeline=pipeline,
         budget=budget,
+        allow_code=allow_code,
         target=None if target is None else options.choice("--target", target, own.TARGETS),
     )
     job = Job(
@@ -74,9 +76,9 @@ def command(
         metric=metric,
         validate=options.choice("--validate", validate, own.VALIDATE),
         on_error=options.choice("--on-error", on_error, own.ON_ERROR),
-        gate=_gate(steps, disable, limit),
-        only=_named("--only", only, steps),
-        until=_named("--until", [until] if until is not None else [], steps)[0] if until is not None else None,
+        gate=gate_of(steps, disable, limit),
+        only=named("--only", only, steps),
+        until=named("--until", [until] if until is not None else [], steps)[0] if until is not None else None,
         snapshots=None if snapshots is None else Path(snapshots),
         latency=latency,
         seed=options.whole("--seed", seed),
@@ -86,8 +88,9 @@ def command(
         progress=not quiet,
     )
     goal = Target(place, in_place=in_place, keep=keep, require_change=require_change)
-    result = optimized(Path(model), job, goal, None if report is None else Path(report))
-    show(result, output)
+    extras = Extras.of(report, remarks, bundle, bundle_on_failure, not no_weights)
+    result = optimized(Path(model), job, goal, extras)
+    show(result, output, remarks_for)
     raise typer.Exit(result.exit_code)
 
 
@@ -97,25 +100,3 @@ def _place(model: str, out: str | None, in_place: bool) -> Path:
     if out is None and not in_place:
         raise UsageError("name the output with -o OUT, or say --in-place to replace the input")
     return Path(model if out is None else out)
-
-
-def _gate(steps: Pipeline, disable: Sequence[str] | None, limit: str | None) -> Gate:
-    from graphopt.pipeline.gate import Limits, parse_disabled
-
-    _named("--disable", [text.partition(":")[0] for text in disable or ()], steps)
-    known = frozenset(one.name for one in steps.passes())
-    return Limits(
-        parse_disabled(tuple(disable or ()), known), None if limit is None else options.whole("--limit", limit)
-    )
-
-
-def _named(flag: str, names: Sequence[str] | None, steps: Pipeline) -> tuple[str, ...]:
-    """Names of passes that the pipeline has; UsageError with the nearest for one that it has not."""
-    known = sorted({one.name for one in steps.passes()})
-    for name in names or ():
-        if name not in known:
-            from graphopt.pipeline.nearest import did_you_mean
-
-            ending = did_you_mean(name, known) or f"; it has {', '.join(known) or 'none at all'}"
-            raise UsageError(f"{flag} {name}: the pipeline has no such pass{ending}")
-    return tuple(names or ())

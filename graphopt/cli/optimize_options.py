@@ -41,6 +41,48 @@ ReportFile = Annotated[
         rich_help_panel=WRITE,
     ),
 ]
+RemarksFile = Annotated[
+    str | None,
+    typer.Option(
+        "--remarks",
+        metavar="FILE",
+        help="write what each pass did, and nearly did and why not, as one JSON object a line",
+        rich_help_panel=WRITE,
+    ),
+]
+Bundle = Annotated[
+    str | None,
+    typer.Option(
+        "--bundle",
+        metavar="FILE",
+        help="pack the run (model, feeds, options, hashes after each pass) for `graphopt replay`",
+        rich_help_panel=WRITE,
+    ),
+]
+BundleOnFailure = Annotated[
+    str | None,
+    typer.Option(
+        "--bundle-on-failure",
+        metavar="FILE",
+        help="the same, but only when a pass fails or the result does not hold",
+        rich_help_panel=WRITE,
+    ),
+]
+NoWeights = Annotated[
+    bool,
+    typer.Option(
+        "--no-weights", help="leave the model out of the bundle, its text and the feeds aside", rich_help_panel=WRITE
+    ),
+]
+RemarksFor = Annotated[
+    str | None,
+    typer.Option(
+        "--remarks-for",
+        metavar="PATTERN",
+        help="show the remarks whose pass, rule, node or operator fits, as 'batchnorm*'",
+        rich_help_panel=SHOW,
+    ),
+]
 PipelineText = Annotated[
     str | None,
     typer.Option(

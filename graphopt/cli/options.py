@@ -124,6 +124,14 @@ CustomOps = Annotated[
         rich_help_panel=JUDGE,
     ),
 ]
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="run the code that a recipe or bundle names: scripts, commands, functions, libraries",
+        rich_help_panel=LIMIT,
+    ),
+]
 Timeout = Annotated[
     str,
     typer.Option(

@@ -2,49 +2,168 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphopt.cli.output import Output
 from graphopt.cli.signals import ending
-from graphopt.errors import UsageError
+from graphopt.errors import BadModel, GraphoptError, Unsafe, UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from graphopt.debug.command import Command
+    from graphopt.debug.finding import Finding
     from graphopt.session.job import Job, Target
+    from graphopt.session.recording import Recording
     from graphopt.session.run import Result
     from graphopt.storage.source import Source
 
 
-def optimized(model: Path, job: Job, target: Target | None, report: Path | None) -> Result:
-    """Read a model, run the job on it, and write its report. Raises GraphoptError subclasses.
+@dataclass(frozen=True)
+class Extras:
+    """The files that a run writes besides its result."""
+
+    report: Path | None = None
+    remarks: Path | None = None
+    bundle: Path | None = None
+    on_failure: Path | None = None
+    weights: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        report: str | None = None,
+        remarks: str | None = None,
+        bundle: str | None = None,
+        on_failure: str | None = None,
+        weights: bool = True,
+    ) -> Extras:
+        """From the options of the command line."""
+        paths = [None if one is None else Path(one) for one in (report, remarks, bundle, on_failure)]
+        return cls(paths[0], paths[1], paths[2], paths[3], weights)
+
+    def check(self, taken: Iterable[tuple[str, Path]]) -> None:
+        """See before the run that all of them can be written, each a file of its own."""
+        from graphopt.storage.files import check_place
+
+        if not self.weights and self.bundle is None and self.on_failure is None:
+            raise UsageError("--no-weights leaves the model out of a bundle; give --bundle FILE with it")
+        files = list(taken)
+        for flag, what, path in (
+            ("--report", "the report", self.report),
+            ("--remarks", "the remarks", self.remarks),
+            ("--bundle", "the bundle", self.bundle),
+            ("--bundle-on-failure", "the bundle", self.on_failure),
+        ):
+            if path is not None:
+                check_place(path, files, flag=flag, what=what)
+                files.append((f"the file of {flag}", path))
+
+
+def optimized(model: Path, job: Job, target: Target | None, extras: Extras = Extras()) -> Result:
+    """Read a model, run the job on it, and write its report and the like. Raises GraphoptError subclasses.
 
     A signal ends it as an error that says what became of the output.
     """
-    from graphopt.report.saved import check_place, save
     from graphopt.session.run import run
     from graphopt.storage.read import read
 
     _spare_evidence(target, job)
     source = read(model)
-    if report is not None:
-        check_place(report, _taken(source, job, target))
+    extras.check(_taken(source, job, target))
+    recording = _recording(extras)
     before = _stamp(target)
     try:
-        result = run(source, job, target)
+        result = run(source, job, target, recording)
     except KeyboardInterrupt as stop:
         raise ending(stop, _became(target, before)) from stop
-    if report is not None:
-        save(report, result.report.to_json())
+    except GraphoptError as error:
+        if not isinstance(error, UsageError | BadModel | Unsafe):
+            _pack(extras, source, job, recording, error=error)
+        raise
+    if extras.report is not None or extras.remarks is not None:
+        from graphopt.report.saved import save, save_remarks
+
+        if extras.report is not None:
+            save(extras.report, result.report.to_json())
+        if extras.remarks is not None:
+            save_remarks(extras.remarks, result.report.remarks)
+    _pack(extras, source, job, recording, result=result)
     return result
 
 
-def show(result: Result, output: Output) -> None:
-    """Print the report of a run."""
+def bisected(model: Path, job: Job, check: Command | None, most: int, extras: Extras) -> Finding:
+    """Read a model, find what breaks it, and pack the run that has it. Raises GraphoptError subclasses."""
+    from graphopt.session.bisecting import bisect
+    from graphopt.session.run import run
+    from graphopt.storage.read import read
+
+    source = read(model)
+    extras.check(_taken(source, job, None))
+    found = bisect(source, job, check=check, most=most)
+    if extras.bundle is None or found.outcome not in ("rewrite", "pass"):
+        return found
+    guilty = job if found.position is None else _up_to(job, found.position)
+    recording = _recording(extras)
+    try:
+        result = run(source, guilty, None, recording)
+    except GraphoptError as error:
+        _pack(extras, source, guilty, recording, error=error)
+    else:
+        _pack(extras, source, guilty, recording, result=result)
+    return dataclasses.replace(found, bundle=str(extras.bundle))
+
+
+def _up_to(job: Job, count: int) -> Job:
+    from graphopt.pipeline.gate import Limits
+
+    disabled = job.gate.disabled if isinstance(job.gate, Limits) else frozenset()
+    return dataclasses.replace(job, gate=Limits(disabled, count))
+
+
+def _recording(extras: Extras) -> Recording | None:
+    if extras.bundle is None and extras.on_failure is None:
+        return None
+    from graphopt.session.recording import Recording
+
+    return Recording()
+
+
+def _pack(
+    extras: Extras,
+    source: Source,
+    job: Job,
+    recording: Recording | None,
+    *,
+    result: Result | None = None,
+    error: GraphoptError | None = None,
+) -> None:
+    """Write the bundles that were asked for."""
+    failed = error is not None or (result is not None and result.exit_code != 0)
+    for path in (extras.bundle, extras.on_failure if failed else None):
+        if path is not None and recording is not None:
+            from graphopt.session.recording import write_bundle
+
+            write_bundle(path, source, job, recording, result=result, error=error, weights=extras.weights)
+
+
+def show(result: Result, output: Output, remarks_for: str | None = None) -> None:
+    """Print the report of a run; with `remarks_for` the remarks that fit it, too."""
     from graphopt.report.text import print_report
 
-    output.show(result.report.to_json, lambda console: print_report(result.report, console, output.verbose))
+    def draw(console: Console) -> None:
+        print_report(result.report, console, output.verbose)
+        if remarks_for is not None:
+            from graphopt.report.remarks import print_remarks
+
+            print_remarks(result.report.remarks, remarks_for, console, output.verbose)
+
+    output.show(result.report.to_json, draw)
 
 
 def _taken(source: Source, job: Job, target: Target | None) -> Iterator[tuple[str, Path]]:

@@ -35,7 +35,9 @@ class Ledger:
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)  # names of values that the input did not have
 
-    def admit(self, pass_name: str, rule: str, subject: Node | Tensor, label: str) -> tuple[int, bool, bool]:
+    def admit(
+        self, pass_name: str, rule: str, subject: Node | Tensor, label: str, scope: str = ""
+    ) -> tuple[int, bool, bool]:
         """Number a candidate and ask the gate: its number, whether it may go on, whether it is new.
 
         One that was refused keeps its number and stays refused when it is offered again, as it is
@@ -46,7 +48,7 @@ class Ledger:
             return self.refused[key], False, False
         self.numbers[pass_name] += 1
         number = self.numbers[pass_name]
-        allowed = self.gate.allows(Candidate(pass_name, number, rule, label, self.total + 1))
+        allowed = self.gate.allows(Candidate(pass_name, number, rule, label, self.total + 1, scope))
         if allowed:
             self.total += 1
         else:
@@ -89,9 +91,10 @@ class RunContext:
         """Number one rewrite and ask the gate; edits from here on belong to it."""
         self._settle()
         scope, label, op = self._place(subject)
-        number, allowed, new = self._ledger.admit(self._pass.name, rule, subject, label)
+        number, allowed, new = self._ledger.admit(self._pass.name, rule, subject, label, scope)
         kind: Literal["applied", "disabled"] = "applied" if allowed else "disabled"
-        remark = Remark(kind, self._pass.name, rule, label, op, detail, number, self._step, scope)
+        made = () if allowed else _made(subject)
+        remark = Remark(kind, self._pass.name, rule, label, op, detail, number, self._step, scope, values=made)
         if allowed:
             self.applied += 1
             self._open = len(self._ledger.remarks)
@@ -108,7 +111,7 @@ class RunContext:
             self._ledger.missed.add(key)
             self.missed_count += 1
             self._ledger.remarks.append(
-                Remark("missed", self._pass.name, rule, label, op, why, None, self._step, scope)
+                Remark("missed", self._pass.name, rule, label, op, why, None, self._step, scope, values=_made(subject))
             )
 
     def note(self, edit: Edit, before: tuple[str, ...], after: tuple[str, ...]) -> None:
@@ -151,3 +154,8 @@ class RunContext:
             return (subject.graph.path if subject.graph is not None else "", subject.label, subject.op)
         home: Any = subject.__dict__.get("home") if isinstance(subject, Constant) else None
         return (home.path if home is not None else "", subject.name, "initializer" if home is not None else "value")
+
+
+def _made(subject: Node | Tensor) -> tuple[str, ...]:
+    """The values that a node makes, by which it can be asked for as well."""
+    return tuple(out.name for out in subject.outputs[:_NAMES_KEPT] if out.name) if isinstance(subject, Node) else ()

@@ -14,13 +14,17 @@ from graphopt.errors import UsageError
 
 @dataclass(frozen=True)
 class Candidate:
-    """One announced rewrite: the `number`-th of its pass in this run, the `total`-th of all."""
+    """One announced rewrite: the `number`-th of its pass in this run, the `total`-th of all.
+
+    `scope` is the path of the body or function that holds the node, "" for the main graph.
+    """
 
     pass_name: str
     number: int
     rule: str
     node: str
     total: int
+    scope: str = ""
 
 
 class Gate(Protocol):

@@ -40,6 +40,7 @@ class Remark:
     `--disable PASS:NUMBER` takes; a missed remark has none. `scope` is the path of the body or
     function that holds the node, "" for the main graph. `before` and `after` are provenance:
     the names of the values that the rewrite took away, and of those that stand for them now.
+    `values` are those that the node of a rewrite that did not happen makes.
     """
 
     kind: Literal["applied", "missed", "disabled"]
@@ -53,6 +54,7 @@ class Remark:
     scope: str = ""
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
 
 
 class Context(Protocol):
@@ -97,6 +99,11 @@ class Pass(ABC):
     """The parts of the model's signature that the pass is there to change."""
     grows: ClassVar[bool] = False
     """Whether the file may grow; the pass's page gives the reason."""
+
+    def code(self) -> str | None:
+        """The code that the pass's options make it run, in words such as `the script surgery.py`; None for a
+        pass that runs none but its own. Recipes and bundles with such passes are refused unless allowed."""
+        return None
 
     @abstractmethod
     def run(self, graph: Graph, ctx: Context) -> None:

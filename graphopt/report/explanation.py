@@ -27,6 +27,7 @@ class Story:
     `applied` are the rewrites whose subject it was or that took it away, changed it or made it;
     `disabled` those that were switched off, `missed` those that nearly happened. `stands_for` are
     the names of the input model that it stands for, `now` those of the result that stand for it.
+    `under_other_names` are what nearly happened, or was switched off, to these and to what it became.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Story:
     missed: tuple[Remark, ...]
     stands_for: tuple[str, ...]
     now: tuple[str, ...]
+    under_other_names: tuple[Remark, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`."""
@@ -56,7 +58,14 @@ def explain(saved: Saved, name: str) -> Story:
             f"nearly did, or the model has no node or value of that name{near}"
         )
     kinds = {kind: tuple(one for one in found if one.kind == kind) for kind in ("applied", "disabled", "missed")}
-    return Story(name, kinds["applied"], kinds["disabled"], kinds["missed"], stands_for, now)
+    told = set(found)
+    others = _others(saved, name, kinds["applied"]) | set(stands_for) | set(now)
+    elsewhere = tuple(
+        one
+        for one in saved.remarks
+        if one.kind != "applied" and one not in told and (one.node in others or others.intersection(one.values))
+    )
+    return Story(name, kinds["applied"], kinds["disabled"], kinds["missed"], stands_for, now, elsewhere)
 
 
 def print_story(story: Story, console: Console, verbose: int = 0) -> None:
@@ -70,6 +79,7 @@ def print_story(story: Story, console: Console, verbose: int = 0) -> None:
         ("touched by", story.applied),
         ("switched off", story.disabled),
         ("nearly touched by", story.missed),
+        ("nearly touched or switched off under another name", story.under_other_names),
     ):
         if not remarks:
             continue
@@ -99,13 +109,19 @@ def _rewrite(saved: Saved, name: str) -> tuple[Remark, ...]:
 
 
 def _is_about(one: Remark, name: str) -> bool:
-    return name in (one.node, f"{one.scope}/{one.node}") or name in one.before or name in one.after
+    return name in (one.node, f"{one.scope}/{one.node}", *one.before, *one.after, *one.values)
+
+
+def _others(saved: Saved, name: str, applied: Iterable[Remark]) -> set[str]:
+    """The names of what the rewrites of a node made in its place, and of what these became."""
+    made = {new for one in applied if name in (one.node, f"{one.scope}/{one.node}", *one.before) for new in one.after}
+    return made | {new for new, old in saved.origins.items() if made.intersection(old)}
 
 
 def _names(saved: Saved) -> Iterable[str]:
     known: dict[str, None] = {}
     for one in saved.remarks:
-        known.update(dict.fromkeys((one.node, *one.before, *one.after)))
+        known.update(dict.fromkeys((one.node, *one.before, *one.after, *one.values)))
     for new, old in saved.origins.items():
         known.update(dict.fromkeys((new, *old)))
     return known

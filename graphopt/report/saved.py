@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
-import os
-import stat
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphopt.errors import OverLimit, UsageError
+from graphopt.errors import UsageError
 from graphopt.pipeline.protocol import Remark
 from graphopt.report.plain import printable
 from graphopt.report.summary import FORMAT
+from graphopt.storage import files
 
 MAX_FILE = 1 << 30  # bytes; a report of a million remarks has about a quarter of that
 _TEXTS = ("kind", "pass_name", "rule", "node", "op", "why", "scope")
@@ -36,25 +35,7 @@ def check_place(path: Path, taken: Iterable[tuple[str, Path]] = ()) -> None:
 
     `taken` pairs a name for the message with a path. Raises UsageError.
     """
-    shown = f"--report {printable(str(path))}"
-    try:
-        real, status = Path(os.path.realpath(path)), path.stat() if path.exists() else None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{shown}: cannot be written ({_reason(error)})") from None
-    for name, other in taken:
-        if real == Path(os.path.realpath(other)) or (status is not None and other.exists() and path.samefile(other)):
-            raise UsageError(f"{shown}: this is {name}; choose another file for the report")
-    if status is not None and not stat.S_ISREG(status.st_mode):
-        kind = "a folder; name a file in it" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise UsageError(f"{shown}: this is {kind}")
-    if not real.parent.is_dir():
-        raise UsageError(f"{shown}: there is no folder {printable(str(path.parent))!r}; create it first")
-    try:  # permissions alone do not tell: file systems can be read-only, full, or not ours
-        with tempfile.TemporaryFile(dir=real.parent):
-            pass
-    except OSError as error:
-        folder = printable(str(path.parent))
-        raise UsageError(f"{shown}: nothing can be written in {folder!r} ({_reason(error)})") from None
+    files.check_place(path, taken, flag="--report", what="the report")
 
 
 def save(path: Path, data: dict[str, Any]) -> None:
@@ -62,25 +43,18 @@ def save(path: Path, data: dict[str, Any]) -> None:
 
     Raises UsageError or OverLimit when it cannot be written.
     """
-    real = Path(os.path.realpath(path))
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=".graphopt-report-", dir=real.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(data, file, indent=1)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(_mode(real))
-            temporary.replace(real)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-    except OSError as error:
-        why = f"cannot write the report {printable(str(path))!r}: {_reason(error)}; the run itself is done"
-        raise (OverLimit if _reason(error) == "no space left on device" else UsageError)(why) from None
+    with files.replacing(path, "the report") as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", write_through=True)
+        json.dump(data, text, indent=1)
+        text.write("\n")
+        text.detach()
+
+
+def save_remarks(path: Path, remarks: Iterable[Remark]) -> None:
+    """Write remarks, each as a JSON object on a line of its own; raises as `save` does."""
+    with files.replacing(path, "the remarks") as stream:
+        for one in remarks:
+            stream.write(json.dumps(dataclasses.asdict(one)).encode() + b"\n")
 
 
 def read_report(path: Path) -> Saved:
@@ -116,7 +90,7 @@ def _json(path: Path, shown: str) -> Any:
     except FileNotFoundError:
         raise UsageError(f"{shown} does not exist; `graphopt optimize --report FILE` writes one") from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{shown} cannot be read: {_reason(error)}") from None
+        raise UsageError(f"{shown} cannot be read: {files.reason(error)}") from None
     try:
         return json.loads(text)
     except RecursionError:
@@ -138,8 +112,9 @@ def _remark(data: Any) -> Remark:
     if not (number is None or type(number) is int) or type(step) is not int:  # and no bool
         raise ValueError("a remark has a number that is none")
     before, after = (_names(data.get(key), key) for key in ("before", "after"))
+    values = _names(data.get("values", []), "values")
     texts = {key: data[key] for key in _TEXTS}
-    return Remark(**texts, number=number, step=step, before=before, after=after)
+    return Remark(**texts, number=number, step=step, before=before, after=after, values=values)
 
 
 def _origins(data: Any) -> dict[str, tuple[str, ...]]:
@@ -159,17 +134,3 @@ def _list(data: Any, what: str) -> list[Any]:
     if not isinstance(data, list):
         raise ValueError(f"{what!r} is not a list")
     return data
-
-
-def _mode(path: Path) -> int:
-    """The permissions of the file that is replaced, else those that a new file gets."""
-    with suppress(OSError):
-        return stat.S_IMODE(path.stat().st_mode) & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-def _reason(error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    return os.strerror(number).lower() if number else printable(str(error))

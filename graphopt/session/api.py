@@ -26,6 +26,7 @@ from graphopt.validation.plan import FeedPlan, Given
 from graphopt.validation.verdict import Verdict
 
 if TYPE_CHECKING:
+    from graphopt.debug.finding import Finding
     from graphopt.validation.labels import Labels
     from graphopt.validation.metrics import Function
 
@@ -90,6 +91,7 @@ def optimize(
     budget: Budgets = None,
     validate: Validate = "end",
     seed: int = 0,
+    allow_code: bool = False,
     **options: Any,
 ) -> Result:
     """Optimize a model and validate the result against it. The caller's object is never changed.
@@ -98,8 +100,9 @@ def optimize(
     `pipeline` is given, `target` picks one: "portable" (unless given) keeps to standard ONNX,
     "onnxruntime" also uses operators that only onnxruntime has; `feeds` an npz file, a folder of them,
     "module:function", a mapping of arrays or several, or None to generate them; `budget` texts
-    such as "sqnr_db>=30", which LOSSY passes need; `options` are further fields of `Job`. With
-    `output` the result is also written there, if its verdict allows.
+    such as "sqnr_db>=30", which LOSSY passes need; `allow_code` lets a recipe run code that it
+    names; `options` are further fields of `Job`. With `output` the result is also written there,
+    if its verdict allows.
 
     Look at `result.verdict` before using `result.graph`, or call `result.raise_unless_passed()`.
     Raises UsageError, BadModel, Unsafe, OverLimit, and InternalError for a pass that failed.
@@ -109,6 +112,7 @@ def optimize(
         pipeline=pipeline,
         budget=(budget,) if isinstance(budget, str) else tuple(budget or ()),
         target=target,
+        allow_code=allow_code,
     )
     job = Job(
         steps,
@@ -122,6 +126,38 @@ def optimize(
         **options,
     )
     return run(source_of(model), job, Target(Path(output)) if output is not None else None)
+
+
+def bisect(
+    model: Model,
+    *,
+    recipe: str | Path | None = None,
+    pipeline: str | Pipeline | None = None,
+    check: str | None = None,
+    feeds: Given | FeedPlan | None = None,
+    labels: Labels | None = None,
+    metric: str | Function | None = None,
+    budget: Budgets = None,
+    seed: int = 0,
+    most: int = 100,
+    **options: Any,
+) -> Finding:
+    """Find the rewrite that makes the result of a pipeline wrong (see `graphopt.session.bisecting.bisect`).
+
+    `check` is a shell command with `{model}` in it that judges instead of validation; the other
+    arguments are those of `optimize`. Look at `guilty`, `handle` and `together` of what is returned.
+    """
+    from graphopt.debug.command import Command
+    from graphopt.session.bisecting import bisect as find_guilty
+
+    steps, name, budgets = plan(
+        recipe=recipe, pipeline=pipeline, budget=(budget,) if isinstance(budget, str) else tuple(budget or ())
+    )
+    held = feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds)
+    judged: Validate = "end" if check is None else "none"
+    job = Job(steps, name, budgets, held, labels, metric, judged, seed=seed, **options)
+    command = None if check is None else Command(check, job.worker_seconds)
+    return find_guilty(source_of(model), job, check=command, most=most)
 
 
 def validate(

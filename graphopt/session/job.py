@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from graphopt.contract import Contract
 from graphopt.errors import UsageError
+from graphopt.pipeline.code import code_of, refuse_code
 from graphopt.pipeline.gate import Gate, Open
 from graphopt.pipeline.manager import OnError
 from graphopt.pipeline.pipeline import Pipeline
@@ -70,12 +71,14 @@ def plan(
     pipeline: str | Pipeline | None,
     budget: tuple[str, ...] | list[str] | str | None,
     target: str | None = None,
+    allow_code: bool = False,
 ) -> tuple[Pipeline, str | None, tuple[Budget, ...]]:
     """Pipeline, recipe name and budgets from what the user gave; a budget given replaces the recipe's.
 
     `target` (portable unless given) picks the recipe when neither it nor a pipeline is given.
     Raises UsageError when more than one of them is given, there is no such target, or recipe or pipeline
-    cannot be read.
+    cannot be read, Unsafe when a recipe would run code and `allow_code` is not set; a pipeline is the
+    user's own words.
     """
     given = (budget,) if isinstance(budget, str) else tuple(budget or ())
     if pipeline is not None and recipe is not None:
@@ -89,6 +92,7 @@ def plan(
         steps = Pipeline.parse(pipeline) if isinstance(pipeline, str) else pipeline
         return steps, None, parse_budgets(given)
     loaded = Recipe.load(recipe or RECIPES[target or "portable"])
+    refuse_code(f"the recipe {loaded.name}", code_of(loaded.pipeline), allow_code)
     return loaded.pipeline, loaded.name, parse_budgets(given or loaded.budget)
 
 

@@ -34,6 +34,7 @@ from graphopt.validation.verdict import Verdict, not_validated
 
 if TYPE_CHECKING:
     from graphopt.instruments.validate import ValidateEach
+    from graphopt.session.recording import Recording
     from graphopt.validation.validate import Validator
 
 
@@ -114,8 +115,10 @@ class _Watch:
         self.all += [self.size, self.timing]
 
 
-def run(source: Source, job: Job, target: Target | None = None) -> Result:
+def run(source: Source, job: Job, target: Target | None = None, recording: Recording | None = None) -> Result:
     """Run `job` on a model; with a `target`, write the result there when its verdict allows.
+
+    A `recording` keeps what a bundle of the run needs, also when it fails.
 
     Nothing is written, and whatever stood at the target stays, unless the result was validated
     (or validation was switched off, or `keep` is set). Raises GraphoptError subclasses.
@@ -135,6 +138,9 @@ def run(source: Source, job: Job, target: Target | None = None) -> Result:
         if validating is not None and job.validate != "none":
             validating.prepare(job.pipeline.contract, job.budgets)
         watch = _Watch(job, source, validating, work)
+        if recording is not None:
+            recording.validating = validating
+            watch.all.insert(0, recording.hashes)  # after-hooks run in reverse: it hashes what passed its checks
         stack.callback(watch.progress.stop)
         if watch.check is not None:
             with clock.phase("check"):

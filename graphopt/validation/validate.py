@@ -70,6 +70,11 @@ class Validator:
         """Remove what was kept."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    @property
+    def gathered(self) -> FeedSet | None:
+        """The feeds, if they have been gathered."""
+        return self._feeds
+
     def feeds(self) -> FeedSet:
         """The feeds, gathered the first time.
 

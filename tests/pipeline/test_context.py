@@ -82,7 +82,7 @@ def test_remarks_say_what_went_and_what_stands_there_now() -> None:
     ctx.close()
     assert ledger.remarks == [
         Remark("applied", "named", "skip", "Identity(b)", "Identity", "a detail", 1, 2, "", ("b",), ("a",)),
-        Remark("missed", "named", "skip", "Relu(a)", "Relu", "it computes something", None, 2, ""),
+        Remark("missed", "named", "skip", "Relu(a)", "Relu", "it computes something", None, 2, "", values=("a",)),
         Remark("applied", "named", "skip", "Identity(c)", "Identity", "", 2, 2, "", ("c",), ("a",)),
     ]
     assert ledger.origins == {"a": ("a", "b", "c")}

@@ -124,3 +124,11 @@ def test_write_a_pass_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for block in blocks:
         exec(compile(block.split("```")[0], str(page), "exec"), space)
     assert space["result"].report.changed
+
+
+def test_bisect_says_that_nothing_is_wrong_or_what_a_check_calls_wrong(tmp_path: Path) -> None:
+    proto = model(TEXT, w=WEIGHT)
+    assert graphopt.bisect(proto, recipe="clean").outcome == "nothing"
+    onnx.save(proto, tmp_path / "m.onnx")
+    found = graphopt.bisect(tmp_path / "m.onnx", recipe="clean", check="grep -q Exp {model}")
+    assert (found.handle, found.exit_code) == ("dead-nodes:1", 1)
