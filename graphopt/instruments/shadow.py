@@ -1,0 +1,229 @@
+"""A model as it was a moment ago, node by node, so that what a rewrite did to it can be told afterwards.
+
+A pass edits in place, and nobody knows beforehand how far it will reach. So a description of every node is kept,
+and after a rewrite those nodes are described again that its edits can have touched. What differs is
+the rewrite; what it read from and was read by is its neighbourhood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+from onnx import TensorProto
+
+from graphopt.instruments.attribute_text import attribute_text, constant_text
+from graphopt.ir import Constant, Graph, Node, Tensor
+from graphopt.ir.membership import in_place
+
+HOPS = 24  # neighbours that one side of a rewrite has at most
+_READERS = 8  # neighbours that one value brings
+
+
+class Value(NamedTuple):
+    """A value in a slot of a node. `kind` is "value", "constant", "input" or "none" (a slot left out);
+    `stamp` tells the contents of constants apart."""
+
+    name: str
+    kind: str
+    text: str
+    stamp: int = 0
+
+
+class Described(NamedTuple):
+    """A node as it was at some moment."""
+
+    op: str
+    label: str
+    scope: str
+    ins: tuple[Value, ...]
+    outs: tuple[Value, ...]
+    attrs: str
+
+
+@dataclass
+class Change:
+    """What one rewrite did: nodes as they were before and as they are after, and the unchanged ones `around`.
+
+    The first `changed` of both lists are the same nodes, which it changed; the others went away or came.
+    """
+
+    before: list[Described] = field(default_factory=list)
+    after: list[Described] = field(default_factory=list)
+    around: list[Described] = field(default_factory=list)
+    changed: int = 0
+
+
+class Shadow:
+    """Descriptions of all nodes of `graph`, kept up by `settle`."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._now: dict[Node, Described] = {}
+        self._makers: dict[str, dict[Node, None]] = {}
+        self._readers: dict[str, dict[Node, None]] = {}
+        self._bodies: dict[Graph, dict[Node, None]] = {}
+        self._paths: dict[Graph, str] = {}
+        self._texts: dict[int, tuple[Any, str]] = {}  # of the contents of constants, which are held so that ids last
+        self.renew()
+
+    def __len__(self) -> int:
+        return len(self._now)
+
+    def renew(self) -> None:
+        """Describe the whole model again."""
+        for table in (self._now, self._makers, self._readers, self._bodies, self._paths):
+            table.clear()
+        for scope in self._graph.scopes():
+            for node in scope.nodes:
+                self._enter(node, self._describe(node))
+
+    def settle(self, subject: Node | Tensor, names: Iterable[str]) -> Change:
+        """Tell what has changed around `subject` and the values called `names` since the last call."""
+        self._paths.clear()  # of bodies: they hang on the names of nodes
+        gone, came = self._compare(self._suspects(subject, names))
+        around: dict[Node, None] = dict.fromkeys(self._around(gone))
+        for node in gone:
+            self._leave(node)
+        for node, described in came.items():
+            self._enter(node, described)
+        around.update(dict.fromkeys(self._around(came)))
+        if not gone and not came:
+            around = self._still(subject)
+        kept = [self._now[node] for node in around if node not in gone and node not in came and node in self._now]
+        both = [node for node in gone if node in came]
+        before = [gone[node] for node in both] + [one for node, one in gone.items() if node not in came]
+        after = [came[node] for node in both] + [one for node, one in came.items() if node not in gone]
+        return Change(before, after, kept, len(both))
+
+    def _suspects(self, subject: Node | Tensor, names: Iterable[str]) -> list[Node]:
+        found: dict[Node, None] = {}
+        if isinstance(subject, Node):
+            found[subject] = None
+            known = self._now.get(subject)
+            names = (*names, *(value.name for value in known.outs)) if known is not None else names
+        else:
+            names = (*names, subject.name)
+        for name in names:
+            found.update(self._makers.get(name, {}))
+            found.update(self._readers.get(name, {}))
+        return list(found)
+
+    def _compare(self, suspects: list[Node]) -> tuple[dict[Node, Described], dict[Node, Described]]:
+        """The nodes that differ from their descriptions, as they were and as they are."""
+        gone: dict[Node, Described] = {}
+        came: dict[Node, Described] = {}
+        seen = set(suspects)
+        queue = suspects[::-1]
+
+        def suspect(nodes: Iterable[Node]) -> None:
+            for one in nodes:
+                if one not in seen:
+                    seen.add(one)
+                    queue.append(one)
+
+        while queue:
+            node = queue.pop()
+            was = self._now.get(node)
+            now = self._describe(node) if in_place(node) else None
+            if was == now:
+                continue
+            moved = was is None or now is None or was.outs != now.outs
+            if was is not None:
+                gone[node] = was
+                for value in was.ins:
+                    suspect(self._makers.get(value.name, ()))
+                for value in was.outs if moved else ():
+                    suspect(self._readers.get(value.name, ()))
+            if now is not None:
+                came[node] = now
+                for tensor in node.inputs:
+                    suspect(tensor.inputs)
+                for tensor in node.outputs if moved else ():
+                    suspect(tensor.outputs)
+            for body in node.bodies if was is None or now is None else ():
+                for graph in body.graphs():
+                    suspect(list(self._bodies.get(graph, ())))
+                    suspect(list(graph.nodes))
+        return gone, came
+
+    def _around(self, changed: dict[Node, Described]) -> list[Node]:
+        """The nodes that make what changed nodes read, and some that read what they make."""
+        found: dict[Node, None] = {}
+        for described in changed.values():
+            for value in described.ins:
+                found.update(dict.fromkeys(islice(self._makers.get(value.name, ()), _READERS)))
+            for value in described.outs:
+                found.update(dict.fromkeys(islice(self._readers.get(value.name, ()), _READERS)))
+            if len(found) > HOPS + len(changed):
+                break
+        return [node for node in found if node not in changed][:HOPS]
+
+    def _still(self, subject: Node | Tensor) -> dict[Node, None]:
+        """What is next to the subject of a rewrite that changed no node."""
+        if isinstance(subject, Node):
+            return {subject: None}
+        near = (*self._makers.get(subject.name, ()), *self._readers.get(subject.name, ()))
+        return dict.fromkeys(near[:_READERS])
+
+    def _enter(self, node: Node, described: Described) -> None:
+        self._now[node] = described
+        for value in described.outs:
+            if value.name:
+                self._makers.setdefault(value.name, {})[node] = None
+        for value in described.ins:
+            if value.name:
+                self._readers.setdefault(value.name, {})[node] = None
+        if node.graph is not None and node.graph.parent is not None:
+            self._bodies.setdefault(node.graph, {})[node] = None
+
+    def _leave(self, node: Node) -> None:
+        described = self._now.pop(node)
+        for table, values in ((self._makers, described.outs), (self._readers, described.ins)):
+            for value in values:
+                nodes = table.get(value.name)
+                if nodes is not None:
+                    nodes.pop(node, None)
+                    if not nodes:
+                        del table[value.name]
+
+    def _describe(self, node: Node) -> Described:
+        graph = node.graph
+        assert graph is not None, "only nodes in place are described"
+        scope = self._paths.get(graph)
+        if scope is None:
+            scope = self._paths[graph] = graph.path
+        return Described(
+            node.op if node.is_standard else f"{node.domain}.{node.op}",
+            node.label,
+            scope,
+            tuple(self._value(tensor, made=False) for tensor in node.inputs),
+            tuple(self._value(tensor, made=True) for tensor in node.outputs),
+            attribute_text(node),
+        )
+
+    def _value(self, tensor: Tensor, made: bool) -> Value:
+        if isinstance(tensor, Constant):
+            values = tensor.__dict__["_values"]
+            known = self._texts.get(id(values))
+            if known is None or known[0] is not values:
+                known = self._texts[id(values)] = (values, constant_text(tensor))
+            return Value(tensor.name, "constant", known[1], id(values))
+        if not tensor.name:
+            return _LEFT_OUT
+        if made:
+            return Value(tensor.name, "output" if tensor.__dict__.get("_graph_outputs") else "value", _type(tensor))
+        return Value(tensor.name, "value" if tensor.inputs else "input", _type(tensor))
+
+
+def _type(tensor: Tensor) -> str:
+    shape, number = tensor.shape, tensor.onnx_dtype
+    if not number and shape is None:
+        return ""
+    dims = "?" if shape is None else ",".join("?" if dim is None else str(dim) for dim in shape)
+    return f"{TensorProto.DataType.Name(number).lower() if number else '?'}[{dims}]"
+
+
+_LEFT_OUT = Value("", "none", "")
