@@ -9,13 +9,15 @@ from onnx import TensorProto
 from graphopt.ir import Constant, Graph, Node
 from graphopt.ir.attributes import Opaque
 
+BODY = "(body)"
+"""What stands for the graph of an If, Loop or Scan."""
 _LONGEST = 120  # characters of one attribute
 _ALL = 400  # characters of all attributes of a node
 _SHOWN = 4  # elements of a weight that are shown themselves
 
 
 def attribute_text(node: Node) -> str:
-    """The attributes as `axis=1, then_branch=(5 nodes)`, cut where they go on for long."""
+    """The attributes as `axis=1, then_branch=(body)`, cut where they go on for long."""
     attrs = node.attrs
     if not attrs:
         return ""
@@ -40,7 +42,7 @@ def constant_text(constant: Constant) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, Graph):
-        return f"({len(value.nodes)} nodes)"
+        return BODY
     if isinstance(value, Constant):
         return constant_text(value)
     if isinstance(value, Opaque):

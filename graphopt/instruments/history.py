@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from graphopt.analysis.cost import MAC_OPERATORS, Facts, Macs, facts, macs
 from graphopt.analysis.shapes import infer
+from graphopt.instruments.attribute_text import BODY
 from graphopt.instruments.shadow import Change, Described, Shadow, Value
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.pipeline.instrument import Instrument, Place, StepDone, Turn
@@ -110,7 +111,7 @@ class History(Instrument):
     def rewritten(self, remark: Remark, subject: Node | Tensor, names: Iterable[str]) -> None:
         change = self._shadow.settle(subject, names)
         self._linear = self._linear or any(
-            one.op in MAC_OPERATORS or "nodes)" in one.attrs for one in (*change.before, *change.after)
+            one.op in MAC_OPERATORS or BODY in one.attrs for one in (*change.before, *change.after)
         )
         self.rewrites += 1
         if len(self.frames) < MAX_REWRITES:

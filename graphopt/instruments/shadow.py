@@ -128,6 +128,9 @@ class Shadow:
             node = queue.pop()
             was = self._now.get(node)
             now = self._describe(node) if in_place(node) else None
+            if now is not None:  # a new node can hang between old ones that notice nothing
+                suspect(one for tensor in node.inputs for one in tensor.inputs if one not in self._now)
+                suspect(one for tensor in node.outputs for one in tensor.outputs if one not in self._now)
             if was == now:
                 continue
             moved = was is None or now is None or was.outs != now.outs
@@ -137,6 +140,8 @@ class Shadow:
                     suspect(self._makers.get(value.name, ()))
                 for value in was.outs if moved else ():
                     suspect(self._readers.get(value.name, ()))
+                if any(value.kind in ("input", "output") for value in (*was.ins, *was.outs)):
+                    suspect(self._at_the_rim())
             if now is not None:
                 came[node] = now
                 for tensor in node.inputs:
@@ -148,6 +153,12 @@ class Shadow:
                     suspect(list(self._bodies.get(graph, ())))
                     suspect(list(graph.nodes))
         return gone, came
+
+    def _at_the_rim(self) -> list[Node]:
+        """The nodes next to inputs and outputs of graphs that are not described yet."""
+        rims = [rim for graph in (self._graph, *self._bodies) for rim in (graph.inputs, graph.outputs)]
+        near = (node for rim in rims for tensor in rim for node in (*tensor.inputs, *tensor.outputs))
+        return [node for node in near if node not in self._now]
 
     def _around(self, changed: dict[Node, Described]) -> list[Node]:
         """The nodes that make what changed nodes read, and some that read what they make."""

@@ -39,16 +39,16 @@ const label = (node) => texts[nodes[node][1]];
 
 // ---- charts: each is a step line over rewrites -------------------------------------------------------------------
 function series() {
-  const sizes = [[0, data.start[1]]], macs = [[0, data.start[2]]], count = [[0, data.start[0]]];
+  const sizes = [[0, data.start[1]]], macs = [[0, data.start[2], data.start[3]]], count = [[0, data.start[0]]];
   frames.forEach((frame, index) => count.push([index + 1, frame[COUNT]]));
   for (const turn of turns) {
     const at = Math.min(turn[3], LAST);
     sizes.push([at, turn[5]]);
-    if (turn[6]) macs.push([at, turn[6][0]]);
+    if (turn[6]) macs.push([at, turn[6][0], turn[6][1]]);
   }
   const made = [["Nodes", count, number], ["Weights", sizes, bytes], ["MACs", macs, counted]];
   if (data.latency) {
-    made.push(["Latency", [[0, data.latency[0]], [LAST, data.latency[1]]], (one) => `${(one * 1000).toPrecision(3)} ms`, true]);
+    made.push([data.latency[2] ? "Latency (noisy)" : "Latency", [[0, data.latency[0]], [LAST, data.latency[1]]], (one) => `${(one * 1000).toPrecision(3)} ms`, true]);
   }
   const errors = data.steps.filter((step) => typeof step[6] === "number").map((step) => [Math.min(step[1], LAST), step[6]]);
   if (data.steps.length) made.push(["SQNR of the step", errors, decibels, true]);
@@ -57,14 +57,14 @@ function series() {
 const charts = [];
 function at(points, place) {
   let found = null;
-  for (const point of points) { if (point[0] > place) break; found = point[1]; }
+  for (const point of points) { if (point[0] > place) break; found = point; }
   return found;
 }
 function buildCharts() {
   const wide = 1000, high = 44;
   for (const [name, points, shown, sparse] of series()) {
     const figures = points.map((point) => point[1]);
-    const top = Math.max(...figures), low = sparse && name !== "Latency" ? Math.min(...figures) : 0;
+    const top = Math.max(...figures), low = sparse && name.startsWith("SQNR") ? Math.min(...figures) : 0;
     const x = (place) => LAST ? place / LAST * wide : 0;
     const y = (value) => high - 3 - (top === low ? 0.5 : (value - low) / (top - low)) * (high - 8);
     const svg = draw("svg", { viewBox: `0 0 ${wide} ${high}`, preserveAspectRatio: "none", "aria-hidden": "true" });
@@ -75,7 +75,7 @@ function buildCharts() {
       if (!sparse) path += `H${wide}`;
       if (!sparse) svg.append(draw("path", { class: "area", d: `${path}V${high}H0Z` }));
       svg.append(draw("path", { class: "curve", d: path }));
-      if (sparse) for (const point of points) svg.append(draw("path", { class: "curve", d: `M${x(point[0])},${y(point[1]) - 3}v6` }));
+      if (sparse) for (const point of points) svg.append(draw("path", { class: "dot", d: `M${x(point[0])},${y(point[1])}h0.01` }));
     }
     const cursor = draw("line", { class: "cursor", y1: 0, y2: high });
     svg.append(cursor);
@@ -92,9 +92,11 @@ function moveCharts() {
   for (const { name, points, shown, cursor, value, x } of charts) {
     cursor.setAttribute("x1", x(state.at));
     cursor.setAttribute("x2", x(state.at));
-    const start = points.length ? points[0][1] : null, now = at(points, state.at);
-    const parts = [now === null ? (name.startsWith("SQNR") ? sqnrAt() : "not measured yet") : shown(now)];
-    if (now !== null && !name.startsWith("SQNR") && start && now !== start) parts.push(` (${now > start ? "+" : "−"}${Math.abs((now / start - 1) * 100).toFixed(1)} %)`);
+    const start = points[0], now = at(points, state.at), error = name.startsWith("SQNR");
+    const between = name.startsWith("Latency") && state.at && state.at < LAST;  // measured of the input and the result only
+    const parts = [error ? sqnrAt() : between ? `${shown(start[1])} → ${shown(points[1][1])}` : now ? shown(now[1]) : "not known"];
+    if (now && now[2]) parts.push(` and ${number(now[2])} nodes of unknown shape`);
+    else if (!error && !between && now && start[1] && now[1] !== start[1] && !start[2]) parts.push(` (${now[1] > start[1] ? "+" : "−"}${Math.abs((now[1] / start[1] - 1) * 100).toFixed(1)} %)`);
     value.textContent = parts.join("");
   }
 }
@@ -219,7 +221,7 @@ function picture(frame, before) {
   const boxes = [...own.map((node, index) => boxOf(node, kinds[index])), ...frame[AROUND].map((node) => boxOf(node, "kept"))];
   if (!boxes.length) return null;
   const makers = new Map(), links = [], names = [], ports = new Map();
-  boxes.forEach((box, index) => nodes[box.node][4].forEach((value) => { if (values[value][0]) makers.set(texts[values[value][0]], index); }));
+  boxes.forEach((box, index) => nodes[box.node][4].forEach((value) => { if (texts[values[value][0]]) makers.set(texts[values[value][0]], index); }));
   const count = boxes.length;
   for (let index = 0; index < count; index += 1) {
     const seen = new Set();
@@ -366,7 +368,8 @@ function show() {
   }
   moveCharts();
   moveStrip();
-  document.querySelectorAll("#table tbody tr").forEach((row, index) => row.classList.toggle("here", !!frame && index === frame[PASS]));
+  document.querySelectorAll("#table tbody tr").forEach((row) => row.classList.toggle("here", !!frame && row.dataset.pass === String(frame[PASS])));
+  byId("slider").setAttribute("aria-valuetext", position.textContent);
   document.body.dataset.at = String(state.at);
   remember();
 }
@@ -449,8 +452,9 @@ function closeHits() {
 // ---- tables ------------------------------------------------------------------------------------------------------
 function table() {
   const head = ["pass", "contract", "rewrites", "missed", "nodes", "weights", "seconds"];
-  const body = make("tbody");
+  const body = make("tbody"), idle = [];
   passes.forEach((row, place) => {
+    if (!row[2]) { idle.push(row[3] ? `${row[0]} (${number(row[3])} missed)` : row[0]); return; }
     const first = frames.findIndex((frame) => frame[PASS] === place);
     const name = make("td", { class: "name" });
     if (first >= 0) {
@@ -459,10 +463,13 @@ function table() {
       name.append(jump);
     } else name.append(row[0]);
     const size = row[5] ? `${row[5] > 0 ? "+" : "−"}${bytes(Math.abs(row[5]))}` : "";
-    body.append(make("tr", { class: row[2] ? null : "idle" }, name,
-      ...[row[1], row[2] || "", row[3] || "", row[4] ? signed(row[4]) : "", size, row[6].toFixed(2)].map((one) => make("td", {}, typeof one === "number" ? number(one) : one))));
+    body.append(make("tr", { "data-pass": place }, name,
+      ...[row[1], number(row[2]), row[3] ? number(row[3]) : "", row[4] ? signed(row[4]) : "", size, row[6].toFixed(2)].map((one) => make("td", {}, one))));
   });
   byId("table").append(make("thead", {}, make("tr", {}, ...head.map((one) => make("th", { scope: "col" }, one)))), body);
+  byId("table").hidden = !body.children.length;
+  if (idle.length) byId("idle").append(make("summary", {}, `${number(idle.length)} ${idle.length === 1 ? "pass" : "passes"} changed nothing`), make("p", { class: "mono" }, idle.join(", ")));
+  byId("idle").hidden = !idle.length;
 }
 function waterfall() {
   if (!data.steps.length) return;
@@ -539,7 +546,6 @@ function begin() {
   byId("made").textContent = `Made by graphopt ${data.versions.graphopt} with onnx ${data.versions.onnx} and onnxruntime ${data.versions.onnxruntime}.`;
   byId("slider").max = String(LAST);
   byId("slider").addEventListener("input", (event) => go(Number(event.target.value)));
-  byId("slider").setAttribute("aria-valuetext", "the input");
   for (const [id, move] of [["first", () => go(0)], ["back", () => go(state.at - 1)], ["next", () => go(state.at + 1)], ["last", () => go(LAST)],
     ["back-pass", () => goPass(true)], ["next-pass", () => goPass(false)]]) byId(id).addEventListener("click", move);
   byId("theme").addEventListener("click", nextTheme);
