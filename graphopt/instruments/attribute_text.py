@@ -9,8 +9,6 @@ from onnx import TensorProto
 from graphopt.ir import Constant, Graph, Node
 from graphopt.ir.attributes import Opaque
 
-BODY = "(body)"
-"""What stands for the graph of an If, Loop or Scan."""
 _LONGEST = 120  # characters of one attribute
 _ALL = 400  # characters of all attributes of a node
 _SHOWN = 4  # elements of a weight that are shown themselves
@@ -42,7 +40,7 @@ def constant_text(constant: Constant) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, Graph):
-        return BODY
+        return "(body)"
     if isinstance(value, Constant):
         return constant_text(value)
     if isinstance(value, Opaque):

@@ -13,7 +13,6 @@ from typing import ClassVar
 
 from graphopt.analysis.cost import MAC_OPERATORS, Facts, Macs, facts, macs
 from graphopt.analysis.shapes import infer
-from graphopt.instruments.attribute_text import BODY
 from graphopt.instruments.shadow import Change, Described, Shadow, Value
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.pipeline.instrument import Instrument, Place, StepDone, Turn
@@ -21,7 +20,7 @@ from graphopt.pipeline.protocol import Remark
 
 MAX_TEXT = 2_800_000  # characters of names, types and attributes, and eight for each reference
 MAX_REWRITES = 12_000
-MAX_NODES = 40  # nodes that one side of a picture shows
+_COUNTED = MAC_OPERATORS | {"If", "Loop", "Scan"}
 
 
 class Tables:
@@ -110,9 +109,7 @@ class History(Instrument):
 
     def rewritten(self, remark: Remark, subject: Node | Tensor, names: Iterable[str]) -> None:
         change = self._shadow.settle(subject, names)
-        self._linear = self._linear or any(
-            one.op in MAC_OPERATORS or BODY in one.attrs for one in (*change.before, *change.after)
-        )
+        self._linear = self._linear or not change.touched.isdisjoint(_COUNTED)
         self.rewrites += 1
         if len(self.frames) < MAX_REWRITES:
             self.frames.append(self._frame(remark, change))
@@ -122,12 +119,9 @@ class History(Instrument):
         tables.weight += 60 + len(remark.why)
         if tables.weight > MAX_TEXT:
             return Frame(remark, place, nodes, drawn=False)
-        before, after = change.before[:MAX_NODES], change.after[:MAX_NODES]
-        around = change.around[: max(0, MAX_NODES - max(len(before), len(after)))]
-        hidden = (len(change.before) - len(before), len(change.after) - len(after))
-        old, new, near = (tuple(map(tables.node, side)) for side in (before, after, around))
-        tables.weight += 6 * (len(old) + len(new) + len(near))
-        return Frame(remark, place, nodes, old, new, near, min(change.changed, MAX_NODES), hidden)
+        before, after, around = (tuple(map(tables.node, side)) for side in (change.before, change.after, change.around))
+        tables.weight += 6 * (len(before) + len(after) + len(around))
+        return Frame(remark, place, nodes, before, after, around, change.changed, change.hidden)
 
     def after_pass(self, turn: Turn, graph: Graph) -> None:
         if not turn.changed:

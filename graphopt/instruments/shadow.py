@@ -7,6 +7,7 @@ the rewrite; what it read from and was read by is its neighbourhood.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,7 +19,7 @@ from graphopt.instruments.attribute_text import attribute_text, constant_text
 from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.membership import in_place
 
-HOPS = 24  # neighbours that one side of a rewrite has at most
+MOST = 30  # nodes that one side of a rewrite shows, neighbours among them
 _READERS = 8  # neighbours that one value brings
 
 
@@ -47,13 +48,16 @@ class Described(NamedTuple):
 class Change:
     """What one rewrite did: nodes as they were before and as they are after, and the unchanged ones `around`.
 
-    The first `changed` of both lists are the same nodes, which it changed; the others went away or came.
+    The first `changed` of both lists are the same nodes, which it changed; the others went away or came. Nodes far
+    from where the rewrite was announced are left out where there are many: `hidden` counts them on each side.
     """
 
     before: list[Described] = field(default_factory=list)
     after: list[Described] = field(default_factory=list)
     around: list[Described] = field(default_factory=list)
     changed: int = 0
+    hidden: tuple[int, int] = (0, 0)
+    touched: frozenset[str] = frozenset()  # operators of all nodes of both sides
 
 
 class Shadow:
@@ -93,10 +97,19 @@ class Shadow:
         if not gone and not came:
             around = self._still(subject)
         kept = [self._now[node] for node in around if node not in gone and node not in came and node in self._now]
-        both = [node for node in gone if node in came]
-        before = [gone[node] for node in both] + [one for node, one in gone.items() if node not in came]
-        after = [came[node] for node in both] + [one for node, one in came.items() if node not in gone]
-        return Change(before, after, kept, len(both))
+        first = list(islice(gone, MOST))
+        both = [node for node in (first or list(islice(came, MOST))) if node in gone and node in came]
+        before = [*both, *(node for node in first if node not in came)]
+        after = [*both, *islice((node for node in came if node not in gone), MOST - len(both))]
+        ops = frozenset(one.op for side in (gone, came) for one in side.values())
+        return Change(
+            [gone[node] for node in before],
+            [came[node] for node in after],
+            kept[: MOST - max(len(before), len(after))],
+            len(both),
+            (len(gone) - len(before), len(came) - len(after)),
+            ops,
+        )
 
     def _suspects(self, subject: Node | Tensor, names: Iterable[str]) -> list[Node]:
         found: dict[Node, None] = {}
@@ -116,7 +129,7 @@ class Shadow:
         gone: dict[Node, Described] = {}
         came: dict[Node, Described] = {}
         seen = set(suspects)
-        queue = suspects[::-1]
+        queue = deque(suspects)  # so that the nearest come first
 
         def suspect(nodes: Iterable[Node]) -> None:
             for one in nodes:
@@ -125,7 +138,7 @@ class Shadow:
                     queue.append(one)
 
         while queue:
-            node = queue.pop()
+            node = queue.popleft()
             was = self._now.get(node)
             now = self._describe(node) if in_place(node) else None
             if now is not None:  # a new node can hang between old ones that notice nothing
@@ -168,9 +181,9 @@ class Shadow:
                 found.update(dict.fromkeys(islice(self._makers.get(value.name, ()), _READERS)))
             for value in described.outs:
                 found.update(dict.fromkeys(islice(self._readers.get(value.name, ()), _READERS)))
-            if len(found) > HOPS + len(changed):
+            if len(found) > MOST + len(changed):
                 break
-        return [node for node in found if node not in changed][:HOPS]
+        return [node for node in found if node not in changed][:MOST]
 
     def _still(self, subject: Node | Tensor) -> dict[Node, None]:
         """What is next to the subject of a rewrite that changed no node."""

@@ -13,6 +13,7 @@ import json
 import math
 import re
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -132,11 +133,14 @@ def _notes(report: Report, history: History, others: int) -> list[str]:
         notes.append(f"Only the first {len(history.frames)} of {history.rewrites} rewrites are in this file.")
     if others > MAX_MISSED:
         notes.append(f"Of {others} rewrites that did not happen the first {MAX_MISSED} are in this file.")
-    unknown = [history.start_macs.unknown, *(turn.macs.unknown for turn in history.turns if turn.macs is not None)]
-    if max(unknown):
+    macs = [history.start_macs, *(turn.macs for turn in history.turns if turn.macs is not None)]
+    if any(later.count > earlier.count for earlier, later in pairwise(macs)):
         notes.append(
-            f"MACs are counted where shapes are known: {unknown[0]} nodes are left out at the start and "
-            f"{unknown[-1]} at the end."
+            "MACs take a size that is not known as 1, so their line also rises where a rewrite makes one known."
+        )
+    if any(one.unknown for one in macs):
+        notes.append(
+            f"MACs leave out nodes of unknown shape: {macs[0].unknown} at the start and {macs[-1].unknown} at the end."
         )
     return notes
 

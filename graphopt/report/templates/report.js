@@ -95,8 +95,8 @@ function moveCharts() {
     const start = points[0], now = at(points, state.at), error = name.startsWith("SQNR");
     const between = name.startsWith("Latency") && state.at && state.at < LAST;  // measured of the input and the result only
     const parts = [error ? sqnrAt() : between ? `${shown(start[1])} → ${shown(points[1][1])}` : now ? shown(now[1]) : "not known"];
-    if (now && now[2]) parts.push(` and ${number(now[2])} nodes of unknown shape`);
-    else if (!error && !between && now && start[1] && now[1] !== start[1] && !start[2]) parts.push(` (${now[1] > start[1] ? "+" : "−"}${Math.abs((now[1] / start[1] - 1) * 100).toFixed(1)} %)`);
+    if (now && now[2]) parts.push(` and ${plural(now[2], "node")} of unknown shape`);
+    else if (!error && !between && now && start[1] && now[1] !== start[1] && !(name === "MACs" && (start[2] || now[1] > start[1]))) parts.push(` (${now[1] > start[1] ? "+" : "−"}${Math.abs((now[1] / start[1] - 1) * 100).toFixed(1)} %)`);
     value.textContent = parts.join("");
   }
 }
@@ -266,7 +266,8 @@ function render(frame, before) {
   const found = picture(frame, before), side = before ? "Before" : "After";
   if (!found) return make("p", { class: "empty" }, "No node is here.");
   const pad = 8, wide = Math.ceil(found.wide) + 2 * pad, high = Math.ceil(found.high) + 2 * pad;
-  const svg = draw("svg", { width: wide, height: high, viewBox: `${-pad} ${-pad} ${wide} ${high}`, role: "group", "aria-label": `${side} the rewrite` });
+  const scale = Math.max(0.55, Math.min(1, (byId(before ? "before" : "after").clientWidth - 24) / wide));
+  const svg = draw("svg", { width: Math.floor(wide * scale), height: Math.floor(high * scale), viewBox: `${-pad} ${-pad} ${wide} ${high}`, role: "group", "aria-label": `${side} the rewrite` });
   const few = found.chains.length <= 16;
   found.chains.forEach((chain, index) => {
     const last = found.spots[chain[chain.length - 1]], [name, type] = found.names[index];
@@ -504,9 +505,13 @@ function nextTheme() {
   const names = Object.keys(THEMES);
   theme(names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length]);
 }
-let ready = false;
-function remember() {  // the address holds the place, so that it can be passed on
+let ready = false, timer = 0;
+function remember() {  // the address holds the place, so that it can be passed on; browsers refuse to change it too often
   if (!ready) return;
+  clearTimeout(timer);
+  timer = setTimeout(address, 150);
+}
+function address() {
   const parts = new URLSearchParams();
   if (state.at) parts.set("rewrite", String(state.at));
   if (state.query) parts.set("search", state.query);
@@ -553,6 +558,8 @@ function begin() {
   byId("search").addEventListener("focus", () => { if (state.query.trim()) byId("hits").hidden = false; });
   document.addEventListener("pointerdown", (event) => { if (!event.target.closest(".search")) closeHits(); });
   document.addEventListener("keydown", keys);
+  let resized = 0;
+  addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(show, 150); });
   addEventListener("hashchange", () => { ready = false; recall(); ready = true; show(); });
   legend();
   buildCharts();
