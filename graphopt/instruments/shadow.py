@@ -34,14 +34,19 @@ class Value(NamedTuple):
 
 
 class Described(NamedTuple):
-    """A node as it was at some moment."""
+    """A node as it was at some moment. `scope` is the path of its graph, which `home` tells apart."""
 
     op: str
     label: str
-    scope: str
     ins: tuple[Value, ...]
     outs: tuple[Value, ...]
     attrs: str
+    home: int
+    scope: str
+
+    def same(self, other: Described) -> bool:
+        """Whether nothing has changed. A path hangs on names of other nodes and does not count."""
+        return self[:-1] == other[:-1]
 
 
 @dataclass
@@ -140,15 +145,17 @@ class Shadow:
         while queue:
             node = queue.popleft()
             was = self._now.get(node)
-            now = self._describe(node) if in_place(node) else None
+            now = self._describe(node) if self._stands(node) else None
             if now is not None:  # a new node can hang between old ones that notice nothing
                 suspect(one for tensor in node.inputs for one in tensor.inputs if one not in self._now)
                 suspect(one for tensor in node.outputs for one in tensor.outputs if one not in self._now)
-            if was == now:
+            if was is now or (was is not None and now is not None and was.same(now)):
                 continue
             moved = was is None or now is None or was.outs != now.outs
             if was is not None:
                 gone[node] = was
+                if now is None and node.graph is not None:  # its body or function went away as a whole
+                    suspect(list(self._bodies.get(node.graph, ())))
                 for value in was.ins:
                     suspect(self._makers.get(value.name, ()))
                 for value in was.outs if moved else ():
@@ -166,6 +173,15 @@ class Shadow:
                     suspect(list(self._bodies.get(graph, ())))
                     suspect(list(graph.nodes))
         return gone, came
+
+    def _stands(self, node: Node) -> bool:
+        """Whether the node is part of the model: not taken out, nor in a body or function that was."""
+        graph = node.graph
+        if graph is None or not in_place(node):
+            return False
+        while isinstance(graph.parent, Node) and graph.parent.graph is not None:
+            graph = graph.parent.graph
+        return graph is self._graph or any(one is graph for one in self._graph.functions)
 
     def _at_the_rim(self) -> list[Node]:
         """The nodes next to inputs and outputs of graphs that are not described yet."""
@@ -222,10 +238,11 @@ class Shadow:
         return Described(
             node.op if node.is_standard else f"{node.domain}.{node.op}",
             node.label,
-            scope,
             tuple(self._value(tensor, made=False) for tensor in node.inputs),
             tuple(self._value(tensor, made=True) for tensor in node.outputs),
             attribute_text(node),
+            id(graph),
+            scope,
         )
 
     def _value(self, tensor: Tensor, made: bool) -> Value:
