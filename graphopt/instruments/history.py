@@ -1,12 +1,13 @@
 """Every rewrite of a run with the nodes around it, before and after: what the report page turns the pages of.
 
 Texts, values and nodes are kept once and referred to by number, since neighbouring rewrites share most of them. What is
-kept is bounded: past `MAX_TEXT` characters rewrites are kept without their pictures, past `MAX_REWRITES` they
-are only counted.
+kept is bounded: past `MAX_DRAWN` characters rewrites are kept without their pictures, past `MAX_TEXT` characters or
+`MAX_REWRITES` they are only counted.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -18,8 +19,10 @@ from graphopt.ir import Graph, Node, Tensor
 from graphopt.pipeline.instrument import Instrument, Place, StepDone, Turn
 from graphopt.pipeline.protocol import Remark
 
-MAX_TEXT = 2_800_000  # characters of names, types and attributes, and eight for each reference
+MAX_DRAWN = 3_700_000  # characters of names, types and attributes, and some for each reference
+MAX_TEXT = 4_300_000
 MAX_REWRITES = 12_000
+LONGEST = 320  # characters of one text that a page shows
 _COUNTED = MAC_OPERATORS | {"If", "Loop", "Scan"}
 
 
@@ -35,7 +38,8 @@ class Tables:
     def text(self, text: str) -> int:
         found = self.texts.setdefault(text, len(self.texts))
         if found == len(self.texts) - 1:
-            self.weight += len(text) + 3
+            shown = text[:LONGEST]
+            self.weight += len(json.dumps(shown)) + 5 * shown.count("<") + 1
         return found
 
     def value(self, value: Value) -> int:
@@ -111,13 +115,15 @@ class History(Instrument):
         change = self._shadow.settle(subject, names)
         self._linear = self._linear or not change.touched.isdisjoint(_COUNTED)
         self.rewrites += 1
-        if len(self.frames) < MAX_REWRITES:
+        if len(self.frames) < MAX_REWRITES and self.tables.weight < MAX_TEXT:
             self.frames.append(self._frame(remark, change))
 
     def _frame(self, remark: Remark, change: Change) -> Frame:
         place, nodes, tables = self._turn, len(self._shadow), self.tables
-        tables.weight += 60 + len(remark.why)
-        if tables.weight > MAX_TEXT:
+        for text in (remark.rule, remark.node, remark.op, remark.why, remark.scope):
+            tables.text(text)
+        tables.weight += 60
+        if tables.weight > MAX_DRAWN:
             return Frame(remark, place, nodes, drawn=False)
         before, after, around = (tuple(map(tables.node, side)) for side in (change.before, change.after, change.around))
         tables.weight += 6 * (len(before) + len(after) + len(around))

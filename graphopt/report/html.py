@@ -17,14 +17,14 @@ from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
-from graphopt.instruments.history import History
+from graphopt.instruments.history import LONGEST, History
 from graphopt.report.plain import cut, printable
 from graphopt.report.summary import Report, versions
 from graphopt.storage.files import replacing
 from graphopt.validation.verdict import Verdict
 
 MAX_MISSED = 3000  # remarks of rewrites that did not happen; more are counted
-_LONGEST = 320  # characters of one text
+MAX_MISSED_TEXT = 400_000  # characters of them
 
 
 def page(report: Report, history: History) -> str:
@@ -74,10 +74,19 @@ def facts(report: Report, history: History) -> dict[str, Any]:
         for frame in history.frames
     ]
     others = [one for one in report.remarks if one.kind != "applied" and one.pass_name in place]
-    missed = [
-        [place[one.pass_name], *map(tables.text, (one.rule, one.node, one.op, one.why, one.scope)), one.number]
-        for one in others[:MAX_MISSED]
-    ]
+    missed = []
+    most = tables.weight + MAX_MISSED_TEXT
+    for one in others[:MAX_MISSED]:
+        missed.append(
+            [
+                place[one.pass_name],
+                *(tables.text(text) for text in (one.rule, one.node, one.op)),
+                *(tables.text(text) for text in (one.why, one.scope)),
+                one.number,
+            ]
+        )
+        if tables.weight > most:
+            break
     assert history.start is not None, "the run has begun"
     start = history.start
     return {
@@ -114,14 +123,14 @@ def facts(report: Report, history: History) -> dict[str, Any]:
         ],
         "verdict": _said(report.verdict),
         "latency": None if report.latency is None else [report.latency.a, report.latency.b, report.latency.noisy],
-        "notes": _notes(report, history, len(others)),
+        "notes": _notes(report, history, len(others), len(missed)),
         "values": [[name, text, kind] for name, text, kind in tables.values],
         "nodes": [list(node) for node in tables.nodes],
-        "texts": [cut(text, _LONGEST) for text in tables.texts],
+        "texts": [cut(text, LONGEST) for text in tables.texts],
     }
 
 
-def _notes(report: Report, history: History, others: int) -> list[str]:
+def _notes(report: Report, history: History, others: int, missed: int) -> list[str]:
     notes = [f"{printable(one.pass_name)} was left out: {printable(one.why)}" for one in report.skipped]
     notes += [printable(warning) for warning in report.warnings]
     drawn = sum(frame.drawn for frame in history.frames)
@@ -131,8 +140,8 @@ def _notes(report: Report, history: History, others: int) -> list[str]:
         )
     if len(history.frames) < history.rewrites:
         notes.append(f"Only the first {len(history.frames)} of {history.rewrites} rewrites are in this file.")
-    if others > MAX_MISSED:
-        notes.append(f"Of {others} rewrites that did not happen the first {MAX_MISSED} are in this file.")
+    if missed < others:
+        notes.append(f"Of {others} rewrites that did not happen the first {missed} are in this file.")
     macs = [history.start_macs, *(turn.macs for turn in history.turns if turn.macs is not None)]
     if any(later.count > earlier.count for earlier, later in pairwise(macs)):
         notes.append(
@@ -158,9 +167,9 @@ def _model(report: Report) -> str:
 
 
 def _embedded(data: dict[str, Any]) -> str:
-    """JSON in which nothing can be taken for markup."""
+    """JSON that cannot end the block it is in: that takes a `<`."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return text.replace("<", "\\u003c")
 
 
 def _digest(text: str) -> str:

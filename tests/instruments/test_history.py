@@ -179,7 +179,7 @@ def test_a_replay_begins_again() -> None:
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = "  ".join(f"a{i + 1} = Identity(a{i})" for i in range(40))
     proto = model(f"g (float[N] a0) => (float[N] y) {{ {chain}  y = Relu(a40) }}")
-    monkeypatch.setattr(bounds, "MAX_TEXT", 2000)
+    monkeypatch.setattr(bounds, "MAX_DRAWN", 2000)
     monkeypatch.setattr(bounds, "MAX_REWRITES", 30)
     kept = play(proto, "identities")
     drawn = [frame.drawn for frame in kept.frames]
@@ -187,6 +187,8 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn == sorted(drawn, reverse=True)
     assert 0 < sum(drawn) < 30
     assert not kept.frames[-1].before
+    monkeypatch.setattr(bounds, "MAX_TEXT", 3000)
+    assert 0 < len(play(proto, "identities").frames) < 30
 
 
 def test_a_picture_shows_what_is_nearest_and_counts_the_rest() -> None:
