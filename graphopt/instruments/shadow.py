@@ -109,7 +109,7 @@ class Shadow:
         ops = frozenset(one.op for side in (gone, came) for one in side.values())
         return Change(
             [gone[node] for node in before],
-            [came[node] for node in after],
+            [_marked(gone[node], came[node]) if node in gone else came[node] for node in after],
             kept[: MOST - max(len(before), len(after))],
             len(both),
             (len(gone) - len(before), len(came) - len(after)),
@@ -257,6 +257,17 @@ class Shadow:
         if made:
             return Value(tensor.name, "output" if tensor.__dict__.get("_graph_outputs") else "value", _type(tensor))
         return Value(tensor.name, "value" if tensor.inputs else "input", _type(tensor))
+
+
+def _marked(was: Described, now: Described) -> Described:
+    """`now`, with a word where a weight goes by the same name and looks the same and holds something else."""
+    if len(was.ins) != len(now.ins):
+        return now
+    ins = tuple(
+        new._replace(text=f"{new.text} (new values)") if new != old and new[:3] == old[:3] else new
+        for old, new in zip(was.ins, now.ins, strict=True)
+    )
+    return now._replace(ins=ins)
 
 
 def _type(tensor: Tensor) -> str:

@@ -121,6 +121,7 @@ def test_a_weight_that_changes_in_place_changes_who_reads_it() -> None:
     proto = model("g (float[N,4] x) => (float[N,3] y) { b = MatMul(x, w)  y = Relu(b) }", w=WEIGHT)
     kept = play(proto, Pipeline((Double(),)))
     assert sides(kept, kept.frames[0]) == (["MatMul MatMul(b)"], ["MatMul MatMul(b)"], ["Relu Relu(y)"])
+    assert {"float[4,3]", "float[4,3] (new values)"} <= kept.tables.texts.keys()
 
 
 def test_a_node_alone_between_input_and_output_is_seen_to_be_replaced() -> None:

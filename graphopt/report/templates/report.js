@@ -210,7 +210,7 @@ function boxOf(node, kind) {
   const [op, name, , ins] = nodes[node];
   const weights = ins.filter((value) => values[value][2] === "constant");
   const lines = [shorten(texts[name], 30)];
-  for (const value of weights.slice(0, 3)) lines.push(shorten(texts[values[value][1]], 30));
+  for (const value of weights.slice(0, 3)) lines.push(`${shorten(texts[values[value][0]], 12)} ${shorten(texts[values[value][1]], 28)}`.trim());
   if (weights.length > 3) lines.push(`and ${weights.length - 3} more`);
   const title = shorten(texts[op], 26);
   const w = Math.max(84, title.length * 8 + 24, ...lines.map((line) => line.length * 6.7 + 20));
@@ -266,7 +266,7 @@ function render(frame, before) {
   const found = picture(frame, before), side = before ? "Before" : "After";
   if (!found) return make("p", { class: "empty" }, "No node is here.");
   const pad = 8, wide = Math.ceil(found.wide) + 2 * pad, high = Math.ceil(found.high) + 2 * pad;
-  const scale = Math.max(0.55, Math.min(1, (byId(before ? "before" : "after").clientWidth - 24) / wide));
+  const scale = Math.max(0.7, Math.min(1, (byId(before ? "before" : "after").clientWidth - 24) / wide));
   const svg = draw("svg", { width: Math.floor(wide * scale), height: Math.floor(high * scale), viewBox: `${-pad} ${-pad} ${wide} ${high}`, role: "group", "aria-label": `${side} the rewrite` });
   const few = found.chains.length <= 16;
   found.chains.forEach((chain, index) => {
@@ -363,6 +363,7 @@ function show() {
       const pane = byId(id), count = drawn ? frame[before ? BEFORE : AFTER].length : 0;
       pane.replaceChildren(drawn ? render(frame, before) : make("p", { class: "empty" }, "This rewrite is not drawn; see the notes below."));
       pane.scrollTop = 0;
+      pane.scrollLeft = (pane.scrollWidth - pane.clientWidth) / 2;
       const hidden = drawn ? frame[HIDDEN][before ? 0 : 1] : 0;
       byId(`${id}-count`).textContent = !drawn ? "" : count ? `${plural(count + hidden, "node")}${hidden ? `, of which ${count} are shown` : ""}` : before ? "" : frame[BEFORE].length ? "nothing in its place" : "no node differs";
     }
