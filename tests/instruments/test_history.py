@@ -124,7 +124,15 @@ def test_a_weight_that_changes_in_place_changes_who_reads_it() -> None:
     assert {"float[4,3]", "float[4,3] (new values)"} <= kept.tables.texts.keys()
 
 
-def test_a_node_alone_between_input_and_output_is_seen_to_be_replaced() -> None:
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("g (float[N] x) => (float[N] y) { y = Relu(x) }", "y"),  # nothing but the graph's own ends beside it
+        ("g (float[N,3] x) => (float[N,3] y) { a = Relu(w)  y = MatMul(x, a) }", "a"),  # only a reader, unchanged
+        ("g (float[N] x) => (float[N] y) { y = Neg(x)  d = Relu(y) }", "d"),  # only a maker, unchanged
+    ],
+)
+def test_a_node_that_is_replaced_between_unchanged_ones_is_seen(text: str, name: str) -> None:
     @dataclass(frozen=True)
     class Swap(Pass):
         """Puts Abs for Relu, making the very same value."""
@@ -140,9 +148,10 @@ def test_a_node_alone_between_input_and_output_is_seen_to_be_replaced() -> None:
                     graph.remove(node)
                     graph.append(Node("Abs", "", {}, [value], [made]))
 
-    kept = play(model("g (float[N] x) => (float[N] y) { y = Relu(x) }"), Pipeline((Swap(),)), history=Honest())
+    weights = {"w": np.ones((3, 3), np.float32)} if "w" in text else {}
+    kept = play(model(text, **weights), Pipeline((Swap(),)), history=Honest())
     before, after, _ = sides(kept, kept.frames[0])
-    assert (before, after) == (["Relu Relu(y)"], ["Abs Abs(y)"])
+    assert (before, after) == ([f"Relu Relu({name})"], [f"Abs Abs({name})"])
 
 
 @pytest.mark.parametrize("seed", range(12))
