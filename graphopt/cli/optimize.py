@@ -65,8 +65,8 @@ def command(
         recipe=recipe,
         pipeline=pipeline,
         budget=budget,
-        allow_code=allow_code,
         target=None if target is None else options.choice("--target", target, own.TARGETS),
+        allow_code=allow_code,
     )
     job = Job(
         steps,

@@ -88,8 +88,10 @@ def optimized(model: Path, job: Job, target: Target | None, extras: Extras = Ext
         raise ending(stop, _became(target, before)) from stop
     except GraphoptError as error:
         if not isinstance(error, UsageError | BadModel | Unsafe):
-            _pack(extras, source, job, recording, error=error)
+            _pack_failure(error, extras, source, job, recording)
         raise
+    for path in _pack(extras, source, job, recording, result=result):
+        result.report.warnings.append(_where(path))
     if extras.report is not None or extras.remarks is not None:
         from graphopt.report.saved import save, save_remarks
 
@@ -101,7 +103,6 @@ def optimized(model: Path, job: Job, target: Target | None, extras: Extras = Ext
         from graphopt.report.html import save_page
 
         save_page(extras.html, result.report, history)
-    _pack(extras, source, job, recording, result=result)
     return result
 
 
@@ -114,8 +115,10 @@ def bisected(model: Path, job: Job, check: Command | None, most: int, extras: Ex
     source = read(model)
     extras.check(_taken(source, job, None))
     found = bisect(source, job, check=check, most=most)
-    if extras.bundle is None or found.outcome not in ("rewrite", "pass"):
+    if extras.bundle is None:
         return found
+    if found.outcome not in ("rewrite", "pass"):
+        return dataclasses.replace(found, warnings=("there is no one rewrite to end with, so no bundle was written",))
     guilty = job if found.position is None else _up_to(job, found.position)
     recording = _recording(extras)
     try:
@@ -158,14 +161,31 @@ def _pack(
     *,
     result: Result | None = None,
     error: GraphoptError | None = None,
-) -> None:
-    """Write the bundles that were asked for."""
+) -> list[Path]:
+    """Write the bundles that were asked for; which were."""
+    written = []
     failed = error is not None or (result is not None and result.exit_code != 0)
     for path in (extras.bundle, extras.on_failure if failed else None):
         if path is not None and recording is not None:
             from graphopt.session.recording import write_bundle
 
             write_bundle(path, source, job, recording, result=result, error=error, weights=extras.weights)
+            written.append(path)
+    return written
+
+
+def _pack_failure(error: GraphoptError, extras: Extras, source: Source, job: Job, recording: Recording | None) -> None:
+    """Write the bundles of a run that failed; its error says what became of them."""
+    try:
+        notes = [_where(path) for path in _pack(extras, source, job, recording, error=error)]
+    except GraphoptError as other:
+        notes = [str(other)]
+    if notes:
+        error.args = ("; ".join([str(error).rstrip("."), *notes]),)
+
+
+def _where(path: Path) -> str:
+    return f"the run is packed in {str(path)!r}, which `graphopt replay` runs again"
 
 
 def show(result: Result, output: Output, remarks_for: str | None = None) -> None:
