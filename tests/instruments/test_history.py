@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from graphopt.contract import Contract
 from graphopt.instruments import history as bounds
@@ -172,6 +173,17 @@ def test_a_body_that_goes_away_takes_its_nodes_along() -> None:
     kept = play(proto, "inline-branches,dead-nodes", history=Honest())
     assert kept.rewrites >= 1
     assert kept.frames[-1].nodes == kept.turns[-1].facts.nodes
+
+
+def test_a_function_that_goes_away_is_shown_whole() -> None:
+    proto = model("g (float[N] x) => (float[N] y) { y = Relu(x) }")
+    nodes = [helper.make_node("Abs", ["p"], ["r"]), helper.make_node("Neg", ["q"], ["s"])]  # that share no value
+    opsets = [helper.make_opsetid("", 17)]
+    proto.functions.append(helper.make_function("local", "pair", ["p", "q"], ["r", "s"], nodes, opsets))
+    proto.opset_import.append(helper.make_opsetid("local", 1))
+    kept = play(proto, "unused-functions", history=Honest())
+    assert sides(kept, kept.frames[0]) == (["Abs Abs(r)", "Neg Neg(s)"], [], [])
+    assert kept.frames[0].nodes == 1
 
 
 def test_a_replay_begins_again() -> None:

@@ -86,6 +86,9 @@ def test_buttons_slider_and_strip_move_through_the_run(browser: Browser, net: Pa
     assert browser.text("#remark .title").startswith("identities:1 identity on Identity")
     assert browser.run("return document.querySelectorAll('#before g.gone').length") == 1
     assert browser.run("return document.querySelectorAll('#after g.gone').length") == 0
+    ports = browser.run("return [...document.querySelectorAll('#before g.port text')].map((one) => one.textContent)")
+    assert ports == ["x"]  # all other values have their nodes in the picture
+    assert browser.run("return document.querySelectorAll('#before path.edge').length") == 4
     assert browser.run("return document.querySelectorAll('#after g.moved').length") == 1
     browser.click("#last")
     assert at(browser) == 4
