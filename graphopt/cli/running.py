@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from graphopt.debug.command import Command
     from graphopt.debug.finding import Finding
+    from graphopt.instruments.history import History
     from graphopt.session.job import Job, Target
     from graphopt.session.recording import Recording
     from graphopt.session.run import Result
@@ -29,6 +30,7 @@ class Extras:
     """The files that a run writes besides its result."""
 
     report: Path | None = None
+    html: Path | None = None
     remarks: Path | None = None
     bundle: Path | None = None
     on_failure: Path | None = None
@@ -38,14 +40,15 @@ class Extras:
     def of(
         cls,
         report: str | None = None,
+        html: str | None = None,
         remarks: str | None = None,
         bundle: str | None = None,
         on_failure: str | None = None,
         weights: bool = True,
     ) -> Extras:
         """From the options of the command line."""
-        paths = [None if one is None else Path(one) for one in (report, remarks, bundle, on_failure)]
-        return cls(paths[0], paths[1], paths[2], paths[3], weights)
+        paths = [None if one is None else Path(one) for one in (report, html, remarks, bundle, on_failure)]
+        return cls(paths[0], paths[1], paths[2], paths[3], paths[4], weights)
 
     def check(self, taken: Iterable[tuple[str, Path]]) -> None:
         """See before the run that all of them can be written, each a file of its own."""
@@ -56,6 +59,7 @@ class Extras:
         files = list(taken)
         for flag, what, path in (
             ("--report", "the report", self.report),
+            ("--html", "the page", self.html),
             ("--remarks", "the remarks", self.remarks),
             ("--bundle", "the bundle", self.bundle),
             ("--bundle-on-failure", "the bundle", self.on_failure),
@@ -76,10 +80,10 @@ def optimized(model: Path, job: Job, target: Target | None, extras: Extras = Ext
     _spare_evidence(target, job)
     source = read(model)
     extras.check(_taken(source, job, target))
-    recording = _recording(extras)
+    recording, history = _recording(extras), _history(extras)
     before = _stamp(target)
     try:
-        result = run(source, job, target, recording)
+        result = run(source, job, target, recording, history)
     except KeyboardInterrupt as stop:
         raise ending(stop, _became(target, before)) from stop
     except GraphoptError as error:
@@ -95,6 +99,10 @@ def optimized(model: Path, job: Job, target: Target | None, extras: Extras = Ext
             save(extras.report, result.report.to_json())
         if extras.remarks is not None:
             save_remarks(extras.remarks, result.report.remarks)
+    if extras.html is not None and history is not None:
+        from graphopt.report.html import save_page
+
+        save_page(extras.html, result.report, history)
     return result
 
 
@@ -135,6 +143,14 @@ def _recording(extras: Extras) -> Recording | None:
     from graphopt.session.recording import Recording
 
     return Recording()
+
+
+def _history(extras: Extras) -> History | None:
+    if extras.html is None:
+        return None
+    from graphopt.instruments.history import History
+
+    return History()
 
 
 def _pack(

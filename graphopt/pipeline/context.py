@@ -12,6 +12,7 @@ from graphopt.errors import InternalError
 from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.journal import Edit
 from graphopt.pipeline.gate import Candidate, Gate, Open
+from graphopt.pipeline.instrument import Instrument
 from graphopt.pipeline.protocol import Pass, Remark
 from graphopt.pipeline.services import NoServices, Services
 
@@ -36,6 +37,7 @@ class Ledger:
     revision: int = 0  # of the graph: it counts edits
     view: tuple[int, Shapes] | None = None  # of a revision
     made: set[str] = field(default_factory=set)  # names of values that the input did not have
+    listeners: tuple[Instrument, ...] = ()  # those that hear of each rewrite
 
     def admit(
         self, pass_name: str, rule: str, subject: Node | Tensor, label: str, scope: str = ""
@@ -72,6 +74,7 @@ class RunContext:
         self._ledger = ledger
         self._services = services or NoServices()
         self._step = step
+        self._subject: Node | Tensor | None = None
         self._open: int | None = None  # where the remark of the rewrite is that edits belong to
         self._before: dict[str, None] = {}
         self._after: dict[str, None] = {}
@@ -99,6 +102,7 @@ class RunContext:
         remark = Remark(kind, self._pass.name, rule, label, op, detail, number, self._step, scope, values=made)
         if allowed:
             self.applied += 1
+            self._subject = subject
             self._ledger.revision += 1  # what is edited besides links is not heard of
             self._open = len(self._ledger.remarks)
         if allowed or new:
@@ -150,6 +154,9 @@ class RunContext:
             stands_for = tuple(dict.fromkeys((*known, *old)))[:_NAMES_KEPT]
             if old and stands_for != (name,):
                 origins[name] = stands_for
+        if self._ledger.listeners and self._subject is not None:
+            for listener in self._ledger.listeners:
+                listener.rewritten(remarks[self._open], self._subject, (*before, *after))
         self._open = None
         self._before, self._after = {}, {}
 
