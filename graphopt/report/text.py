@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from graphopt.contract import Contract
 from graphopt.pipeline.protocol import Remark
 from graphopt.report.plain import plain as escape
 from graphopt.report.summary import ModelRow, Report
@@ -161,10 +162,15 @@ def missed_reasons(remarks: list[Remark]) -> dict[tuple[str, str, str], list[str
 
 
 def _idle(report: Report, console: Console) -> None:
-    """For each pass that did nothing but nearly did: the most frequent reason why not."""
+    """For each pass that did nothing but nearly did: the most frequent reason why not.
+
+    Of many passes only for LOSSY ones, which somebody asked for.
+    """
     reasons = missed_reasons(report.remarks)
     for row in report.passes:
         if row.applied or not row.missed:
+            continue
+        if len(report.passes) > _PASSES_SHOWN and row.contract is not Contract.LOSSY:
             continue
         why, nodes = next(((key[2], nodes) for key, nodes in reasons.items() if key[0] == row.name), ("", []))
         if nodes:
