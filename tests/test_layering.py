@@ -36,7 +36,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "measure": BASE | {"runtime"},
     "calibration": BASE | {"runtime"},
     "instruments": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "measure"},
-    "debug": BASE | {"ir", "storage", "pipeline", "validation", "runtime"},
+    "debug": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "runtime"},
     "tune": BASE | {"pipeline", "validation", "measure", "calibration"},
     "training": BASE | {"ir", "calibration"},
     "report": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "measure", "instruments", "debug"},

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from graphopt.cli import bisect, demo, explain, inspect, optimize, passes, replay, validate
+from graphopt.cli import bisect, demo, diff, explain, inspect, optimize, passes, replay, validate
 from graphopt.cli.group import Commands
 from graphopt.cli.usage import SubCommand
 
@@ -61,6 +61,7 @@ for _name, _function, _short in (
     ("validate", validate.command, "Compare two models on the same inputs."),
     ("bisect", bisect.command, "Find the rewrite that makes a result wrong."),
     ("replay", replay.command, "Run a bundle again: the same, or where not."),
+    ("diff", diff.command, "Show what two models differ in."),
     ("inspect", inspect.command, "Show what a model is made of."),
 ):
     app.command(_name, cls=SubCommand, short_help=_short)(_function)
