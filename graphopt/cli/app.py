@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from graphopt.cli import bisect, demo, diff, explain, inspect, optimize, passes, replay, validate
+from graphopt.cli import bisect, demo, diff, explain, inspect, optimize, passes, reduce, replay, validate
 from graphopt.cli.group import Commands
 from graphopt.cli.usage import SubCommand
 
@@ -60,6 +60,7 @@ for _name, _function, _short in (
     ("explain", explain.command, "Show a pass's page, or what became of a node."),
     ("validate", validate.command, "Compare two models on the same inputs."),
     ("bisect", bisect.command, "Find the rewrite that makes a result wrong."),
+    ("reduce", reduce.command, "Find the smallest part of a model that fails."),
     ("replay", replay.command, "Run a bundle again: the same, or where not."),
     ("diff", diff.command, "Show what two models differ in."),
     ("inspect", inspect.command, "Show what a model is made of."),
