@@ -106,7 +106,9 @@ class Whole:
             info = self.outputs.get(name)
             if info is None and (info := self._info(name, sizes=False)) is None:
                 return None
-            proto.graph.output.add().CopyFrom(info)
+            declared = proto.graph.output.add()
+            declared.CopyFrom(info)
+            declared.name = name
         _called_only(proto)
         return Part(Source(None, proto, store), feeds, tuple(sorted(kept)))
 

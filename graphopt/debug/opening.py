@@ -1,4 +1,4 @@
-"""What stands in the body of an If, Loop or Scan, as a model of its own: the branch taken, the first round."""
+"""What stands in the body of an If, Loop or Scan, as a model of its own: the branch taken, one round."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ _SCAN = 9  # the opset from which Scan has no batch
 def opened(whole: Whole) -> Iterator[Part]:
     """For each If, Loop and Scan of a model, the model with what stands in its body in the main graph.
 
-    An If is replaced by the branch that is taken; of a Loop or Scan the first round remains, and nothing else.
+    An If is replaced by the branch that is taken; of a Loop or Scan one round remains, and nothing else: the
+    first one, or one that begins with what the last one left, because many rounds begin with zeros.
     """
     for at, node in enumerate(whole.nodes):
-        if node.op_type in _CONTROL and node.domain in ("", "ai.onnx"):
-            made = _branch(whole, at, node) if node.op_type == "If" else _round(whole, node)
-            if made is not None:
-                yield made
+        if node.op_type not in _CONTROL or node.domain not in ("", "ai.onnx"):
+            continue
+        if node.op_type == "If":
+            tried = [_branch(whole, at, node)]
+        else:
+            tried = [_round(whole, node, first=True), _round(whole, node, first=False)]
+        yield from (one for one in tried if one is not None)
 
 
 def value(whole: Whole, name: str) -> Any:
@@ -74,9 +78,9 @@ def _branch(whole: Whole, at: int, node: NodeProto) -> Part | None:
     return Part(Source(None, proto, whole.source.store), dict(whole.feeds))
 
 
-def _round(whole: Whole, node: NodeProto) -> Part | None:
+def _round(whole: Whole, node: NodeProto, *, first: bool) -> Part | None:
     body = next((graph for graph in bodies(node)), None)
-    given = None if body is None else _first(whole, node, body)
+    given = None if body is None else _given(whole, node, body, first)
     if body is None or given is None:
         return None
     proto = ModelProto(ir_version=whole.source.proto.ir_version)
@@ -104,11 +108,13 @@ def _round(whole: Whole, node: NodeProto) -> Part | None:
     return Part(Source(None, proto, whole.source.store), feeds) if graph.output else None
 
 
-def _first(whole: Whole, node: NodeProto, body: GraphProto) -> dict[str, Any] | None:
-    """What the body is given in its first round."""
+def _given(whole: Whole, node: NodeProto, body: GraphProto, first: bool) -> dict[str, Any] | None:
+    """What the body is given in a round."""
     values = [value(whole, name) if name else None for name in node.input]
+    left = [value(whole, name) if name else None for name in node.output]
     if node.op_type == "Loop":
-        values = [np.array(0, np.int64), np.array(True), *values[2:]]
+        carried = values[2:] if first else left[: len(values) - 2]
+        values = [np.array(0, np.int64), np.array(True), *carried]
     else:
         attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute if not one.HasField("g")}
         version = max((one.version for one in whole.source.proto.opset_import if not one.domain), default=0)
@@ -118,11 +124,13 @@ def _first(whole: Whole, node: NodeProto, body: GraphProto) -> dict[str, Any] | 
         axes = attributes.get("scan_input_axes") or [0] * scanned
         backward = attributes.get("scan_input_directions") or [0] * scanned
         states = len(values) - scanned
+        if not first:
+            values[:states] = left[:states]
         for place in range(scanned):
             one = values[states + place]
             if one is None or not one.ndim or not one.shape[axes[place]]:
                 return None
-            values[states + place] = np.take(one, -1 if backward[place] else 0, axis=axes[place])
+            values[states + place] = np.take(one, 0 if first != bool(backward[place]) else -1, axis=axes[place])
     if len(values) != len(body.input) or any(one is None for one in values):
         return None
     return {formal.name: np.asarray(one) for formal, one in zip(body.input, values, strict=True)}

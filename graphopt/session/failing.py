@@ -20,6 +20,7 @@ from graphopt.errors import GraphoptError, OverLimit, UsageError
 from graphopt.instruments.check import Check
 from graphopt.ir import Graph, Tensor, decode, encode
 from graphopt.pipeline import manager
+from graphopt.pipeline.instrument import Veto
 from graphopt.runtime.client import Worker, WorkerFailure
 from graphopt.session.job import Job
 from graphopt.session.services import WorkerServices
@@ -30,6 +31,7 @@ from graphopt.validation.validate import Validator
 from graphopt.validation.verdict import Outcome, Verdict
 
 FEEDS = "{feeds}"
+_WRONG = "the result is not what it should be"
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class ByPipeline:
             )
         except OverLimit as error:
             return Told(Answer.SKIP, str(error).rstrip("."))
+        except Veto as error:
+            return Told(Answer.BAD, str(error).rstrip("."), _WRONG)
         except GraphoptError as error:
             return Told(Answer.BAD, str(error).rstrip("."), "the pipeline fails")
         if outcome.rewrites == 0:
@@ -169,6 +173,7 @@ class Against:
             for other, name in partners.items()
         }
         self._other.feeds = {other: part.feeds[name] for other, name in partners.items() if name in part.feeds}
+        self._other.outputs = dict(zip(ends, proto.graph.output, strict=True))
         cut = self._other.cut(kept, ends=ends)
         if cut is None:
             return None
@@ -191,7 +196,7 @@ def _told(verdict: Verdict, other: Source) -> Told:
         return Told(Answer.SKIP, verdict.sentence())
     if verdict.passed:
         return Told(Answer.GOOD, verdict.sentence())
-    return Told(Answer.BAD, verdict.sentence(), "the result is another one", other)
+    return Told(Answer.BAD, verdict.sentence(), _WRONG, other)
 
 
 def _names(graph: Graph) -> set[str]:

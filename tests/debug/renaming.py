@@ -25,7 +25,7 @@ def _graph(graph: onnx.GraphProto, kept: set[str], prefix: str) -> None:
     for note in graph.quantization_annotation:
         note.tensor_name = new(note.tensor_name)
     for node in graph.node:
-        node.name = prefix + node.name
+        node.name = node.name and prefix + node.name
         for names in (node.input, node.output):
             names[:] = [new(one) for one in names]
         for attribute in node.attribute:
