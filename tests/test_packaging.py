@@ -47,21 +47,23 @@ def test_the_installed_version_is_the_project_s() -> None:
 
 def test_every_family_of_passes_is_an_entry_point() -> None:
     folders = {path.parent.name for path in (REPOSITORY / "passes").glob("*/__init__.py")}
-    assert set(FAMILIES) == folders
-    assert {name: f"passes.{name}:PASSES" for name in folders} == FAMILIES
+    assert set(FAMILIES) == {*folders, "interop"}
+    expected = {name: f"passes.{name}:PASSES" for name in folders} | {"interop": "graphopt.interop:PASSES"}
+    assert expected == FAMILIES
     installed = metadata.entry_points(group="graphopt.passes")
     assert {entry.name: entry.value for entry in installed if entry.dist and entry.dist.name == "graphopt"} == FAMILIES
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_an_entry_point_loads_a_tuple_of_passes(family: str) -> None:
-    if not [path for path in (REPOSITORY / "passes" / family).glob("*.py") if path.name != "__init__.py"]:
+    package = FAMILIES[family].partition(":")[0]
+    if not [path for path in (REPOSITORY / package.replace(".", "/")).glob("*.py") if path.name != "__init__.py"]:
         pytest.skip(f"passes/{family} holds no pass yet")
     entries = metadata.entry_points(group="graphopt.passes", name=family)
     (passes,) = [entry.load() for entry in entries if entry.dist and entry.dist.name == "graphopt"]
     assert isinstance(passes, tuple)
     assert passes
-    assert all(one.__module__.startswith(f"passes.{family}.") for one in passes)
+    assert all(one.__module__.startswith(f"{package}.") for one in passes)
 
 
 def test_the_command_is_installed_and_loads() -> None:

@@ -79,6 +79,8 @@ class ByCommand:
             save_feeds(feeds, part.feeds)
             line = self._check.text.replace(FEEDS, shlex.quote(str(feeds)))
             judged = Command(line, self._check.seconds).judge(path)
+            if not judged.started:
+                return Told(Answer.SKIP, f"the command cannot be run: {judged.why}")
             return Told(judged.answer, judged.why)
 
     def unfit(self, whole: Whole) -> frozenset[str]:

@@ -244,6 +244,11 @@ def test_what_cannot_be_told() -> None:
         found(model(TEXT, w=WEIGHT), check=Command("exit 125; {model}"))
 
 
+def test_a_command_that_cannot_be_run_is_no_failure() -> None:
+    with pytest.raises(CouldNotTell, match="the command cannot be run: the check exits with 127"):
+        found(model(TEXT, w=WEIGHT), check=Command("no-such-command {model}"))
+
+
 def test_a_search_that_is_cut_short_says_so() -> None:
     one = found(model(TEXT, w=WEIGHT), Swap(), most=8)
     assert one.outcome == "reduced"
