@@ -8,11 +8,15 @@ from pathlib import Path
 import onnx
 import pytest
 from command_lines import Cli
-from conftest import save
 
 from graphopt.testing import body, model
 
 CHECK = "! grep -q MatMul {model}"
+
+
+def save(path: Path, made: onnx.ModelProto) -> Path:
+    onnx.save(made, path)
+    return path
 
 
 def test_a_command_says_what_fails(cli: Cli, net: Path, tmp_path: Path) -> None:
