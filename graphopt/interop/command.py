@@ -35,7 +35,8 @@ class Command(Foreign):
         A command that fails, takes longer than `seconds`, or writes no model fails the pass.
 
     Contract
-        Whatever `contract` says, ROUNDING unless given. The signature has to stay, but for versions of operator sets.
+        Whatever `contract` says, ROUNDING unless given. The signature has to stay, but for versions of operator sets
+        and what `changes` names.
     """
 
     name = "command"

@@ -28,7 +28,8 @@ class Foreign(Pass):
     """One rewrite that replaces the model by what other code made of it.
 
     What that code promises it cannot say itself: the option `contract` decides what validation holds it to.
-    It may import other versions of operator sets, and has to keep the rest of the signature.
+    It may import other versions of operator sets, and has to keep the rest of the signature, but for the parts
+    that the option `changes` names.
     """
 
     contract = Contract.ROUNDING
@@ -37,10 +38,14 @@ class Foreign(Pass):
     promise: Promise = option(  # noqa: RUF009 - what it gives is a text
         "rounding", "what validation holds the result to: exact, rounding, or lossy with a budget", name="contract"
     )
+    allowed: tuple[Literal["inputs", "outputs", "defaults"], ...] = option(
+        (), "parts of the signature that it may change: inputs, outputs, defaults of inputs", name="changes"
+    )
 
     def __post_init__(self) -> None:
-        # The class has a contract, as all do; this one's is what its user says.
+        # The class has a contract, as all do; this one's is what its user says, and so is what it may change.
         object.__setattr__(self, "contract", Contract[self.promise.upper()])
+        object.__setattr__(self, "changes", (*type(self).changes, *self.allowed))
 
     @abstractmethod
     def made(self, graph: Graph) -> Graph:

@@ -29,7 +29,8 @@ class OnnxIr(Foreign):
         A pass that raises fails this one.
 
     Contract
-        Whatever `contract` says, ROUNDING unless given. The signature has to stay, but for versions of operator sets.
+        Whatever `contract` says, ROUNDING unless given. The signature has to stay, but for versions of operator sets
+        and what `changes` names.
     """
 
     name = "onnx-ir"

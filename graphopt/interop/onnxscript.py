@@ -28,7 +28,8 @@ class OnnxscriptRules(Foreign):
         Rules that raise fail the pass.
 
     Contract
-        Whatever `contract` says, ROUNDING unless given. The signature has to stay, but for versions of operator sets.
+        Whatever `contract` says, ROUNDING unless given. The signature has to stay, but for versions of operator sets
+        and what `changes` names.
     """
 
     name = "onnxscript-rules"

@@ -30,7 +30,8 @@ class Graphsurgeon(Foreign):
         A script that raises fails the pass.
 
     Contract
-        Whatever `contract` says, ROUNDING unless given. The signature has to stay, but for versions of operator sets.
+        Whatever `contract` says, ROUNDING unless given. The signature has to stay, but for versions of operator sets
+        and what `changes` names.
     """
 
     name = "graphsurgeon"

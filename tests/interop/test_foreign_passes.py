@@ -154,6 +154,9 @@ def test_a_lost_output_is_vetoed(tmp_path: Path) -> None:
     line = f"{sys.executable} {drop} {{in}} {{out}}"
     with pytest.raises(Veto, match="pass command changed the model's signature: outputs"):
         ran(proto, Command(line=line), instruments=[Check(proto)])
+    allowed = Command(line=line, allowed=("outputs",))
+    assert len(ran(proto, allowed, instruments=[Check(proto)]).graph.outputs) == 1
+    assert Command.changes == ("opsets",)
 
 
 def test_validation_holds_it_to_its_contract(tmp_path: Path) -> None:
@@ -217,9 +220,9 @@ def test_what_is_missing_is_said() -> None:
 
 
 def test_options_are_written_as_users_write_them(registry: Registry) -> None:
-    text = "command{run='onnxslim {in} {out}' contract=exact seconds=5.0},onnx-ir{pass='a:B'}"
+    text = "command{run='onnxslim {in} {out}' contract=exact seconds=5.0 changes=[outputs]},onnx-ir{pass='a:B'}"
     (command, ir) = Pipeline.parse(text, registry).passes()
-    assert command == Command(line="onnxslim {in} {out}", seconds=5.0, promise="exact")
+    assert command == Command(line="onnxslim {in} {out}", seconds=5.0, promise="exact", allowed=("outputs",))
     assert command.contract is Contract.EXACT
     assert ir == OnnxIr(which="a:B")
     for wrong, said in (
