@@ -18,7 +18,7 @@ from graphopt.storage.source import Source
 from graphopt.validation.feed_files import ROWS
 
 Values = Mapping[str, Any]
-_PLAIN = "biufcOSU"  # kinds of numpy's own dtypes, which files of arrays keep
+PLAIN = "biufcOSU"  # kinds of numpy's own dtypes, which files of arrays keep
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Whole:
 
     def _fed(self, proto: ModelProto, store: Store, name: str, feeds: dict[str, Any]) -> bool:
         value = self.recorded.get(name)
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in _PLAIN:
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in PLAIN:
             return False
         if name in self.constant:
             proto.graph.initializer.add().CopyFrom(to_tensor_proto(name, value, store))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.lib import format as npy
 
 from graphopt.contract import Contract
 from graphopt.debug.align import Alignment
 from graphopt.debug.bisect import Answer
 from graphopt.debug.command import Command
-from graphopt.debug.extract import Part, Whole
+from graphopt.debug.extract import PLAIN, Part, Whole
 from graphopt.debug.opening import rename
 from graphopt.debug.record import loadable
 from graphopt.errors import GraphoptError, OverLimit, UsageError
@@ -186,11 +188,20 @@ class Against:
 
 
 def save_feeds(path: Path, feeds: dict[str, Any]) -> None:
-    """Write feeds as an `.npz` file that numpy reads without pickles."""
-    arrays = {name: np.asarray(value) for name, value in feeds.items()}
-    plain = {name: one.astype(str) if one.dtype.kind == "O" else one for name, one in arrays.items()}
-    with path.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **plain)
+    """Write feeds as an `.npz` file that numpy reads without pickles.
+
+    Raises UsageError for a sequence or map, and for a dtype that numpy does not have.
+    """
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for name, value in feeds.items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in PLAIN:
+            kind = str(value.dtype) if isinstance(value, np.ndarray) else "no tensor"
+            raise UsageError(f"the input {name!r} is {kind}, which an .npz file cannot hold, so nothing can be reduced")
+        arrays[name] = value
+    with zipfile.ZipFile(path, "w") as archive:  # numpy.savez takes no array that is called `file`
+        for name, one in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                npy.write_array(member, one.astype(str) if one.dtype.kind == "O" else one, allow_pickle=False)
 
 
 def _told(verdict: Verdict, other: Source) -> Told:

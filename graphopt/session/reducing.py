@@ -27,7 +27,7 @@ from graphopt.ir.text import to_text
 from graphopt.report.saved import read_report
 from graphopt.runtime.client import Worker, WorkerFailure
 from graphopt.session.evidence import on_disk, validator
-from graphopt.session.failing import Against, ByCommand, ByPipeline, Judge, Told
+from graphopt.session.failing import Against, ByCommand, ByPipeline, Judge, Told, save_feeds
 from graphopt.session.job import Job
 from graphopt.session.reproducer import check_folder, write
 from graphopt.storage.read import read
@@ -138,6 +138,7 @@ class _Search:
         answers: list[Told] = []
         for one in feeds:
             part = Part(source, dict(one))
+            save_feeds(self.folder() / "feeds.npz", part.feeds)  # refuses now what could not be written in the end
             told = self.ask(part)
             answers.append(told)
             if told.answer is Answer.BAD:

@@ -233,6 +233,31 @@ def test_texts_are_fed_as_texts(tmp_path: Path) -> None:
     assert "one" in script(tmp_path / "out")
 
 
+@pytest.mark.parametrize("kind", ["seq(float[2])", "bfloat16[2]"])
+def test_inputs_that_no_file_of_arrays_holds_are_refused_first(kind: str) -> None:
+    call = "ConcatFromSequence<axis = 0>(x)" if "seq" in kind else "Cast<to = 1>(x)"
+    text = f"g ({kind} x) => (float[2] y) {{ y = {call} }}"
+    with pytest.raises(UsageError, match=r"which an \.npz file cannot hold"):
+        found(model(text), check=Command("false {model}"))
+
+
+def test_inputs_may_be_called_anything(tmp_path: Path) -> None:
+    proto = model("g (float[2] file, float[2] b) => (float[2] y) { y = Add(file, b) }")
+    proto.graph.input[1].name = proto.graph.node[0].input[1] = "allow_pickle"
+    found(proto, check=Command("! grep -q Add {model}"), folder=tmp_path / "out")
+    _, feeds = read(tmp_path / "out")
+    assert set(feeds) == {"file", "allow_pickle"}
+    assert "y [" in script(tmp_path / "out")
+
+
+def test_a_model_without_inputs(tmp_path: Path) -> None:
+    text = "g () => (float[16,16] y) { r = Neg(w)  t = Tanh(r)  y = Abs(t) }"
+    one = found(model(text, w=WEIGHT), Swap(), folder=tmp_path / "out")
+    proto, feeds = read(tmp_path / "out")
+    assert (body(proto), feeds, one.after) == ("t = Tanh(r)", {}, 1)
+    assert "t differs" in script(tmp_path / "out")
+
+
 def test_nothing_fails(tmp_path: Path) -> None:
     one = found(model(TEXT, w=WEIGHT), check=Command("true {model}"), folder=tmp_path / "out")
     assert (one.outcome, one.exit_code) == ("nothing", 0)
