@@ -51,7 +51,7 @@ def command(
     if b is None:
         raise UsageError("name two models, A and B; one folder of snapshots is read with --changed")
     from graphopt.report.difference_page import print_difference
-    from graphopt.session.comparing import diff
+    from graphopt.session.differing import diff
 
     found = diff(Path(a), Path(b), None if report is None else Path(report))
     output.show(found.to_json, lambda console: print_difference(found, console, verbose))
