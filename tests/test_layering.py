@@ -37,7 +37,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "calibration": BASE | {"runtime"},
     "instruments": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "measure"},
     "interop": BASE | {"ir", "storage", "pipeline"},
-    "debug": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "runtime"},
+    "debug": BASE | {"ir", "storage", "analysis", "pipeline", "runtime", "validation"},
     "tune": BASE | {"pipeline", "validation", "measure", "calibration"},
     "training": BASE | {"ir", "calibration"},
     "report": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "measure", "instruments", "debug"},

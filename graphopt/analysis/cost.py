@@ -115,6 +115,9 @@ _COUNTERS: dict[str, Callable[[Node, Shapes], int | None]] = {
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
 }
 
+MAC_OPERATORS = frozenset(_COUNTERS)
+"""The standard operators that multiply-accumulates are counted for."""
+
 
 def _times(one: Sequence[Dim] | None, other: Sequence[Dim] | None) -> int | None:
     return None if one is None or other is None else _size(one) * _size(other)

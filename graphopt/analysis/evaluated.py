@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphopt.analysis.arithmetic import MOST, SIZES, compute
+from graphopt.analysis.arithmetic import MOST, MOVED, SIZES, compute
 from graphopt.analysis.constants import constant_of, constant_values
 from graphopt.analysis.determined import Determined
 from graphopt.analysis.excerpt import closure
+from graphopt.analysis.moves import MOVES
 from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.values import Array
 
@@ -57,21 +58,21 @@ def _operands(node: Node, found: Mapping[Tensor, Array]) -> list[Array | None] |
             continue
         value = found.get(one)
         if value is None:
-            value = _stated(one, node.is_op(*SIZES))
+            value = _stated(one, node.is_op(*SIZES), MOVED if node.op in MOVES else MOST)
         if value is None:
             return None
         operands.append(value)
     return operands
 
 
-def _stated(tensor: Tensor, dims_only: bool) -> Array | None:
+def _stated(tensor: Tensor, dims_only: bool, most: int) -> Array | None:
     held = constant_of(tensor)
     if held is None:
         return constant_values(tensor)
     shape = tuple(int(dim) for dim in held.shape)
     if dims_only:
         return np.broadcast_to(np.int8(0), shape)
-    return held.values if math.prod(shape) <= MOST else None
+    return held.values if math.prod(shape) <= most else None
 
 
 def evaluate_here(graph: Graph, values: Iterable[Tensor]) -> Evaluated:

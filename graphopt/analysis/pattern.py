@@ -23,6 +23,7 @@ pattern has, at most once for each way to order the operands.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -81,13 +82,26 @@ class Miss:
 class Pattern:
     """Nodes to look for, as text; see this module.
 
-    Raises ValueError for a text that is no pattern.
+    The text is read when a pattern is first looked for: modules hold many, and most runs import more
+    passes than have something to do. Then ValueError is raised for a text that is no pattern.
     """
 
     def __init__(self, text: str) -> None:
-        self.calls = parse(text)
-        self.root = self.calls[-1]
-        self._makers = {name: (call, i) for call in self.calls for i, name in enumerate(call.outputs) if name != "_"}
+        self.text = text
+
+    @functools.cached_property
+    def calls(self) -> tuple[Call, ...]:
+        """The nodes, the last of which is the root."""
+        return tuple(parse(self.text))
+
+    @property
+    def root(self) -> Call:
+        """The node that everything else is found from."""
+        return self.calls[-1]
+
+    @functools.cached_property
+    def _makers(self) -> dict[str, tuple[Call, int]]:
+        return {name: (call, i) for call in self.calls for i, name in enumerate(call.outputs) if name != "_"}
 
     def possible(self, ops: Collection[str]) -> bool:
         """Whether a graph with these operators can hold the pattern."""

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from graphopt.cli import bisect, demo, diff, explain, inspect, optimize, passes, reduce, replay, validate
+from graphopt.cli import (
+    bisect,
+    demo,
+    diff,
+    explain,
+    inspect,
+    localize,
+    optimize,
+    passes,
+    profile_error,
+    reduce,
+    replay,
+    validate,
+)
 from graphopt.cli.group import Commands
 from graphopt.cli.usage import SubCommand
 
@@ -63,6 +76,8 @@ for _name, _function, _short in (
     ("reduce", reduce.command, "Find the smallest part of a model that fails."),
     ("replay", replay.command, "Run a bundle again: the same, or where not."),
     ("diff", diff.command, "Show what two models differ in."),
+    ("localize", localize.command, "Find the first value at which two models part."),
+    ("profile-error", profile_error.command, "Show where the error of a model comes from."),
     ("inspect", inspect.command, "Show what a model is made of."),
 ):
     app.command(_name, cls=SubCommand, short_help=_short)(_function)

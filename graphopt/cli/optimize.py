@@ -23,6 +23,7 @@ def command(
     keep: own.Keep = False,
     require_change: own.RequireChange = False,
     report: own.ReportFile = None,
+    html: own.HtmlFile = None,
     remarks: own.RemarksFile = None,
     bundle: own.Bundle = None,
     bundle_on_failure: own.BundleOnFailure = None,
@@ -64,8 +65,8 @@ def command(
         recipe=recipe,
         pipeline=pipeline,
         budget=budget,
-        allow_code=allow_code,
         target=None if target is None else options.choice("--target", target, own.TARGETS),
+        allow_code=allow_code,
     )
     job = Job(
         steps,
@@ -88,7 +89,7 @@ def command(
         progress=not quiet,
     )
     goal = Target(place, in_place=in_place, keep=keep, require_change=require_change)
-    extras = Extras.of(report, remarks, bundle, bundle_on_failure, not no_weights)
+    extras = Extras.of(report, html, remarks, bundle, bundle_on_failure, not no_weights)
     result = optimized(Path(model), job, goal, extras)
     show(result, output, remarks_for)
     raise typer.Exit(result.exit_code)

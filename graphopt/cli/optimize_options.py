@@ -83,6 +83,15 @@ RemarksFor = Annotated[
         rich_help_panel=SHOW,
     ),
 ]
+HtmlFile = Annotated[
+    str | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="write a page that shows every rewrite before and after; one file that needs no network",
+        rich_help_panel=WRITE,
+    ),
+]
 PipelineText = Annotated[
     str | None,
     typer.Option(

@@ -151,6 +151,16 @@ Memory = Annotated[
     ),
 ]
 
+MadeBy = Annotated[
+    str | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="what `optimize --report FILE` wrote when it made B from A",
+        rich_help_panel=JUDGE,
+    ),
+]
+
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
@@ -169,6 +179,17 @@ def seconds(flag: str, text: str) -> float:
         number = math.nan
     if not (math.isfinite(number) and number > 0):
         raise UsageError(f"{flag} expects seconds, a number greater than zero, not {text!r}")
+    return number
+
+
+def decibels(flag: str, text: str) -> float:
+    """The decibels that `text` gives, any finite number; UsageError otherwise."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(f"{flag} expects decibels, a number such as 40, not {text!r}")
     return number
 
 

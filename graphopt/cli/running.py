@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from graphopt.debug.command import Command
     from graphopt.debug.finding import Finding
+    from graphopt.instruments.history import History
     from graphopt.session.job import Job, Target
     from graphopt.session.recording import Recording
     from graphopt.session.run import Result
@@ -29,6 +30,7 @@ class Extras:
     """The files that a run writes besides its result."""
 
     report: Path | None = None
+    html: Path | None = None
     remarks: Path | None = None
     bundle: Path | None = None
     on_failure: Path | None = None
@@ -38,14 +40,15 @@ class Extras:
     def of(
         cls,
         report: str | None = None,
+        html: str | None = None,
         remarks: str | None = None,
         bundle: str | None = None,
         on_failure: str | None = None,
         weights: bool = True,
     ) -> Extras:
         """From the options of the command line."""
-        paths = [None if one is None else Path(one) for one in (report, remarks, bundle, on_failure)]
-        return cls(paths[0], paths[1], paths[2], paths[3], weights)
+        paths = [None if one is None else Path(one) for one in (report, html, remarks, bundle, on_failure)]
+        return cls(paths[0], paths[1], paths[2], paths[3], paths[4], weights)
 
     def check(self, taken: Iterable[tuple[str, Path]]) -> None:
         """See before the run that all of them can be written, each a file of its own."""
@@ -56,6 +59,7 @@ class Extras:
         files = list(taken)
         for flag, what, path in (
             ("--report", "the report", self.report),
+            ("--html", "the page", self.html),
             ("--remarks", "the remarks", self.remarks),
             ("--bundle", "the bundle", self.bundle),
             ("--bundle-on-failure", "the bundle", self.on_failure),
@@ -76,16 +80,18 @@ def optimized(model: Path, job: Job, target: Target | None, extras: Extras = Ext
     _spare_evidence(target, job)
     source = read(model)
     extras.check(_taken(source, job, target))
-    recording = _recording(extras)
+    recording, history = _recording(extras), _history(extras)
     before = _stamp(target)
     try:
-        result = run(source, job, target, recording)
+        result = run(source, job, target, recording, history)
     except KeyboardInterrupt as stop:
         raise ending(stop, _became(target, before)) from stop
     except GraphoptError as error:
         if not isinstance(error, UsageError | BadModel | Unsafe):
-            _pack(extras, source, job, recording, error=error)
+            _pack_failure(error, extras, source, job, recording)
         raise
+    for path in _pack(extras, source, job, recording, result=result):
+        result.report.warnings.append(_where(path))
     if extras.report is not None or extras.remarks is not None:
         from graphopt.report.saved import save, save_remarks
 
@@ -93,7 +99,10 @@ def optimized(model: Path, job: Job, target: Target | None, extras: Extras = Ext
             save(extras.report, result.report.to_json())
         if extras.remarks is not None:
             save_remarks(extras.remarks, result.report.remarks)
-    _pack(extras, source, job, recording, result=result)
+    if extras.html is not None and history is not None:
+        from graphopt.report.html import save_page
+
+        save_page(extras.html, result.report, history)
     return result
 
 
@@ -106,8 +115,10 @@ def bisected(model: Path, job: Job, check: Command | None, most: int, extras: Ex
     source = read(model)
     extras.check(_taken(source, job, None))
     found = bisect(source, job, check=check, most=most)
-    if extras.bundle is None or found.outcome not in ("rewrite", "pass"):
+    if extras.bundle is None:
         return found
+    if found.outcome not in ("rewrite", "pass"):
+        return dataclasses.replace(found, warnings=("there is no one rewrite to end with, so no bundle was written",))
     guilty = job if found.position is None else _up_to(job, found.position)
     recording = _recording(extras)
     try:
@@ -134,6 +145,14 @@ def _recording(extras: Extras) -> Recording | None:
     return Recording()
 
 
+def _history(extras: Extras) -> History | None:
+    if extras.html is None:
+        return None
+    from graphopt.instruments.history import History
+
+    return History()
+
+
 def _pack(
     extras: Extras,
     source: Source,
@@ -142,14 +161,31 @@ def _pack(
     *,
     result: Result | None = None,
     error: GraphoptError | None = None,
-) -> None:
-    """Write the bundles that were asked for."""
+) -> list[Path]:
+    """Write the bundles that were asked for; which were."""
+    written = []
     failed = error is not None or (result is not None and result.exit_code != 0)
     for path in (extras.bundle, extras.on_failure if failed else None):
         if path is not None and recording is not None:
             from graphopt.session.recording import write_bundle
 
             write_bundle(path, source, job, recording, result=result, error=error, weights=extras.weights)
+            written.append(path)
+    return written
+
+
+def _pack_failure(error: GraphoptError, extras: Extras, source: Source, job: Job, recording: Recording | None) -> None:
+    """Write the bundles of a run that failed; its error says what became of them."""
+    try:
+        notes = [_where(path) for path in _pack(extras, source, job, recording, error=error)]
+    except GraphoptError as other:
+        notes = [str(other)]
+    if notes:
+        error.args = ("; ".join([str(error).rstrip("."), *notes]),)
+
+
+def _where(path: Path) -> str:
+    return f"the run is packed in {str(path)!r}, which `graphopt replay` runs again"
 
 
 def show(result: Result, output: Output, remarks_for: str | None = None) -> None:

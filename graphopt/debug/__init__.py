@@ -1,1 +1,1 @@
-"""Finding out what a run did wrong: which rewrite, and a record of the run that can be repeated."""
+"""What helps when something is wrong: which rewrite it was, which value went wrong first, and a record to repeat."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import stat
 import struct
@@ -66,10 +68,11 @@ class Archive:
         if total > free:
             raise OverLimit(f"{shown_path(self._path)} unpacks to {total} bytes and {free} are free; make room")
         for info in infos:
-            target = folder / PurePosixPath(info.filename)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with self._reading(info.filename), self._archive.open(info) as stream, target.open("xb") as file:
-                shutil.copyfileobj(stream, file, _PIECE)
+            with self._reading(info.filename):
+                target = folder / PurePosixPath(info.filename)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with self._archive.open(info) as stream, target.open("xb") as file:
+                    shutil.copyfileobj(stream, file, _PIECE)
 
     def _info(self, name: str) -> zipfile.ZipInfo:
         if name not in self.names:
@@ -81,6 +84,8 @@ class Archive:
         try:
             yield
         except _BROKEN as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise OverLimit(f"there is no room to unpack {shown_path(self._path)} to; make some") from None
             raise UsageError(f"{shown_path(self._path)} is damaged at {shown(name)}: {_reason(error)}") from None
 
 
@@ -177,4 +182,6 @@ class Packing:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno).lower()
     return str(error).strip().rstrip(".") or type(error).__name__

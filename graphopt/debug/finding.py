@@ -42,6 +42,7 @@ class Finding:
     everything else switched off, None where that was not or could not be told; when not, `together`
     is a smallest set that is, itself included, in which nothing can be left out if `smallest`.
     `rest` is the answer for the whole pipeline without the guilty rewrite, None where not asked.
+    `go_on` is the command line that optimizes without it, `again` the one that looks for the next.
     `origins` are the names of the input that the names in its remark stand for, `before` and `after`
     the lines of the model's text that differ, `evaluations` how often a model was judged.
     """
@@ -68,6 +69,7 @@ class Finding:
     runs: int = 0
     seconds: float = 0.0
     go_on: str = ""
+    again: str = ""
     bundle: str | None = None
     warnings: tuple[str, ...] = field(default=())
 

@@ -48,17 +48,23 @@ class Opaque:
     proto: AttributeProto
 
 
+def _may_hold_graphs(value: Any) -> bool:
+    """Whether a value is a graph, or a list that holds graphs or may come to."""
+    return isinstance(value, gs.Graph) or (isinstance(value, list) and (not value or isinstance(value[0], gs.Graph)))
+
+
 class Attrs(dict[str, Any]):
     """The attributes of one node, and the messages that they came from.
 
     A graph that is set becomes a body of `owner`; stock graphsurgeon values become ours.
     """
 
-    __slots__ = ("_given", "_sources", "owner")
+    __slots__ = ("_given", "_may_hold_graphs", "_sources", "owner")
 
     def __init__(self, owner: Any = None, values: Mapping[str, Any] = {}, like: Attrs | None = None) -> None:
         super().__init__()
         self.owner = owner
+        self._may_hold_graphs = False
         self._sources: dict[str, AttributeProto] = {} if like is None else like._sources
         self._given: dict[str, Any] = {} if like is None else like._given
         self.update(values)
@@ -74,6 +80,7 @@ class Attrs(dict[str, Any]):
     def adopt(self, proto: AttributeProto, value: Any) -> None:
         """Set a value together with the message that it was decoded from."""
         dict.__setitem__(self, proto.name, value)
+        self._may_hold_graphs |= _may_hold_graphs(value)
         self._sources[proto.name] = proto
         self._given[proto.name] = value
 
@@ -92,6 +99,7 @@ class Attrs(dict[str, Any]):
             from graphopt.ir.adopt import adopt_value
 
             adopt_value(value, self.owner)
+            self._may_hold_graphs |= _may_hold_graphs(value)
         dict.__setitem__(self, name, value)
 
     def setdefault(self, name: str, value: Any = None) -> Any:
@@ -115,6 +123,8 @@ class Attrs(dict[str, Any]):
 
     def graphs(self) -> list[Graph]:
         """Every graph among the values, in order; graphs in list-valued attributes too."""
+        if not self._may_hold_graphs:  # asked of every node on every walk
+            return []
         found: list[Any] = []
         for value in self.values():
             if isinstance(value, gs.Graph):

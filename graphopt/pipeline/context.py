@@ -12,6 +12,7 @@ from graphopt.errors import InternalError
 from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.journal import Edit
 from graphopt.pipeline.gate import Candidate, Gate, Open
+from graphopt.pipeline.instrument import Instrument
 from graphopt.pipeline.protocol import Pass, Remark
 from graphopt.pipeline.services import NoServices, Services
 
@@ -33,7 +34,10 @@ class Ledger:
     refused: dict[tuple[str, str, Node | Tensor], int] = field(default_factory=dict)
     missed: set[tuple[str, str, Node | Tensor, str]] = field(default_factory=set)
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    revision: int = 0  # of the graph: it counts edits
+    view: tuple[int, Shapes] | None = None  # of a revision
     made: set[str] = field(default_factory=set)  # names of values that the input did not have
+    listeners: tuple[Instrument, ...] = ()  # those that hear of each rewrite
 
     def admit(
         self, pass_name: str, rule: str, subject: Node | Tensor, label: str, scope: str = ""
@@ -66,22 +70,23 @@ class RunContext:
         self.applied = 0
         self.missed_count = 0
         self.disabled = 0
-        self.revision = 0
         self._pass = running
         self._ledger = ledger
         self._services = services or NoServices()
         self._step = step
+        self._subject: Node | Tensor | None = None
         self._open: int | None = None  # where the remark of the rewrite is that edits belong to
         self._before: dict[str, None] = {}
         self._after: dict[str, None] = {}
-        self._shapes: tuple[int, Shapes] | None = None
 
     @property
     def shapes(self) -> Shapes:
-        """One view for each revision of the graph that is asked about; what was inferred before is kept."""
-        if self._shapes is None or self._shapes[0] != self.revision:
-            self._shapes = (self.revision, self._services.shapes(self.graph))
-        return self._shapes[1]
+        """One view for each revision of the graph that is asked about, whichever pass asks; what was
+        inferred before is kept."""
+        ledger = self._ledger
+        if ledger.view is None or ledger.view[0] != ledger.revision:
+            ledger.view = (ledger.revision, self._services.shapes(self.graph))
+        return ledger.view[1]
 
     def evaluate(self, values: Iterable[Tensor]) -> Evaluated:
         """Asked of the session; what is computed depends on the model alone."""
@@ -97,6 +102,8 @@ class RunContext:
         remark = Remark(kind, self._pass.name, rule, label, op, detail, number, self._step, scope, values=made)
         if allowed:
             self.applied += 1
+            self._subject = subject
+            self._ledger.revision += 1  # what is edited besides links is not heard of
             self._open = len(self._ledger.remarks)
         if allowed or new:
             self.disabled += not allowed
@@ -116,7 +123,7 @@ class RunContext:
 
     def note(self, edit: Edit, before: tuple[str, ...], after: tuple[str, ...]) -> None:
         """Hear of an edit of the graph (see `graphopt.ir.journal`)."""
-        self.revision += 1
+        self._ledger.revision += 1
         if self._open is None:
             if edit in ("order", "free"):
                 return
@@ -135,6 +142,7 @@ class RunContext:
     def _settle(self) -> None:
         if self._open is None:
             return
+        self._ledger.revision += 1
         before, after = tuple(self._before), tuple(self._after)
         remarks, origins = self._ledger.remarks, self._ledger.origins
         remarks[self._open] = dataclasses.replace(
@@ -146,6 +154,9 @@ class RunContext:
             stands_for = tuple(dict.fromkeys((*known, *old)))[:_NAMES_KEPT]
             if old and stands_for != (name,):
                 origins[name] = stands_for
+        if self._ledger.listeners and self._subject is not None:
+            for listener in self._ledger.listeners:
+                listener.rewritten(remarks[self._open], self._subject, (*before, *after))
         self._open = None
         self._before, self._after = {}, {}
 

@@ -6,6 +6,8 @@ over something else) is recorded as its reason, in one line, and stops nothing.
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,9 +16,9 @@ from graphopt.pipeline.declaration import fault, one_line, page_fault
 from graphopt.pipeline.protocol import Pass
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
-__all__ = ["Broken", "Entry", "discover", "family_of"]
+__all__ = ["Broken", "Entry", "discover", "discover_named", "family_of"]
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,52 @@ def _load(point: EntryPoint) -> tuple[list[type[Pass]], list[str]]:
         loaded = point.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plug-in's import may raise anything
         return [], [f"importing it failed with {one_line(error)}"]
+    if isinstance(loaded, dict) and loaded:
+        return _load_table(loaded, loaded)
     if not isinstance(loaded, (tuple, list, type)):
-        return [], [f"it is a {type(loaded).__name__}, not a pass or a tuple of passes"]
+        return [], [f"it is a {type(loaded).__name__}, not a pass, a tuple of passes or a table of them"]
     usable: list[type[Pass]] = []
     reasons: list[str] = []
     for candidate in [loaded] if isinstance(loaded, type) else loaded:
         reason = fault(candidate) or page_fault(candidate)
+        if reason is None:
+            usable.append(candidate)
+        else:
+            reasons.append(f"{_called(candidate)} {reason}")
+    return usable, reasons
+
+
+def discover_named(point: EntryPoint, name: str) -> tuple[list[Entry], list[Broken]] | None:
+    """The one pass of an entry point that is called `name`, without importing the others; None where the
+    entry point stands for no table of names, or for one without this name."""
+    try:
+        table = point.load()
+    except (Exception, SystemExit):  # noqa: BLE001 - the reason is told by `discover`
+        return None
+    if not isinstance(table, dict) or name not in table:
+        return None
+    distribution, version = _distribution(point)
+    usable, reasons = _load_table(table, (name,))
+    return (
+        [Entry(one.name, one, point.name, distribution, version) for one in usable],
+        [Broken(point.name, point.value, distribution, version, reason) for reason in reasons],
+    )
+
+
+def _load_table(table: dict[object, object], names: Iterable[object]) -> tuple[list[type[Pass]], list[str]]:
+    """The passes of a table from names to `module:Class`, and a reason for each that is none."""
+    usable: list[type[Pass]] = []
+    reasons: list[str] = []
+    for name in names:
+        try:
+            module, _, attribute = str(table[name]).partition(":")
+            candidate = getattr(importlib.import_module(module), attribute)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plug-in's import may raise anything
+            reasons.append(f"importing {name} failed with {one_line(error)}")
+            continue
+        reason = fault(candidate) or page_fault(candidate)
+        if reason is None and candidate.name != name:
+            reason = f"is called {candidate.name}, not {name}"
         if reason is None:
             usable.append(candidate)
         else:
@@ -97,10 +139,13 @@ def _called(candidate: object) -> str:
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
     """Name and version of the distribution that declares an entry point, as far as they are known."""
-    if point.dist is None:
-        return "", ""
+    return ("", "") if point.dist is None else _named(point.dist)
+
+
+@functools.lru_cache(maxsize=64)
+def _named(distribution: Distribution) -> tuple[str, str]:
     try:
-        return str(point.dist.name or ""), str(point.dist.version or "")
+        return str(distribution.name or ""), str(distribution.version or "")
     except Exception:  # noqa: BLE001 - without its METADATA file an installation has no name to read
         return "", ""
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from graphopt.contract import Contract
 from graphopt.errors import GraphoptError
 
 if TYPE_CHECKING:
-    from graphopt.ir import Graph
-    from graphopt.pipeline.protocol import Pass
+    from graphopt.ir import Graph, Node, Tensor
+    from graphopt.pipeline.protocol import Pass, Remark
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ class Instrument:
     by `skipped` where the run goes on, by nothing where it stops.
     """
 
+    hears_rewrites: ClassVar[bool] = False
+    """Whether `rewritten` is called; a run in which nobody asks for it pays nothing for it."""
+
     def begins(self, graph: Graph) -> None:
         """A run starts on this graph."""
 
@@ -82,6 +86,10 @@ class Instrument:
 
     def before_pass(self, place: Place, graph: Graph) -> None:
         """A pass is about to run."""
+
+    def rewritten(self, remark: Remark, subject: Node | Tensor, names: Iterable[str]) -> None:
+        """One rewrite of the running pass has been carried out: its remark, what it was announced on, and
+        the names of all values that its edits took away, put in place or touched."""
 
     def after_pass(self, turn: Turn, graph: Graph) -> None:
         """A pass has run. Raise `Veto` to reject what it did."""

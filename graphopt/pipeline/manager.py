@@ -116,7 +116,7 @@ class _Attempt:
     ) -> None:
         self.graph = graph
         self.services = services or NoServices()
-        self.ledger = Ledger(gate)
+        self.ledger = Ledger(gate, listeners=tuple(one for one in instruments if one.hears_rewrites))
         self.instruments = instruments
         self.blocked = blocked
         self.trusted = trusted

@@ -1,20 +1,20 @@
 """The passes that can be named: everybody's through one entry point group, our own too.
 
 An entry point of the group `graphopt.passes` is called like a family of passes and stands for a
-subclass of Pass, or for a tuple of them (a family's `PASSES`). What cannot be imported, or is no
-pass, is listed with its reason in `Registry.broken` and stops nothing; two passes of one name do.
+subclass of Pass, for a tuple of them, or for a table from names to `module:Class` (a family's
+`PASSES`), from which a pass is imported when it is asked for. What cannot be imported, or is no pass,
+is listed with its reason in `Registry.broken` and stops nothing; two passes of one name do.
 """
 
 from __future__ import annotations
 
 import functools
-from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from graphopt.errors import UsageError
 from graphopt.pipeline.declaration import fault
-from graphopt.pipeline.discovery import Broken, Entry, discover, family_of
+from graphopt.pipeline.discovery import Broken, Entry, discover, discover_named, family_of
 from graphopt.pipeline.nearest import did_you_mean
 from graphopt.pipeline.page import PassPage, page
 from graphopt.pipeline.protocol import Pass
@@ -34,11 +34,11 @@ class Registry:
     def __init__(
         self, entries: Iterable[Entry], broken: Iterable[Broken] = (), pending: Iterable[EntryPoint] = ()
     ) -> None:
-        """A registry of these entries, and of entry points that are loaded when a name is looked for that is
-        not among them; UsageError when two different classes have one name."""
+        """A registry of these entries, and of entry points that are looked into when a name is asked for that
+        is not among them; UsageError when two different classes have one name."""
         self._by_name: dict[str, Entry] = {}
         self._broken: list[Broken] = []
-        self._pending = deque(pending)
+        self._pending = tuple(pending)
         self._add(entries, broken)
 
     def _add(self, entries: Iterable[Entry], broken: Iterable[Broken]) -> None:
@@ -52,8 +52,10 @@ class Registry:
         self._broken += broken
 
     def _complete(self) -> Registry:
-        while self._pending:
-            self._add(*discover([self._pending.popleft()]))
+        if self._pending:
+            pending, self._pending = self._pending, ()
+            self._by_name, self._broken = {}, []
+            self._add(*discover(pending))
         return self
 
     @property
@@ -70,8 +72,8 @@ class Registry:
     def load(cls, entry_points: Iterable[EntryPoint] | None = None) -> Registry:
         """The installed passes, found once per process; or those of the given entry points.
 
-        Plug-ins are imported at once; where there are none, a family of ours when a name is looked for
-        that may be in it. Raises `UsageError` when two passes have one name.
+        Plug-ins are imported at once; where there are none, each pass of ours when it is asked for.
+        Raises `UsageError` when two passes have one name.
         """
         return _installed() if entry_points is None else cls(*discover(entry_points))
 
@@ -99,9 +101,13 @@ class Registry:
 
     def entry(self, name: str) -> Entry:
         """The entry of the pass called `name`; UsageError with the nearest name when there is none."""
-        while (entry := self._by_name.get(name)) is None and self._pending:
-            self._add(*discover([self._pending.popleft()]))
-        if entry is not None:
+        if name not in self._by_name and self._pending:
+            found = next((one for point in self._pending if (one := discover_named(point, name)) is not None), None)
+            if found is None or found[1]:
+                self._complete()
+            else:
+                self._add(*found)
+        if (entry := self._by_name.get(name)) is not None:
             return entry
         message = f"no pass is called {shorten(name)!r}"
         if near := did_you_mean(name, self._by_name):
@@ -126,8 +132,7 @@ def _installed() -> Registry:
     from importlib.metadata import entry_points
 
     points = sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))
-    if all(
-        point.value.startswith(("passes.", "graphopt.")) for point in points
-    ):  # one distribution: its names are unique
+    ours = ("passes.", "graphopt.")
+    if all(point.value.startswith(ours) for point in points):  # one distribution: its names are unique
         return Registry((), pending=points)
     return Registry(*discover(points))

@@ -76,7 +76,8 @@ def _rewrite(found: Finding, console: Console, verbose: int) -> None:
     if found.rest is Answer.GOOD:
         console.print(f"  without it the rest holds: {plain(found.rest_why)}")
     elif found.rest is Answer.BAD:
-        console.print("  without it the rest is wrong too; bisect again with it disabled to find the next")
+        console.print("  without it the rest is wrong too; this finds the next:")
+        console.print(f"    {plain(found.again)}")
     console.print("  go on without it:")
     console.print(f"    {plain(found.go_on)}")
 

@@ -16,6 +16,7 @@ from graphopt.validation.verdict import Outcome
 if TYPE_CHECKING:
     from graphopt.measure.latency import Latency
 
+_PASSES_SHOWN = 8  # passes of which every one gets a row
 _NODES_SHOWN = 4
 
 _MARKS = {
@@ -34,7 +35,7 @@ def print_report(report: Report, console: Console, verbose: int = 0) -> None:
     console.print(f"[bold]{escape(name)}[/bold]  [dim]{escape(recipe)}[/dim]", highlight=False)
     console.print()
     if report.passes:
-        console.print(_passes(report))
+        console.print(_passes(report, every=verbose > 0))
     console.print(_sizes(report))
     console.print()
     _verdict(report, console)
@@ -48,7 +49,8 @@ def print_report(report: Report, console: Console, verbose: int = 0) -> None:
     _where(report, console)
 
 
-def _passes(report: Report) -> Table:
+def _passes(report: Report, every: bool) -> Table:
+    """A row a pass; of many passes only those that did something, or nearly did, and one row for the others."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for title, justify in (
         ("  pass", "left"),
@@ -60,7 +62,12 @@ def _passes(report: Report) -> Table:
         ("time", "right"),
     ):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    idle = [row for row in report.passes if not (row.applied or row.disabled or row.missed)]
+    if every or len(report.passes) <= _PASSES_SHOWN:
+        idle = []
     for row in report.passes:
+        if row in idle:
+            continue
         table.add_row(
             f"  {escape(row.name)}",
             str(row.contract),
@@ -69,6 +76,10 @@ def _passes(report: Report) -> Table:
             _difference(row.nodes),
             _difference(row.weight_bytes, file_size),
             duration(row.seconds),
+        )
+    if idle:
+        table.add_row(
+            f"  {len(idle)} others", "", "0", "", "", "", duration(sum(row.seconds for row in idle)), style="dim"
         )
     table.add_row()
     return table
@@ -96,7 +107,8 @@ def sizes(before: ModelRow, after: ModelRow) -> list[tuple[str, tuple[int, int, 
     rows = [(title, (a, b, show(a), show(b))) for title, a, b, show in pairs if a or b]
     if before.macs.count or after.macs.count:
         shown = [("at least " if one.macs.unknown else "") + count(one.macs.count) for one in (before, after)]
-        rows.append(("MACs", (before.macs.count, after.macs.count, shown[0], shown[1])))
+        known = not (before.macs.unknown or after.macs.unknown)
+        rows.append(("MACs", (before.macs.count if known else after.macs.count, after.macs.count, shown[0], shown[1])))
     return rows
 
 

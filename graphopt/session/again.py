@@ -15,15 +15,17 @@ from graphopt.validation.budget import parse_budgets
 
 def optimize_line(model: str, job: Job, disable: str) -> str:
     """The `graphopt optimize` that does what `job` does, without the rewrite `disable`."""
-    return shlex.join(["graphopt", "optimize", model, "-o", "OUT.onnx", *_options(job, disable)])
+    unjudged = ["--validate", "none"] if job.pipeline.contract is Contract.LOSSY and not job.budgets else []
+    return shlex.join(["graphopt", "optimize", model, "-o", "OUT.onnx", *_options(job, disable), *unjudged])
 
 
-def bisect_line(model: str, job: Job, disable: str) -> str:
+def bisect_line(model: str, job: Job, disable: str, check: str | None = None) -> str:
     """The `graphopt bisect` that looks for what is wrong besides the rewrite `disable`."""
-    return shlex.join(["graphopt", "bisect", model, *_options(job, disable)])
+    judge = [] if check is None else ["--check", check]
+    return shlex.join(["graphopt", "bisect", model, *_options(job, disable, check is None), *judge])
 
 
-def _options(job: Job, disable: str) -> Iterator[str]:
+def _options(job: Job, disable: str, judged: bool = True) -> Iterator[str]:
     budgets = job.budgets
     recipe = _built_in(job)
     if recipe is not None:
@@ -33,7 +35,7 @@ def _options(job: Job, disable: str) -> Iterator[str]:
             budgets = ()
     else:
         yield from ("-p", str(job.pipeline))
-    for budget in budgets:
+    for budget in budgets if judged else ():
         yield from ("--budget", str(budget))
     for flag, given in (("--feeds", job.feeds.feeds), ("--labels", job.labels), ("--metric", job.metric)):
         if isinstance(given, str):
@@ -46,8 +48,6 @@ def _options(job: Job, disable: str) -> Iterator[str]:
         yield from ("--seed", str(job.seed))
     for library in job.custom_ops:
         yield from ("--custom-ops", str(library))
-    if job.pipeline.contract is Contract.LOSSY and not job.budgets:
-        yield from ("--validate", "none")
     if isinstance(job.gate, Limits):
         for name, number in sorted(job.gate.disabled, key=lambda one: (one[0], one[1] or 0)):
             yield from ("--disable", name if number is None else f"{name}:{number}")

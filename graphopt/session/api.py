@@ -92,6 +92,7 @@ def optimize(
     validate: Validate = "end",
     seed: int = 0,
     allow_code: bool = False,
+    html: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Result:
     """Optimize a model and validate the result against it. The caller's object is never changed.
@@ -102,7 +103,7 @@ def optimize(
     "module:function", a mapping of arrays or several, or None to generate them; `budget` texts
     such as "sqnr_db>=30", which LOSSY passes need; `allow_code` lets a recipe run code that it
     names; `options` are further fields of `Job`. With `output` the result is also written there,
-    if its verdict allows.
+    if its verdict allows, with `html` a page that shows every rewrite before and after.
 
     Look at `result.verdict` before using `result.graph`, or call `result.raise_unless_passed()`.
     Raises UsageError, BadModel, Unsafe, OverLimit, and InternalError for a pass that failed.
@@ -125,7 +126,20 @@ def optimize(
         seed=seed,
         **options,
     )
-    return run(source_of(model), job, Target(Path(output)) if output is not None else None)
+    source, goal = source_of(model), Target(Path(output)) if output is not None else None
+    if html is None:
+        return run(source, job, goal)
+    from graphopt.instruments.history import History
+    from graphopt.report.html import save_page
+    from graphopt.storage.files import check_place
+
+    taken = [("the output", goal.path)] if goal is not None else []
+    taken += [("the input", source.path)] if source.path is not None else []
+    check_place(Path(html), taken, flag="html", what="the page")
+    history = History()
+    result = run(source, job, goal, None, history)
+    save_page(Path(html), result.report, history)
+    return result
 
 
 def bisect(

@@ -23,13 +23,14 @@ from graphopt.pipeline.gate import Candidate
 from graphopt.pipeline.instrument import Instrument
 from graphopt.pipeline.protocol import Remark
 from graphopt.runtime.client import Worker
-from graphopt.session.again import optimize_line
+from graphopt.session.again import bisect_line, optimize_line
 from graphopt.session.evidence import on_disk, refuse_invalid, validator
 from graphopt.session.job import Job
 from graphopt.session.trials import Judge, Ran, Trials, by_command, by_contract
 from graphopt.storage.source import Source
 
 MOST = 100  # models that are judged at most
+_RUNS = 10  # of the pipeline, for each of them: a run that makes the guilty rewrite impossible is not judged
 _ALL = Selection()
 
 
@@ -65,7 +66,9 @@ def bisect(source: Source, job: Job, *, check: Command | None = None, most: int 
         trials = Trials(source, job, worker, work, _said(judge, progress, job.progress), checker, watch)
         if check is not None:
             _good_input(trials, reference)
-        found = _Search(trials, job, str(source.path or "the model"), check is None, most).find()
+        found = _Search(
+            trials, job, str(source.path or "the model"), None if check is None else check.text, most
+        ).find()
     return dataclasses.replace(
         found,
         tries=tuple(trials.tries),
@@ -118,9 +121,9 @@ def _good_input(trials: Trials, reference: Path) -> None:
 class _Search:
     """One search. Whatever runs are made of, a rewrite is named as it is in the run of everything."""
 
-    def __init__(self, trials: Trials, job: Job, model: str, by_contract: bool, most: int) -> None:
+    def __init__(self, trials: Trials, job: Job, model: str, check: str | None, most: int) -> None:
         self.trials, self.job, self.most = trials, job, most
-        self.by_contract = by_contract
+        self.check = check
         self.base = Finding("nothing", model, str(job.pipeline), 0, "")
 
     def find(self) -> Finding:
@@ -158,6 +161,7 @@ class _Search:
         guilty = _remark(after, candidate) or _plain(handle, candidate)
         went, came = _texts(before, after)
         rest, rest_why = self.rest(handle)
+        number = f"{handle.pass_name}:{candidate.number}"
         return dataclasses.replace(
             self.base,
             outcome="rewrite",
@@ -172,7 +176,8 @@ class _Search:
             origins=_origins(before, guilty),
             before=went,
             after=came,
-            go_on=optimize_line(self.base.model, self.job, f"{handle.pass_name}:{candidate.number}"),
+            go_on=optimize_line(self.base.model, self.job, number),
+            again=bisect_line(self.base.model, self.job, number, self.check),
         )
 
     def company(
@@ -203,6 +208,8 @@ class _Search:
 
     def answer(self, some: tuple[Handle, ...], handle: Handle, what: str) -> Answer:
         """The answer for the guilty rewrite with some others; good where that makes it impossible."""
+        if self.trials.most is not None and self.trials.runs >= _RUNS * self.trials.most:
+            raise Spent
         selection = Selection(only=frozenset((*some, handle)))
         ran = self.trials.run(selection)
         if all(one != handle for one, _ in ran.gate.carried):
@@ -211,7 +218,7 @@ class _Search:
 
     def rest(self, handle: Handle) -> tuple[Answer | None, str]:
         """What the whole pipeline without the rewrite makes; a command of the user's is not asked."""
-        if not self.by_contract:
+        if self.check is not None:
             return None, ""
         said = self.trials.judge(Selection(without=frozenset({handle})), "everything else")
         return said.answer, said.why

@@ -33,6 +33,7 @@ from graphopt.storage.write import Staged, stage
 from graphopt.validation.verdict import Verdict, not_validated
 
 if TYPE_CHECKING:
+    from graphopt.instruments.history import History
     from graphopt.instruments.validate import ValidateEach
     from graphopt.session.recording import Recording
     from graphopt.validation.validate import Validator
@@ -115,10 +116,17 @@ class _Watch:
         self.all += [self.size, self.timing]
 
 
-def run(source: Source, job: Job, target: Target | None = None, recording: Recording | None = None) -> Result:
+def run(
+    source: Source,
+    job: Job,
+    target: Target | None = None,
+    recording: Recording | None = None,
+    history: History | None = None,
+) -> Result:
     """Run `job` on a model; with a `target`, write the result there when its verdict allows.
 
-    A `recording` keeps what a bundle of the run needs, also when it fails.
+    A `recording` keeps what a bundle of the run needs, also when it fails, a `history` every rewrite
+    with the nodes around it.
 
     Nothing is written, and whatever stood at the target stays, unless the result was validated
     (or validation was switched off, or `keep` is set). Raises GraphoptError subclasses.
@@ -141,6 +149,8 @@ def run(source: Source, job: Job, target: Target | None = None, recording: Recor
         if recording is not None:
             recording.validating = validating
             watch.all.insert(0, recording.hashes)  # after-hooks run in reverse: it hashes what passed its checks
+        if history is not None:
+            watch.all.insert(0, history)
         stack.callback(watch.progress.stop)
         if watch.check is not None:
             with clock.phase("check"):

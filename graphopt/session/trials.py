@@ -78,6 +78,7 @@ class Trials:
         self.evaluations = 0
         self.runs = 0
         self.most: int | None = None
+        self._hits = 0
 
     def run(self, selection: Selection, checked: bool = True) -> Ran:
         """Run the pipeline with a selection of its rewrites; unless `checked`, what is no valid model is no failure."""
@@ -102,10 +103,10 @@ class Trials:
         if known is not None:
             return known
         ran = self.run(selection) if ran is None else ran
-        before = self.evaluations
+        hits = self._hits
         judged = self._judged(ran)
         self._answers[selection] = judged
-        self.tries.append(Try(what, judged.answer, judged.why, cached=self.evaluations == before))
+        self.tries.append(Try(what, judged.answer, judged.why, cached=self._hits > hits))
         return judged
 
     def judge_input(self, path: Path) -> Judged:
@@ -126,6 +127,7 @@ class Trials:
         encoded = encode(graph)
         key = (Source(None, encoded.proto, encoded.store).sha256(), contract)
         if key in self._known:
+            self._hits += 1
             return self._known[key]
         if self.most is not None and self.evaluations >= self.most:
             raise Spent

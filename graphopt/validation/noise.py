@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 FACTOR: Final = 8.0  # a rewrite may move an output by this many times its noise
 FLOOR: Final = 2.0**-20  # of the output's RMS: noise is never taken to be less
+NARROW: Final = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""The same for outputs of few bits: half an ulp at the RMS, because rounding to them is noise too."""
 FEEDS: Final = 8  # feeds that noise is measured on
 _DIRECTIONS: Final = 2
 
@@ -64,6 +66,11 @@ class OutputNoise:
             peak=max(self.peak, difference.peak),
             unsettled=np.union1d(self.unsettled, positions) if positions.size else self.unsettled,
         )
+
+
+def floor_of(value: Value) -> float:
+    """The least noise of an output like `value`, of its RMS."""
+    return NARROW.get(value.dtype.name, FLOOR) if isinstance(value, np.ndarray) else FLOOR
 
 
 class Noise:
@@ -102,8 +109,12 @@ class Noise:
         return self._measured.get(index, {}).get(name, OutputNoise())
 
     def scaled(self, name: str) -> float:
-        """The noise of an output over all measured feeds, at least `FLOOR`."""
-        return max([FLOOR, *(each[name].scaled for each in self._measured.values() if name in each)])
+        """The noise of an output over all measured feeds, at least that of its type (see `floor_of`)."""
+        outputs = self._runs.outputs(OFF)
+        floor = max(
+            (floor_of(outputs[index][name]) for index in self._measured if name in outputs[index]), default=FLOOR
+        )
+        return max([floor, *(each[name].scaled for each in self._measured.values() if name in each)])
 
     def measured(self, index: int) -> bool:
         """Whether the feed with this number was measured."""

@@ -1,9 +1,11 @@
 """Passes that change how a model is expressed: its opset version, its functions, its sizes, its inputs."""
 
-from passes.convert.dynamic_batch import DynamicBatch
-from passes.convert.freeze_dims import FreezeDims
-from passes.convert.inline_functions import InlineFunctions
-from passes.convert.opset import Opset
-from passes.convert.overridable_inputs import InitializersFromInputs, InputsFromInitializers
-
-PASSES = (DynamicBatch, FreezeDims, InitializersFromInputs, InlineFunctions, InputsFromInitializers, Opset)
+PASSES = {
+    "dynamic-batch": "passes.convert.dynamic_batch:DynamicBatch",
+    "freeze-dims": "passes.convert.freeze_dims:FreezeDims",
+    "initializers-from-inputs": "passes.convert.overridable_inputs:InitializersFromInputs",
+    "inline-functions": "passes.convert.inline_functions:InlineFunctions",
+    "inputs-from-initializers": "passes.convert.overridable_inputs:InputsFromInitializers",
+    "opset": "passes.convert.opset:Opset",
+}
+"""By name, imported when a pipeline asks for it."""

@@ -1,41 +1,23 @@
 """What can go without anybody noticing: dead nodes, unread weights, what is there twice, what does nothing."""
 
-from passes.eliminate.common_subexpressions import CommonSubexpressions
-from passes.eliminate.dead_nodes import DeadNodes
-from passes.eliminate.duplicate_initializers import DuplicateInitializers
-from passes.eliminate.idempotent import Idempotent
-from passes.eliminate.identities import Identities
-from passes.eliminate.implied_expands import ImpliedExpands
-from passes.eliminate.no_op_arithmetic import NoOpArithmetic
-from passes.eliminate.no_op_but_zero_sign import NoOpButZeroSign
-from passes.eliminate.no_op_casts import NoOpCasts
-from passes.eliminate.no_op_quantization import NoOpQuantization
-from passes.eliminate.no_op_reductions import NoOpReductions
-from passes.eliminate.no_op_resize import NoOpResize
-from passes.eliminate.no_op_slices import NoOpSlices
-from passes.eliminate.no_op_views import NoOpViews
-from passes.eliminate.unread_outputs import UnreadOutputs
-from passes.eliminate.unused_functions import UnusedFunctions
-from passes.eliminate.unused_initializers import UnusedInitializers
-from passes.eliminate.unused_opset_imports import UnusedOpsetImports
-
-PASSES = (
-    DeadNodes,
-    UnusedInitializers,
-    Identities,
-    CommonSubexpressions,
-    DuplicateInitializers,
-    UnusedFunctions,
-    UnusedOpsetImports,
-    Idempotent,
-    ImpliedExpands,
-    NoOpArithmetic,
-    NoOpButZeroSign,
-    NoOpCasts,
-    NoOpQuantization,
-    NoOpReductions,
-    NoOpResize,
-    NoOpSlices,
-    NoOpViews,
-    UnreadOutputs,
-)
+PASSES = {
+    "dead-nodes": "passes.eliminate.dead_nodes:DeadNodes",
+    "unused-initializers": "passes.eliminate.unused_initializers:UnusedInitializers",
+    "identities": "passes.eliminate.identities:Identities",
+    "common-subexpressions": "passes.eliminate.common_subexpressions:CommonSubexpressions",
+    "duplicate-initializers": "passes.eliminate.duplicate_initializers:DuplicateInitializers",
+    "unused-functions": "passes.eliminate.unused_functions:UnusedFunctions",
+    "unused-opset-imports": "passes.eliminate.unused_opset_imports:UnusedOpsetImports",
+    "idempotent": "passes.eliminate.idempotent:Idempotent",
+    "implied-expands": "passes.eliminate.implied_expands:ImpliedExpands",
+    "no-op-arithmetic": "passes.eliminate.no_op_arithmetic:NoOpArithmetic",
+    "no-op-but-zero-sign": "passes.eliminate.no_op_but_zero_sign:NoOpButZeroSign",
+    "no-op-casts": "passes.eliminate.no_op_casts:NoOpCasts",
+    "no-op-quantization": "passes.eliminate.no_op_quantization:NoOpQuantization",
+    "no-op-reductions": "passes.eliminate.no_op_reductions:NoOpReductions",
+    "no-op-resize": "passes.eliminate.no_op_resize:NoOpResize",
+    "no-op-slices": "passes.eliminate.no_op_slices:NoOpSlices",
+    "no-op-views": "passes.eliminate.no_op_views:NoOpViews",
+    "unread-outputs": "passes.eliminate.unread_outputs:UnreadOutputs",
+}
+"""By name, imported when a pipeline asks for it."""

@@ -176,8 +176,6 @@ def _plan(first: Linear, second: Linear, annotations: Annotations) -> _Plan | st
 
 def _fitting(kept: Linear, gone: Linear, weight: Vector, bias: Vector | None, annotations: Annotations) -> _Plan | str:
     dtype, limit = kept.weight.values.dtype, LARGEST[kept.weight.onnx_dtype]
-    if gone.weight.onnx_dtype != kept.weight.onnx_dtype:
-        return "the weights are of different types"
     peaks = np.abs(weight).reshape(weight.shape[0], -1).max(axis=1)
     if not (peaks <= limit).all() or ((peaks > 0) & (peaks < np.finfo(dtype).tiny * _ROOM)).any():
         return f"the product of the weights leaves the range of {dtype}"

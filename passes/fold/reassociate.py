@@ -156,7 +156,8 @@ def _of_floats(first: _Step, second: _Step) -> Array | str:
         exact = np.asarray(terms[0] + terms[1])
         if not (np.abs(exact) * _CANCELS >= np.maximum(*map(np.abs, terms))).all():
             return "its constants nearly cancel, which may be meant to round"
-        unfit = ~np.isfinite(exact.astype(dtype))
+        with np.errstate(over="ignore"):
+            unfit = ~np.isfinite(exact.astype(dtype))
     else:
         with np.errstate(all="ignore"):
             exact = np.asarray(

@@ -10,8 +10,10 @@ import numpy as np
 
 from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.extent import Extent
+from graphopt.analysis.integers import may_be_integers
 from graphopt.analysis.liveness import Effects
 from graphopt.analysis.shapes import Shapes
+from graphopt.analysis.storable import constant_node_holds
 from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.dtypes import Array, bits, np_dtype
 from graphopt.pipeline.protocol import Context, Contract, Pass
@@ -99,7 +101,7 @@ class _Work:
         shapes = self.ctx.shapes
         arrays: dict[Tensor, Array] = {}
         candidates, as_nodes, pinned = list[Node](), set[Tensor](), set[Tensor]()
-        for _, node in self.nodes():
+        for scope, node in may_be_integers(self.nodes()):
             outputs = [one for one in node.outputs if one.name]
             found = {one: array for one in outputs if (array := _numbers(shapes, one)) is not None}
             if (
@@ -109,9 +111,14 @@ class _Work:
                 or ("known-value", node) in self.disabled
             ):
                 continue
+            in_nodes = [one for one in outputs if self.old or one.graph_outputs]
+            opset = scope.opset_of()
+            if not all(constant_node_holds(shapes.onnx_dtype(one), opset) for one in in_nodes):
+                self.ctx.missed("known-value", node, f"at opset {opset}, a Constant node cannot hold its type")
+                continue
             arrays.update(found)
             candidates.append(node)
-            as_nodes.update(one for one in outputs if self.old or one.graph_outputs)
+            as_nodes.update(in_nodes)
             pinned.update(one for one in outputs if self.annotations.needs(one) is not None)
         extents = {one: _extent(array, shapes.onnx_dtype(one)) for one, array in arrays.items()}
         kept = {one for node in candidates for one in node.inputs if self.annotations.needs(one) is not None}
@@ -203,6 +210,7 @@ class _Work:
         """Read equal sizes from where they were computed first, in the same graph or in one around it."""
         shapes, applied = self.ctx.shapes, 0
         first: dict[tuple[Any, ...], Tensor] = {}
+        whole = {node for _, node in may_be_integers(self.nodes())}
         frames: list[tuple[Iterator[Node], list[tuple[Any, ...]]]] = [(iter(list(self.graph.nodes)), [])]
         while frames:
             rest, noted = frames[-1]
@@ -215,7 +223,7 @@ class _Work:
             if scope is None:
                 continue
             frames.extend((iter(list(body.nodes)), []) for body in node.bodies)
-            if (found := _symbolic(shapes, node)) is None:
+            if node not in whole or (found := _symbolic(shapes, node)) is None:
                 continue
             earlier = first.get(found)
             if earlier is None or not earlier.inputs or earlier.inputs[0].graph is None:

@@ -1,9 +1,10 @@
 """Where the elements of a tensor are moved, and how to move them less."""
 
-from passes.layout.merge_slices import MergeSlices
-from passes.layout.merge_views import MergeViews
-from passes.layout.move_transposes import MoveTransposes
-from passes.layout.move_transposes_rounding import MoveTransposesRounding
-from passes.layout.reshapes_around_matmul import ReshapesAroundMatmul
-
-PASSES = (MergeSlices, MergeViews, MoveTransposes, MoveTransposesRounding, ReshapesAroundMatmul)
+PASSES = {
+    "merge-slices": "passes.layout.merge_slices:MergeSlices",
+    "merge-views": "passes.layout.merge_views:MergeViews",
+    "move-transposes": "passes.layout.move_transposes:MoveTransposes",
+    "move-transposes-rounding": "passes.layout.move_transposes_rounding:MoveTransposesRounding",
+    "reshapes-around-matmul": "passes.layout.reshapes_around_matmul:ReshapesAroundMatmul",
+}
+"""By name, imported when a pipeline asks for it."""

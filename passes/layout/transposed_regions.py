@@ -33,6 +33,7 @@ class Regions:
         """What the Transpose behind a value is, for results of Transposes and of nodes that follow them."""
         self.sources: dict[Tensor, Node] = {}
         self.nodes: dict[Node, Follow] = {}
+        self._readers: dict[Tensor, int] = {}
         self._inside: dict[Tensor, int] = {}
         self._outside: dict[Tensor, int] = {}
         # A Transpose of what follows another one ends a region. Where that is cut off, it can begin one.
@@ -86,7 +87,7 @@ class Regions:
 
     def is_freed(self, source: Tensor) -> bool:
         """Whether only nodes that follow it read the result of a Transpose."""
-        only = len(dict.fromkeys(source.readers)) == self._inside[source]
+        only = self._readers[source] == self._inside[source]
         return only and not source.graph_outputs and self.annotations.about(source) is None
 
     def undone(self, tensor: Tensor) -> list[Node]:
@@ -115,6 +116,7 @@ class Regions:
     def _count(self) -> None:
         for tensor in self.perms:
             readers = dict.fromkeys(tensor.readers)
+            self._readers[tensor] = len(readers)
             self._inside[tensor] = sum(one in self.nodes for one in readers)
             self._outside[tensor] = sum(one not in self.nodes and self.order(one) is None for one in readers)
 

@@ -1,5 +1,6 @@
 """Zeros in place of the weights that matter least."""
 
-from passes.prune.magnitude import Magnitude
-
-PASSES = (Magnitude,)
+PASSES = {
+    "magnitude": "passes.prune.magnitude:Magnitude",
+}
+"""By name, imported when a pipeline asks for it."""

@@ -1,6 +1,7 @@
 """Fewer bits for weights: integers and a scale in place of floating-point numbers."""
 
-from passes.quantize.weight_fixed_point import WeightFixedPoint
-from passes.quantize.weight_int8 import WeightInt8
-
-PASSES = (WeightInt8, WeightFixedPoint)
+PASSES = {
+    "weight-int8": "passes.quantize.weight_int8:WeightInt8",
+    "weight-fixed-point": "passes.quantize.weight_fixed_point:WeightFixedPoint",
+}
+"""By name, imported when a pipeline asks for it."""

@@ -1,8 +1,9 @@
 """What changes how a model is written, not what it computes."""
 
-from passes.tidy.refresh_value_info import RefreshValueInfo
-from passes.tidy.strip import Strip
-from passes.tidy.topological_order import TopologicalOrder
-from passes.tidy.unique_names import UniqueNames
-
-PASSES = (RefreshValueInfo, Strip, TopologicalOrder, UniqueNames)
+PASSES = {
+    "refresh-value-info": "passes.tidy.refresh_value_info:RefreshValueInfo",
+    "strip": "passes.tidy.strip:Strip",
+    "topological-order": "passes.tidy.topological_order:TopologicalOrder",
+    "unique-names": "passes.tidy.unique_names:UniqueNames",
+}
+"""By name, imported when a pipeline asks for it."""

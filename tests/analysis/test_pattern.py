@@ -228,4 +228,4 @@ def test_the_first_pattern_that_matches() -> None:
 )
 def test_no_pattern(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        Pattern(text)
+        _ = Pattern(text).calls

@@ -86,6 +86,8 @@ def test_nothing_wrong_is_exit_code_0(cli: Cli, chain: Path) -> None:
     assert ran.code == 0
     assert "nothing is wrong with the whole pipeline" in ran.out
     assert cli("bisect", chain, "-q").out == ""
+    assert "so no bundle was written" in cli("bisect", chain, "--bundle", chain.parent / "b.zip").out
+    assert not (chain.parent / "b.zip").exists()
 
 
 def test_a_check_of_one_s_own(cli: Cli, broken: Path) -> None:
@@ -122,7 +124,7 @@ def test_a_replay_with_a_pass_that_was_mended_differs(
     monkeypatch.undo()
     ran = cli("replay", path)
     assert ran.code == 1
-    assert "the model differs after identities (turn 1): sha256" in ran.out
+    assert "the model differs after identities (turn 2): sha256" in ran.out
     assert cli("replay", path, "--json").json["identical"] is False
 
 
@@ -148,7 +150,9 @@ def test_a_bundle_on_failure_is_only_written_then(
         raise KeyError("boom")
 
     monkeypatch.setattr(DeadNodes, "run", fail)
-    assert cli(*command).code == 70
+    failed = cli(*command)
+    assert failed.code == 70
+    assert f"pass dead-nodes failed: KeyError: 'boom'; the run is packed in '{path}'" in failed.sentence
     ran = cli("replay", path)
     assert ran.code == 0
     assert "it fails as it did: pass dead-nodes failed: KeyError: 'boom'" in ran.out
@@ -158,8 +162,9 @@ def test_a_bundle_on_failure_of_validation(cli: Cli, broken: Path, tmp_path: Pat
     path = tmp_path / "run.zip"
     ran = cli("optimize", broken, "-o", tmp_path / "out.onnx", "--bundle-on-failure", path)
     assert ran.code == 1
-    assert path.exists()
+    assert f"the run is packed in '{path}'" in ran.out
     assert not (tmp_path / "out.onnx").exists()
+    assert cli("replay", path).code == 0
 
 
 def test_remarks_as_lines(cli: Cli, net: Path, tmp_path: Path) -> None:
@@ -297,3 +302,20 @@ def test_a_bundle_that_would_run_code_is_refused_unless_allowed(cli: Cli, chain:
     allowed = cli("replay", other, "--allow-code")
     assert allowed.code != 4
     assert "math:floor" in allowed.err  # it ran, and does not take these arguments
+
+
+def test_a_recipe_that_would_run_code_is_refused_unless_allowed(
+    cli: Cli, chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeadNodes, "code", lambda self: "the script surgery.py")
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('name = "mine"\npipeline = "dead-nodes"\n')
+    for command in (("optimize", chain, "-o", tmp_path / "out.onnx"), ("bisect", chain)):
+        ran = cli(*command, "--recipe", recipe)
+        assert ran.code == 4
+        assert ran.sentence == (
+            "the recipe mine would run code: dead-nodes runs the script surgery.py; say --allow-code if you trust "
+            "where it comes from"
+        )
+        assert cli(*command, "--recipe", recipe, "--allow-code").code == 0
+        assert cli(*command, "-p", "dead-nodes").code == 0

@@ -90,6 +90,15 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("-o", "full/file", "--feeds", "full/file"), "-o full/file: this is the file of --feeds; choose another output"),
     ((*OUT, "--report", "no/r.json"), "--report no/r.json: there is no folder 'no'; create it first"),
     ((*OUT, "--report", "/dev/null"), "--report /dev/null: this is not a regular file"),
+    ((*OUT, "--html", "."), "--html .: this is a folder; name a file in it"),
+    ((*OUT, "--html", "OUT"), "--html OUT: this is the output; choose another file for the page"),
+    ((*OUT, "--html", "IN"), "--html IN: this is the input; choose another file for the page"),
+    (
+        (*OUT, "--report", "r", "--html", "full/../r"),
+        "--html full/../r: this is the file of --report; choose another file for the page",
+    ),
+    ((*OUT, "--html", "no/r.html"), "--html no/r.html: there is no folder 'no'; create it first"),
+    ((*OUT, "--html", "/dev/null"), "--html /dev/null: this is not a regular file"),
     (
         (*OUT, "--snapshots", "full"),
         "--snapshots full: the folder holds other files; name an empty or a new one",

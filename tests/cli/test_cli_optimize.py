@@ -34,7 +34,7 @@ def test_a_target_picks_the_recipe(cli: Cli, net: Path, tmp_path: Path) -> None:
     assert (ran.code, ran.err) == (0, "")
     assert "recipe onnxruntime" in ran.out
     ran = cli("optimize", net, "-o", tmp_path / "out.onnx", "--target", "portable")
-    assert "recipe clean" in ran.out
+    assert "recipe default" in ran.out
 
 
 def test_what_goes_to_a_file_or_pipe_has_no_colour_and_no_wrapped_lines(cli: Cli, net: Path, tmp_path: Path) -> None:
@@ -186,7 +186,8 @@ def test_which_rewrites_happen(cli: Cli, net: Path, tmp_path: Path, options: tup
 
 
 def test_snapshots(cli: Cli, net: Path, tmp_path: Path) -> None:
-    cli("optimize", net, "-o", tmp_path / "out.onnx", "--validate", "none", "--snapshots", tmp_path / "steps")
+    options = ("--recipe", "clean", "--validate", "none", "--snapshots", tmp_path / "steps")
+    cli("optimize", net, "-o", tmp_path / "out.onnx", *options)
     assert sorted(path.name for path in (tmp_path / "steps").iterdir()) == [
         "000-input.txt", "001-identities.onnx", "001-identities.txt", "002-dead-nodes.onnx", "002-dead-nodes.txt",
     ]  # fmt: skip

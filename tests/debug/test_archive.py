@@ -150,3 +150,11 @@ def test_what_is_packed_comes_out_as_it_was_and_the_same_each_time(tmp_path: Pat
         archive.unpack(tmp_path / "out", lambda name: name.startswith("model/"))
     assert (tmp_path / "out" / "model" / "a.onnx").read_bytes() == b"weights"
     assert not (tmp_path / "out" / "bundle.json").exists()
+
+
+@pytest.mark.parametrize("names", [("model/a", "model/a/b"), ("model/a/b", "model/a"), ("model/" + "n" * 300,)])
+def test_names_that_no_folder_can_hold_are_a_sentence(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = packed(tmp_path / "b.zip", *((name, b"x") for name in names))
+    (tmp_path / "out").mkdir()
+    with opened(path) as archive, pytest.raises(UsageError, match="is damaged at 'model/"):
+        archive.unpack(tmp_path / "out", lambda name: True)

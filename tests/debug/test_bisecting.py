@@ -128,6 +128,7 @@ def test_the_command_also_takes_at_most_twelve(tmp_path: Path) -> None:
     check = Command("! grep -q Neg {model}")
     one = found(tmp_path, chain(500), Exchange(wrong=(333,)), check=check, validate="none")
     assert one.handle == "exchange:333"
+    assert one.again.endswith("--disable exchange:333 --check '! grep -q Neg {model}'")
     assert one.evaluations <= 12
     assert one.rest is None
 
@@ -154,6 +155,8 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
 def test_what_is_switched_off_stays_so_and_the_next_one_is_found(tmp_path: Path) -> None:
     first = found(tmp_path, chain(20), Exchange(wrong=(5, 9)))
     assert (first.handle, first.rest) == ("exchange:5", Answer.BAD)
+    assert first.again.startswith("graphopt bisect ")
+    assert first.again.endswith("--disable exchange:5")
     gate = Limits(frozenset({("exchange", 5)}))
     second = found(tmp_path, chain(20), Exchange(wrong=(5, 9)), gate=gate)
     assert (second.handle, second.rest) == ("exchange:9", Answer.GOOD)
@@ -191,6 +194,29 @@ def test_at_most_so_many_models_are_judged_for_a_set(tmp_path: Path) -> None:
     one = found(tmp_path, proto, Scale(1.005), budgets=parse_budgets(["sqnr_db>=20"]), most=12)
     assert (one.alone, one.smallest) == (False, False)
     assert one.evaluations <= 12 + 1
+
+
+@dataclass(frozen=True)
+class After(Pass):
+    """A wrong rewrite that is only there once each Relu was exchanged: nothing can be left out."""
+
+    name = "after"
+    contract = Contract.EXACT
+
+    def run(self, graph: Graph, ctx: Context) -> None:
+        relus = [node for node in graph.nodes if node.is_op("Relu")]
+        if all(node.name.startswith("made") for node in relus) and ctx.rewrite("neg", relus[0]):
+            out = graph.variable("new")
+            graph.insert(Node("Neg", graph.fresh_name("made"), {}, list(relus[0].inputs), [out]), before=relus[0])
+            graph.rewire(relus[0], 0, out)
+
+
+def test_runs_that_are_not_judged_are_bounded_as_well(tmp_path: Path) -> None:
+    one = found(tmp_path, chain(30), Exchange(), After(), most=4)
+    assert (one.handle, one.alone, one.smallest) == ("after:1", False, False)
+    assert one.runs <= 10 * 4 + 10
+    whole = found(tmp_path, chain(5), Exchange(), After())
+    assert (len(whole.together), whole.smallest) == (6, True)
 
 
 def test_a_pass_that_fails_because_of_a_rewrite(tmp_path: Path) -> None:

@@ -13,8 +13,12 @@ import pytest
 from graphopt.contract import Contract
 from graphopt.errors import InternalError, OverLimit, Unsafe, UsageError
 from graphopt.instruments.check import Check
-from graphopt.interop import PASSES, Command, Graphsurgeon, OnnxIr, OnnxscriptRules
+from graphopt.interop import PASSES
+from graphopt.interop.command import Command
 from graphopt.interop.foreign import Foreign
+from graphopt.interop.onnx_ir import OnnxIr
+from graphopt.interop.onnxscript import OnnxscriptRules
+from graphopt.interop.script import Graphsurgeon
 from graphopt.ir import Graph, decode, encode
 from graphopt.pipeline import Registry, manager
 from graphopt.pipeline.code import code_of, refuse_code
@@ -29,6 +33,7 @@ from graphopt.storage.read import from_proto
 from graphopt.testing import body, check_links, model
 from graphopt.validation.verdict import Outcome
 
+CLASSES = (Command, Graphsurgeon, OnnxIr, OnnxscriptRules)
 TEXT = "g (float[N,4] x) => (float[N,4] y) { a = Identity(x)  m = MatMul(a, w)  t = Tanh(m)  y = Abs(t) }"
 WEIGHT = np.arange(16, dtype=np.float32).reshape(4, 4)
 SURGERY = """
@@ -57,7 +62,7 @@ onnx.save(model, sys.argv[2])
 @pytest.fixture
 def registry() -> Registry:
     known = Registry.load()
-    return known if "command" in known.names() else known.including(PASSES)
+    return known if "command" in known.names() else known.including(CLASSES)
 
 
 def graph_of(proto: onnx.ModelProto) -> Graph:
@@ -84,6 +89,10 @@ def editing(tmp_path: Path, old: str, new: str) -> Command:
     """A command that puts one operator for another."""
     work = script(tmp_path, EDIT.format(old=old, new=new), f"{old}-{new}.py")
     return Command(line=f"{sys.executable} {work} {{in}} {{out}}")
+
+
+def test_the_table_names_them_all() -> None:
+    assert {one.name: f"{one.__module__}:{one.__qualname__}" for one in CLASSES} == PASSES
 
 
 def test_a_command_is_one_rewrite(tmp_path: Path) -> None:

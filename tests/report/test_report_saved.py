@@ -191,3 +191,27 @@ def test_many_names_are_cut(tmp_path: Path) -> None:
     text = page(lambda console: print_story(explain(saved, "conv"), console))
     assert "v8 and 23 more" in text
     assert "v31" in page(lambda console: print_story(explain(saved, "conv"), console, 1))
+
+
+def test_what_was_missed_under_another_name_is_part_of_the_story(tmp_path: Path) -> None:
+    """`a` went into `c`, and what makes `c` nearly went on to be fused."""
+    later = remark(kind="missed", node="fused", number=None, before=[], after=[], values=["c"], why="c is read twice")
+    other = remark(
+        kind="missed", node="other", number=None, before=[], after=[], values=["z"], why="z is a graph output"
+    )
+    saved = read_report(written(tmp_path / "r.json", data(remark(), later, other)))
+    for name in ("a", "conv"):
+        story = explain(saved, name)
+        assert [one.why for one in story.under_other_names] == ["c is read twice"]
+        assert story.missed == ()
+        shown = page(lambda console, story=story: print_story(story, console))  # type: ignore[misc]
+        assert "nearly touched or switched off under another name" in shown
+        assert "fuse pair on fused because c is read twice" in shown
+    assert [one.why for one in explain(saved, "c").missed] == ["c is read twice"]
+    assert explain(saved, "c").under_other_names == ()
+
+
+def test_values_of_a_report_are_names(tmp_path: Path) -> None:
+    path = written(tmp_path / "r.json", data(remark(values="a")))
+    with pytest.raises(UsageError, match="is damaged: 'values' is not a list"):
+        read_report(path)

@@ -133,3 +133,13 @@ def test_bodies_and_outputs() -> None:
 def test_gemms_with_broadcast_rules_of_their_own() -> None:
     text = f'<ir_version: 4, opset_import: ["": 6]> g ({M}) => ({R}) {{ a = Gemm(x, w, b)  y = Gemm(a, v, c) }}'
     assert not merged(text, False, w=floats(4, 16), v=floats(16, 3), b=floats(16), c=floats(3)).remarks
+
+
+def test_biases_and_operands_that_are_not_as_they_should_be() -> None:
+    text = "g (float[N, 4, 6, 6] x, float[3] k) => (float[a, b, c, d] y) { a = Conv(x, w)  y = Conv(a, v, k) }"
+    done = merged(text, w=floats(8, 4, 3, 3), v=floats(3, 8, 1, 1))
+    assert_missed(done, "conv-conv", "not one constant number a channel")
+    text = "g (float[4, N] x) => (float[N, C] y) { a = Gemm<transA = 1>(x, w)  y = MatMul(a, v) }"
+    assert_missed(merged(text, w=floats(4, 16), v=floats(16, 3)), "gemm-matmul", "transposes what it reads")
+    text = "g (float[4, N] x) => (float[C, N] y) { a = MatMul(w, x)  y = MatMul(v, a) }"
+    assert not merged(text, w=floats(16, 4), v=floats(3, 16)).applied

@@ -27,7 +27,7 @@ def value(done: Applied) -> Any:
 SUMS = {"Add({}, {})": (1, 1), "Add({1}, {0})": (1, 1), "Sub({}, {})": (1, -1), "Sub({1}, {0})": (-1, 1)}
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.product(SUMS, SUMS))
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(SUMS, SUMS)))
 @pytest.mark.parametrize("dtype", ["float", "double", "int32", "uint8", "int64"])
 def test_sums(first: str, second: str, dtype: str) -> None:
     array = np.dtype({"float": "f4", "double": "f8"}.get(dtype, dtype))
@@ -67,9 +67,8 @@ def test_products_of_integers_wrap_around_and_quotients_stay() -> None:
 
 def test_a_chain_becomes_one_node_a_kind() -> None:
     chain = "a = Add(x, c)  b = Sub(a, d)  e = Add(b, f)  h = Mul(e, i)  j = Mul(h, k)  y = Relu(j)"
-    done = joined(
-        f"g ({X}) => ({Y}) {{ {chain} }}", **{name: np.float32(place + 2) for place, name in enumerate("cdfik")}
-    )
+    weights: dict[str, Any] = {name: np.float32(place + 2) for place, name in enumerate("cdfik")}
+    done = joined(f"g ({X}) => ({Y}) {{ {chain} }}", **weights)
     assert done.body == "e = Add(x, f)\nj = Mul(e, k)\ny = Relu(j)"
     assert [one.rule for one in done.applied] == ["sum", "sum", "product"]
 

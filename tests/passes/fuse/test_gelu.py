@@ -42,7 +42,7 @@ def fused(nodes: str, opset: int = 20, kind: str = "float", runs: bool = True) -
     return apply(Gelu(), before, feeds=None if runs else ())
 
 
-@pytest.mark.parametrize(("core", "gate"), itertools.product(ERF, GATES))
+@pytest.mark.parametrize(("core", "gate"), list(itertools.product(ERF, GATES)))
 def test_exact(core: str, gate: str) -> None:
     done = fused(f"{core} c = Add(b, one) {gate}")
     assert done.body == "y = Gelu(x)"

@@ -54,7 +54,7 @@ def fused(nodes: str, opset: int = 17, shape: str = "N, 3, 4", kind: str = "floa
     )
 
 
-@pytest.mark.parametrize(("square", "quotient"), itertools.product(SQUARES, QUOTIENTS))
+@pytest.mark.parametrize(("square", "quotient"), list(itertools.product(SQUARES, QUOTIENTS)))
 def test_every_way_to_write_it(square: str, quotient: str) -> None:
     done = fused(steps(square, quotient))
     assert done.body == "y = LayerNormalization<axis=-1, epsilon=1e-05>(x, scale, bias)"

@@ -115,7 +115,7 @@ def scaled(nodes: str, opset: int = 23, kind: str = "float", scale: Any = None) 
     return fused(RmsNormalization(), nodes, opset, kind, **tensors)
 
 
-@pytest.mark.parametrize(("square", "quotient"), itertools.product(SQUARES, QUOTIENTS))
+@pytest.mark.parametrize(("square", "quotient"), list(itertools.product(SQUARES, QUOTIENTS)))
 def test_root_mean_square(square: str, quotient: str) -> None:
     nodes = rms(square, quotient)
     done = scaled(f"{re.sub(r'z', 'x', nodes)} y = Mul(n, scale)")
