@@ -15,7 +15,7 @@ from graphopt.storage.wire import join
 from graphopt.testing import check_links, model
 
 OLD = "g (float[4] x) => (float[4] y) { a = Abs(x)  b = Add(a, w)  y = Neg(b) }"
-NEW = """<ir_version: 10, opset_import: ["": 21, "local": 1]> 
+NEW = """<ir_version: 10, opset_import: ["": 21, "local": 1]>
     g (float[4] x, bool c, float[4] d) => (float[4] y, float[4] a) {
         a = local.f(x)  k = Add(a, v)  m = Mul(k, d)
         y = If (c) <then_branch = t () => (float[4] p) { p = Neg(m) },
