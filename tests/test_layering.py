@@ -36,6 +36,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "measure": BASE | {"runtime"},
     "calibration": BASE | {"runtime"},
     "instruments": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "measure"},
+    "interop": BASE | {"ir", "storage", "pipeline"},
     "debug": BASE | {"ir", "storage", "analysis", "pipeline", "runtime", "validation"},
     "tune": BASE | {"pipeline", "validation", "measure", "calibration"},
     "training": BASE | {"ir", "calibration"},

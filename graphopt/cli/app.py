@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from graphopt.cli import bisect, demo, explain, inspect, localize, optimize, passes, profile_error, replay, validate
+from graphopt.cli import (
+    bisect,
+    demo,
+    diff,
+    explain,
+    inspect,
+    localize,
+    optimize,
+    passes,
+    profile_error,
+    reduce,
+    replay,
+    validate,
+)
 from graphopt.cli.group import Commands
 from graphopt.cli.usage import SubCommand
 
@@ -60,7 +73,9 @@ for _name, _function, _short in (
     ("explain", explain.command, "Show a pass's page, or what became of a node."),
     ("validate", validate.command, "Compare two models on the same inputs."),
     ("bisect", bisect.command, "Find the rewrite that makes a result wrong."),
+    ("reduce", reduce.command, "Find the smallest part of a model that fails."),
     ("replay", replay.command, "Run a bundle again: the same, or where not."),
+    ("diff", diff.command, "Show what two models differ in."),
     ("localize", localize.command, "Find the first value at which two models part."),
     ("profile-error", profile_error.command, "Show where the error of a model comes from."),
     ("inspect", inspect.command, "Show what a model is made of."),

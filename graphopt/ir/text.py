@@ -27,6 +27,26 @@ def to_text(graph: Graph) -> str:
     return "\n".join(lines) + "\n"
 
 
+def node_lines(node: Node) -> list[str]:
+    """A node as it stands in the text of its model, bodies included, without the indent of its place."""
+    return list(_node(node, ""))
+
+
+def initializer_line(constant: Constant) -> str:
+    """An initializer as it stands in the text of its model."""
+    return f"{constant.name} = {_value(constant)}"
+
+
+def declared(tensor: Tensor) -> str:
+    """An input or output of a graph as it stands in the text of its model: dtype, shape and name."""
+    return _declared(tensor)
+
+
+def content(value: Any) -> str:
+    """A constant or the value of an attribute as text that is equal for equal values; of weights a hash."""
+    return _value(value)
+
+
 def _lines(graph: Graph, kind: str, attrs: str, indent: str = "") -> Iterator[str]:
     ins = ", ".join(_declared(one) for one in graph.inputs)
     outs = ", ".join(_declared(one) for one in graph.outputs)

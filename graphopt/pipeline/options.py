@@ -62,7 +62,7 @@ def options_of(pass_class: type[Pass]) -> tuple[Option, ...]:
 
 
 def _option(field: dataclasses.Field[object], hint: object) -> Option:
-    name = field.name.replace("_", "-")
+    name = str(field.metadata.get("name") or field.name.replace("_", "-"))
     if field.name in ("name", "contract"):
         raise ValueError(f"{field.name!r} is annotated, which makes it an option: write `{field.name} = ...`")
     if not is_kebab(name):

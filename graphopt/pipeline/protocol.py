@@ -26,9 +26,12 @@ T = TypeVar("T")
 Part = Literal["inputs", "outputs", "defaults", "opsets"]
 
 
-def option(default: T, help: str) -> T:  # noqa: A002
-    """Declare an option of a pass: a dataclass field with a default and a one-line help text."""
-    field: T = dataclasses.field(default=default, metadata={"help": help})
+def option(default: T, help: str, *, name: str = "") -> T:  # noqa: A002
+    """Declare an option of a pass: a dataclass field with a default and a one-line help text.
+
+    `name` is what users write where that is not the field's own name, as for `run`, which is a method.
+    """
+    field: T = dataclasses.field(default=default, metadata={"help": help, "name": name})
     return field
 
 

@@ -132,6 +132,7 @@ def _installed() -> Registry:
     from importlib.metadata import entry_points
 
     points = sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))
-    if all(point.value.startswith("passes.") for point in points):  # one distribution: its names are unique
+    ours = ("passes.", "graphopt.")
+    if all(point.value.startswith(ours) for point in points):  # one distribution: its names are unique
         return Registry((), pending=points)
     return Registry(*discover(points))

@@ -1,0 +1,114 @@
+"""`graphopt reduce`: the smallest part of a model that still fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graphopt.cli import optimize_options as own
+from graphopt.cli import options
+from graphopt.cli.options import Debug, Json, Quiet, Verbose
+from graphopt.cli.output import Output
+from graphopt.cli.rewrites import gate_of
+
+Check = Annotated[
+    str | None,
+    typer.Option(
+        "--check",
+        metavar="CMD",
+        help="a command of your own says what fails, with {model} and {feeds} for the files: exit 0 is good, "
+        "125 cannot tell, anything else is bad",
+        rich_help_panel=options.JUDGE,
+    ),
+]
+Other = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="B",
+        help="what fails is that the model B gives something else than MODEL",
+        rich_help_panel=options.JUDGE,
+    ),
+]
+Report = Annotated[
+    str | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="what `optimize --report FILE` wrote when it made B of MODEL",
+        rich_help_panel=options.JUDGE,
+    ),
+]
+Folder = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="a new folder for repro.onnx, feeds.npz and repro.py; MODEL's name and -repro unless given",
+        rich_help_panel=options.WRITE,
+    ),
+]
+Most = Annotated[
+    str,
+    typer.Option("--most", metavar="N", help="judge at most N parts; 1000 unless given", rich_help_panel=options.LIMIT),
+]
+
+
+def command(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="the ONNX model on which something fails")],
+    check: Check = None,
+    against: Other = None,
+    report: Report = None,
+    recipe: options.Recipe = None,
+    pipeline: own.PipelineText = None,
+    out: Folder = None,
+    budget: options.BudgetOf = None,
+    feeds: options.Feeds = None,
+    input_value: options.InputValues = None,
+    dim: options.Dims = None,
+    seed: options.Seed = "0",
+    custom_ops: options.CustomOps = None,
+    disable: own.Disable = None,
+    allow_code: options.AllowCode = False,
+    most: Most = "1000",
+    timeout: options.Timeout = "600",
+    memory: options.Memory = None,
+    json: Json = False,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Find the smallest part of a model that still fails, with the values of a real run as its inputs.
+
+    What fails is a command, the comparison with another model, or else what a pipeline makes of MODEL. Exits
+    with 0 when nothing fails, with 1 when a part was found, with 6 when nothing can be said of the model.
+    """
+    output: Output = ctx.obj.ask(json=json, quiet=quiet, debug=debug, verbose=verbose)
+    from graphopt.report.reduced_page import print_reduced
+    from graphopt.session.job import Job, plan
+    from graphopt.session.reducing import asked, reduced
+
+    clock = options.seconds("--timeout", timeout)
+    failing = asked(check, against, report, clock, {"--recipe": recipe, "-p": pipeline, "--disable": disable})
+    given = "" if failing.alone and pipeline is None else pipeline
+    steps, name, budgets = plan(recipe=recipe, pipeline=given, budget=budget, allow_code=allow_code)
+    job = Job(
+        steps,
+        name,
+        budgets,
+        feeds=options.feed_plan(feeds, None, input_value, dim),
+        gate=gate_of(steps, disable, None),
+        seed=options.whole("--seed", seed),
+        custom_ops=tuple(Path(one) for one in custom_ops or ()),
+        worker_seconds=clock,
+        worker_memory=options.size("--memory", memory),
+        progress=not quiet,
+    )
+    folder = Path(out) if out is not None else Path(f"{Path(model).stem}-repro")
+    found = reduced(Path(model), job, failing, folder, options.whole("--most", most))
+    output.show(found.to_json, lambda console: print_reduced(found, console, verbose))
+    raise typer.Exit(found.exit_code)
