@@ -1,6 +1,7 @@
 """Several nodes become one."""
 
 PASSES = {
+    "ort-attention": "passes.fuse.onnxruntime.attention:OrtAttention",
     "ort-conv": "passes.fuse.onnxruntime.conv:OrtConv",
     "ort-dynamic-quantization": "passes.fuse.onnxruntime.dynamic_quantization:OrtDynamicQuantization",
     "ort-gelu": "passes.fuse.onnxruntime.gelu:OrtGelu",
