@@ -37,6 +37,8 @@ def shape_of(call: str, opset: int = 17, **weights: np.ndarray) -> tuple[int, ob
         ("BiasGelu(m, b)", ("N", 4, 6)),
         ("SkipLayerNormalization(m, m, b)", ("N", 4, 6)),
         ("FusedMatMul<alpha=2.0>(m, v)", ("N", 4, 3)),
+        ("MultiHeadAttention<num_heads=2>(m, m, m)", ("N", 4, 6)),
+        ("MultiHeadAttention<num_heads=4>(m, x, x)", ("N", 4, 20)),
     ],
 )
 def test_the_shape_is_known(call: str, shape: tuple[object, ...], opset: int) -> None:
@@ -77,3 +79,7 @@ def test_quantized_averages() -> None:
 
 def test_what_has_no_rule_stays_unknown() -> None:
     assert shape_of("Mystery(m)") == (0, None)
+
+
+def test_attention_of_one_packed_value() -> None:
+    assert shape_of("MultiHeadAttention<num_heads=2>(m)")[1] is None

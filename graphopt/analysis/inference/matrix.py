@@ -117,6 +117,15 @@ def _fused_matmul(call: Call) -> Fact:
     return Fact(call.dtype(0), product_dims(a, b))
 
 
+def _heads(call: Call) -> list[Fact]:
+    """MultiHeadAttention: as many positions as the query has, as wide as the value. Raises Unknown."""
+    query, value = call.dims(0), call.dims(2)
+    if len(query) != 3 or len(value) not in (3, 4):
+        raise Unknown
+    width = value[2] if len(value) == 3 else value[1] * value[3]
+    return [Fact(call.dtype(0), (query[0], query[1], width)), Fact(), Fact(), Fact()]
+
+
 def _to_float(call: Call) -> Fact:
     """MatMulIntegerToFloat and DynamicQuantizeMatMul."""
     return Fact(TensorProto.FLOAT, product_dims(call.dims(0), call.dims(1)))
@@ -136,5 +145,6 @@ RULES: dict[str, Rule] = {
 CONTRIB: dict[str, Rule] = {
     "FusedMatMul": _fused_matmul,
     "FusedGemm": _gemm,
+    "MultiHeadAttention": _heads,
     **dict.fromkeys(("MatMulIntegerToFloat", "DynamicQuantizeMatMul"), _to_float),
 }

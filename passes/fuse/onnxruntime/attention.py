@@ -35,7 +35,7 @@ class OrtAttention(Pass):
         a mask, Softmax, MatMul, Transpose, Reshape; all in one graph and read by nobody else, with number
         and size of heads, batch and lengths proven to be the same where they have to be. Rewrite: one
         MultiHeadAttention. A mask with one row for all queries is expanded to the rows that the kernel
-        asks for, once for all attentions that read it. Main graph, bodies and functions.
+        asks for, once for all attentions that read it. Main graph and bodies; of functions no sizes are known.
 
     Example
         before: s = MatMul(Transpose(Reshape(q, ...)), Transpose(Reshape(k, ...)))    w = Softmax(Mul(s, 0.5))
