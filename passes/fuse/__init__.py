@@ -2,6 +2,7 @@
 
 PASSES = {
     "ort-attention": "passes.fuse.onnxruntime.attention:OrtAttention",
+    "ort-attention-projections": "passes.fuse.onnxruntime.attention_projections:OrtAttentionProjections",
     "ort-conv": "passes.fuse.onnxruntime.conv:OrtConv",
     "ort-dynamic-quantization": "passes.fuse.onnxruntime.dynamic_quantization:OrtDynamicQuantization",
     "ort-gelu": "passes.fuse.onnxruntime.gelu:OrtGelu",

@@ -38,11 +38,12 @@ def shape_of(call: str, opset: int = 17, **weights: np.ndarray) -> tuple[int, ob
         ("SkipLayerNormalization(m, m, b)", ("N", 4, 6)),
         ("FusedMatMul<alpha=2.0>(m, v)", ("N", 4, 3)),
         ("MultiHeadAttention<num_heads=2>(m, m, m)", ("N", 4, 6)),
+        ("Attention<num_heads=2>(m, a)", ("N", 4, 2)),
         ("MultiHeadAttention<num_heads=4>(m, x, x)", ("N", 4, 20)),
     ],
 )
 def test_the_shape_is_known(call: str, shape: tuple[object, ...], opset: int) -> None:
-    weights = {"b": np.ones(6, np.float32), "v": np.ones((6, 3), np.float32)}
+    weights = {"b": np.ones(6, np.float32), "v": np.ones((6, 3), np.float32), "a": np.ones((6, 6), np.float32)}
     given = {name: value for name, value in weights.items() if f" {name}" in call}
     assert shape_of(call, opset, **given) == (FLOAT, shape)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.analysis import dims as sizes
+from graphopt.analysis.matching import maker
 from graphopt.ir import Graph, Node, Tensor, Variable
 from graphopt.ir.supersede import supersede
 from graphopt.pipeline.protocol import Context, Contract, Pass
@@ -20,6 +21,7 @@ _SHAPE_FROM_TO = 15  # from this opset on Shape can be asked for some of the dim
 _FROM_BEHIND = 11  # from this opset on an axis may be negative
 _EQUAL_PARTS = 18  # from this opset on a Split is told how many parts there are
 _EXPAND = 8
+_STEPS = 3  # back from the query to what it is projected from
 
 _Masks = dict[tuple[Graph, Tensor, sizes.Dim, sizes.Dim], Tensor]
 
@@ -162,16 +164,27 @@ def _mask(site: Site, scope: Graph, found: Heads, mask: Tensor, masks: _Masks) -
     if isinstance(length, int):
         shape: Tensor = scope.constant(np.array(ones, np.int64), "mask_shape")
     else:
-        shape = _shape(scope, found, ones)
+        shape = _shape(scope, found, _first_of_length(site, found.query.source, length), ones)
     expanded = scope.variable(f"{mask.name}_rows")
     scope.insert(Node("Expand", "", {}, [mask, shape], [expanded]), before=found.root)
     masks[key] = expanded
     return expanded
 
 
-def _shape(scope: Graph, found: Heads, ones: list[int]) -> Tensor:
-    """A shape with the number of queries, which is only known at run time, before its last dim."""
-    source = found.query.source
+def _first_of_length(site: Site, source: Tensor, length: sizes.Dim) -> Tensor:
+    """What `source` is computed from and has as many positions: so nothing else has to stay for its shape."""
+    for _ in range(_STEPS):
+        node = maker(source, "Split", "Add", "MatMul")
+        dims = [None if node is None else site.shapes.dims(one) for one in (() if node is None else node.inputs)]
+        place = next((index for index, one in enumerate(dims) if one and len(one) == 3 and one[1] == length), None)
+        if node is None or place is None:
+            break
+        source = node.inputs[place]
+    return source
+
+
+def _shape(scope: Graph, found: Heads, source: Tensor, ones: list[int]) -> Tensor:
+    """A shape with the number of positions of `source`, only known at run time, before its last dim."""
     length = scope.variable("queries")
     if scope.opset >= _SHAPE_FROM_TO:
         scope.insert(Node("Shape", "", {"start": 1, "end": 2}, [source], [length]), before=found.root)
