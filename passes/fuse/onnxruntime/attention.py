@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,8 @@ _EQUAL_PARTS = 18  # from this opset on a Split is told how many parts there are
 _EXPAND = 8
 _STEPS = 3  # back from the query to what it is projected from
 
-_Masks = dict[tuple[Graph, Tensor, sizes.Dim, sizes.Dim], Tensor]
+Masks = dict[tuple[Graph, Tensor, sizes.Dim, sizes.Dim], Tensor]
+"""What was made of a mask, by graph, mask and what had to be added."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class OrtAttention(Pass):
 
     def run(self, graph: Graph, ctx: Context) -> None:
         site = Site(graph, ctx)
-        masks: _Masks = {}
+        masks: Masks = {}
         for node in site.nodes():
             if not node.is_op("Softmax") or not node.inputs:
                 continue
@@ -83,6 +85,11 @@ class OrtAttention(Pass):
 def _why_not(site: Site, found: Heads) -> str | None:
     if not site.is_float(found.query.source):
         return "it is not known to be float32, which is all that the operator has a kernel for"
+    return why_not_masked(site, found)
+
+
+def why_not_masked(site: Site, found: Heads) -> str | None:
+    """Why the mask, where there is one, cannot be brought into the shape that kernels take, in a clause."""
     if found.mask is None:
         return None
     given, wanted = site.shapes.dims(found.mask), _wanted(found)
@@ -115,18 +122,23 @@ def _fits(given: Sequence[sizes.Dim], wanted: Sequence[sizes.Dim]) -> bool:
     return len(given) == 4 and tuple(given[2:]) == tuple(wanted[2:])
 
 
-def _rewrite(site: Site, found: Heads, masks: _Masks) -> None:
+def _rewrite(site: Site, found: Heads, masks: Masks) -> None:
+    attrs = {"num_heads": found.heads, "scale": found.scale}
+    put(site, found, masks, _OP, DOMAIN, attrs, (Variable.empty(), Variable.empty()))
+
+
+def put(
+    site: Site, found: Heads, masks: Masks, op: str, domain: str, attrs: dict[str, Any], gap: Sequence[Tensor] = ()
+) -> None:
+    """Let one node of `op` take over, with `gap` between the value and the mask."""
     scope = found.root.graph
     assert scope is not None, "a node that is fused is in a graph"
-    mask = found.mask
-    if mask is not None:
-        mask = _mask(site, scope, found, mask, masks)
+    mask = None if found.mask is None else _mask(site, scope, found, found.mask, masks)
     new: list[Node] = []
     operands = _operands(scope, found, new)
     if mask is not None:
-        operands += [Variable.empty(), Variable.empty(), mask]
-    attrs = {"num_heads": found.heads, "scale": found.scale}
-    new.append(Node(_OP, found.root.name if found.three_dims else "", attrs, operands, domain=DOMAIN))
+        operands += [*gap, mask]
+    new.append(Node(op, found.root.name if found.three_dims else "", attrs, operands, domain=domain or None))
     if not found.three_dims:
         value = scope.variable(f"{found.root.outputs[0].name}_heads")
         new[-1].outputs.append(value)
@@ -148,7 +160,7 @@ def _operands(scope: Graph, found: Heads, new: list[Node]) -> list[Tensor]:
     return [outputs[one.part] for one in parts]
 
 
-def _mask(site: Site, scope: Graph, found: Heads, mask: Tensor, masks: _Masks) -> Tensor:
+def _mask(site: Site, scope: Graph, found: Heads, mask: Tensor, masks: Masks) -> Tensor:
     """The mask with a row for each query and a column for each key."""
     given, wanted = site.shapes.dims(mask), _wanted(found)
     if given is None or _fits(given, wanted):
