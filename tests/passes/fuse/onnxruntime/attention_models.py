@@ -54,7 +54,6 @@ def attention(
     outputs: str = "",
     shape: str = "",
     opset: int = 17,
-    order: list[str] | None = None,
     feeds: Any = None,
     **weights: Any,
 ) -> Applied:
