@@ -171,14 +171,14 @@ def _mask(site: Site, scope: Graph, found: Heads, mask: Tensor, masks: Masks) ->
     key = (scope, mask, length, columns)
     if key in masks:
         return masks[key]
-    # It is put where the first attention ends, which is before every other one that reads it.
+    # It is put before the first Softmax: others that read it come later, but perhaps end before the first one does.
     ones = [1, 1, length if isinstance(length, int) else 1, columns if isinstance(columns, int) else 1]
     if isinstance(length, int):
         shape: Tensor = scope.constant(np.array(ones, np.int64), "mask_shape")
     else:
         shape = _shape(scope, found, _first_of_length(site, found.query.source, length), ones)
     expanded = scope.variable(f"{mask.name}_rows")
-    scope.insert(Node("Expand", "", {}, [mask, shape], [expanded]), before=found.root)
+    scope.insert(Node("Expand", "", {}, [mask, shape], [expanded]), before=found.softmax)
     masks[key] = expanded
     return expanded
 
@@ -199,14 +199,14 @@ def _shape(scope: Graph, found: Heads, source: Tensor, ones: list[int]) -> Tenso
     """A shape with the number of positions of `source`, only known at run time, before its last dim."""
     length = scope.variable("queries")
     if scope.opset >= _SHAPE_FROM_TO:
-        scope.insert(Node("Shape", "", {"start": 1, "end": 2}, [source], [length]), before=found.root)
+        scope.insert(Node("Shape", "", {"start": 1, "end": 2}, [source], [length]), before=found.softmax)
     else:
         dims = scope.variable("query_dims")
-        scope.insert(Node("Shape", "", {}, [source], [dims]), before=found.root)
+        scope.insert(Node("Shape", "", {}, [source], [dims]), before=found.softmax)
         second = scope.constant(np.array([1], np.int64), "second")
-        scope.insert(Node("Gather", "", {}, [dims, second], [length]), before=found.root)
+        scope.insert(Node("Gather", "", {}, [dims, second], [length]), before=found.softmax)
     shape = scope.variable("mask_shape")
     operands = [scope.constant(np.array(ones[:2], np.int64), "ones"), length]
     operands.append(scope.constant(np.array(ones[3:], np.int64), "columns"))
-    scope.insert(Node("Concat", "", {"axis": 0}, operands, [shape]), before=found.root)
+    scope.insert(Node("Concat", "", {"axis": 0}, operands, [shape]), before=found.softmax)
     return shape

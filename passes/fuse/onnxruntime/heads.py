@@ -42,6 +42,7 @@ class Heads:
     """One attention: `nodes` go, `root`, the Reshape that ends it, first. `mask` is added to the scaled products."""
 
     root: Node
+    softmax: Node
     nodes: list[Node]
     query: Operand
     key: Operand
@@ -88,7 +89,7 @@ def attention_at(site: Site, softmax: Node) -> Heads | str | None:
         return f"the products are scaled by {scale}"
     heads = int(query.dims[1]) if isinstance(query.dims[1], int) else 0
     nodes = [root, turn, product, softmax, *steps[0], scores, *query.nodes, *key.nodes, *value.nodes]
-    found = Heads(root, list(dict.fromkeys(nodes)), query, key, value, scale, mask, heads)
+    found = Heads(root, softmax, list(dict.fromkeys(nodes)), query, key, value, scale, mask, heads)
     return _ending(site, found)
 
 

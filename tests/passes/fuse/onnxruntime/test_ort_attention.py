@@ -114,21 +114,22 @@ def _feeds(mask: str) -> list[dict[str, Any]]:
     return [{name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}]
 
 
-def test_a_mask_that_two_attentions_read() -> None:
-    second = {one + "2": re.sub(r"\b(qh|kh|vh|qt|kt|vt|p|s|w|o|t|a)\b", r"\g<1>2", call) for one, call in STEPS.items()}
-    second["w2"], second["a2"] = "Softmax<axis=-1>(a2)", "Add(s2, m)"
-    second = {one: call for one, call in second.items() if one != "y2"} | {"z": "Reshape(t2, join)"}
-    first = STEPS | {"w": "Softmax<axis=-1>(a)"}
-    lines = []
-    for steps, add in ((first, ("a", "Add(s, m)")), (second, ("a2", second.pop("a2")))):
-        for name, call in steps.items():
-            lines += [add] if name.startswith("w") else []
-            lines.append((name, call))
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_a_mask_that_two_attentions_read(interleaved: bool) -> None:
+    first = STEPS | {"s": "Mul(p, half) a = Add(s, m)", "w": "Softmax<axis=-1>(a)"}
+    inner = r"\b(qh|kh|vh|qt|kt|vt|p|s|w|o|t|a)\b"
+    second = {re.sub(inner, r"\g<1>2", one): re.sub(inner, r"\g<1>2", call) for one, call in first.items()}
+    second["z"] = second.pop("y")
+    steps = first | second
+    if interleaved:  # the second one ends before the first one does
+        end = {name: steps.pop(name) for name in ("o", "t", "y")}
+        steps |= end
     ins = "float[B, S, 8] q, float[B, L, 8] k, float[B, L, 8] v, float[B, 1, 1, L] m"
-    text = text_of(dict(lines), ins, ", float[B, S, 8] z")
+    text = text_of(steps, ins, ", float[B, S, 8] z")
     done = apply(OrtAttention(), model(text, **{name: KNOWN[name] for name in ("cut", "join", "half")}))
     assert done.body.count("Expand") == 1
     assert done.body.count(f"{OP}<num_heads=2, scale=0.5>(q, k, v, , , m_rows)") == 2
+    assert (done.body.index("z =") < done.body.index("y =")) == interleaved
 
 
 def test_a_last_reshape_to_two_dims_stays() -> None:
