@@ -162,6 +162,9 @@ def broadcast(one: Dim, other: Dim) -> Dim | None:
     for dim in (one, other):  # the one that is not 1 wins
         if (isinstance(dim, int) and dim != 1) or at_least(dim, 2):
             return dim
+    for dim, whole in ((one, other), (other, one)):
+        if _is_part(dim, whole):
+            return whole
     args: dict[Dim, None] = {}
     for dim in (one, other):
         atom = dim.atom if isinstance(dim, Expr) else None
@@ -169,6 +172,15 @@ def broadcast(one: Dim, other: Dim) -> Dim | None:
     if len(args) == 1:
         return next(iter(args))
     return of_atom(Opaque("broadcast", tuple(sorted(args, key=_by_text))))
+
+
+def _is_part(dim: Dim, whole: Dim) -> bool:
+    """Whether `dim` is the least of `whole` and sizes of at least 2: so both are the same wherever they can
+    be broadcast, as positions that are cut off at the longest sequence and the tokens that they are added to."""
+    atom = dim.atom if isinstance(dim, Expr) else None
+    if not isinstance(atom, Opaque) or atom.kind != "min" or whole not in atom.args:
+        return False
+    return all(arg == whole or at_least(arg, 2) for arg in atom.args)
 
 
 def nonempty(dim: Dim) -> Dim:

@@ -1,6 +1,9 @@
 """Several nodes become one."""
 
 PASSES = {
+    "attention": "passes.fuse.attention:Attention",
+    "ort-attention": "passes.fuse.onnxruntime.attention:OrtAttention",
+    "ort-attention-projections": "passes.fuse.onnxruntime.attention_projections:OrtAttentionProjections",
     "ort-conv": "passes.fuse.onnxruntime.conv:OrtConv",
     "ort-dynamic-quantization": "passes.fuse.onnxruntime.dynamic_quantization:OrtDynamicQuantization",
     "ort-gelu": "passes.fuse.onnxruntime.gelu:OrtGelu",

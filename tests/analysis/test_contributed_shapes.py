@@ -37,10 +37,13 @@ def shape_of(call: str, opset: int = 17, **weights: np.ndarray) -> tuple[int, ob
         ("BiasGelu(m, b)", ("N", 4, 6)),
         ("SkipLayerNormalization(m, m, b)", ("N", 4, 6)),
         ("FusedMatMul<alpha=2.0>(m, v)", ("N", 4, 3)),
+        ("MultiHeadAttention<num_heads=2>(m, m, m)", ("N", 4, 6)),
+        ("Attention<num_heads=2>(m, a)", ("N", 4, 2)),
+        ("MultiHeadAttention<num_heads=4>(m, x, x)", ("N", 4, 20)),
     ],
 )
 def test_the_shape_is_known(call: str, shape: tuple[object, ...], opset: int) -> None:
-    weights = {"b": np.ones(6, np.float32), "v": np.ones((6, 3), np.float32)}
+    weights = {"b": np.ones(6, np.float32), "v": np.ones((6, 3), np.float32), "a": np.ones((6, 6), np.float32)}
     given = {name: value for name, value in weights.items() if f" {name}" in call}
     assert shape_of(call, opset, **given) == (FLOAT, shape)
 
@@ -77,3 +80,7 @@ def test_quantized_averages() -> None:
 
 def test_what_has_no_rule_stays_unknown() -> None:
     assert shape_of("Mystery(m)") == (0, None)
+
+
+def test_attention_of_one_packed_value() -> None:
+    assert shape_of("MultiHeadAttention<num_heads=2>(m)")[1] is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import TensorProto
 
-from graphopt.analysis.dim_functions import broadcast
+from graphopt.analysis.dim_functions import broadcast, divide
 from graphopt.analysis.dims import Dim
 from graphopt.analysis.inference.elementwise import joined
 from graphopt.analysis.inference.fact import Call, Dims, Fact, Rule, Unknown, axis_of
@@ -117,6 +117,24 @@ def _fused_matmul(call: Call) -> Fact:
     return Fact(call.dtype(0), product_dims(a, b))
 
 
+def _heads(call: Call) -> list[Fact]:
+    """MultiHeadAttention: as many positions as the query has, as wide as the value. Raises Unknown."""
+    query, value = call.dims(0), call.dims(2)
+    if len(query) != 3 or len(value) not in (3, 4):
+        raise Unknown
+    width = value[2] if len(value) == 3 else value[1] * value[3]
+    return [Fact(call.dtype(0), (query[0], query[1], width)), Fact(), Fact(), Fact()]
+
+
+def _projected_heads(call: Call) -> list[Fact]:
+    """Attention: as many positions as the input has, a third as wide as the weights. Raises Unknown."""
+    value, weight = call.dims(0), call.dims(1)
+    width = divide(weight[-1], 3) if len(weight) == 2 else None
+    if len(value) != 3 or width is None or call.attrs.get("qkv_hidden_sizes"):
+        raise Unknown
+    return [Fact(call.dtype(0), (value[0], value[1], width)), Fact()]
+
+
 def _to_float(call: Call) -> Fact:
     """MatMulIntegerToFloat and DynamicQuantizeMatMul."""
     return Fact(TensorProto.FLOAT, product_dims(call.dims(0), call.dims(1)))
@@ -136,5 +154,7 @@ RULES: dict[str, Rule] = {
 CONTRIB: dict[str, Rule] = {
     "FusedMatMul": _fused_matmul,
     "FusedGemm": _gemm,
+    "Attention": _projected_heads,
+    "MultiHeadAttention": _heads,
     **dict.fromkeys(("MatMulIntegerToFloat", "DynamicQuantizeMatMul"), _to_float),
 }
