@@ -139,6 +139,8 @@ def why_pads(node: Node) -> str | None:
 def _change(linear: Linear, spread: Vector, cover: Array, bias: Vector | None) -> Change | str:
     old = linear.weight.values
     dtype, exact = old.dtype, old.astype(np.float64) * spread
+    if linear.beta == 0:
+        bias = None  # it counts for nothing, and was found to be nothing
     if bias is not None:
         bias = bias / linear.beta
         if not np.any(bias) and linear.bias_slot is not None and operand(linear.biased, linear.bias_slot) is None:
