@@ -1,0 +1,154 @@
+"""Hold passes to their laws on random models, one seed after the other, and say which seeds fail.
+
+    python -m graphopt.testing.fuzz --seeds 0:1000
+    python -m graphopt.testing.fuzz --seeds 0:100 --pipeline default --minutes 5
+    python -m graphopt.testing.fuzz --seeds 7:8 --pipeline merge-views --save /tmp/found
+
+A failure is printed with its law and, of a pipeline of several passes, the first pass that breaks it.
+The same seed, pipeline and version give the same run. The exit status is 1 when anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from onnx import ModelProto
+
+from graphopt.contract import Contract
+from graphopt.errors import GraphoptError
+from graphopt.pipeline import Pass, Pipeline, Recipe, Registry, Repeat
+from graphopt.testing.apply import apply
+from graphopt.testing.breach import LawBroken
+from graphopt.testing.wild import wild_model
+
+KINDS = ("default", "alone", "random")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A law that broke: on the model of which seed, under which pipeline, and by which pass of it."""
+
+    seed: int
+    pipeline: str
+    law: str
+    blamed: str
+    sentence: str
+
+    def __str__(self) -> str:
+        blamed = self.blamed or "no pass alone"
+        return f"seed {self.seed}: {self.law}: {blamed}: {self.sentence}\n    under {self.pipeline}\n"
+
+
+def candidates(registry: Registry) -> list[type[Pass]]:
+    """The passes that keep a model's signature and its outputs."""
+    classes = [registry.get(name) for name in registry.names()]
+    return [one for one in classes if one.contract is not Contract.LOSSY and not one.changes and not one.grows]
+
+
+def pipelines(kind: str, seed: int, registry: Registry) -> Iterator[tuple[str, Pipeline]]:
+    """The pipelines to hold on the model of a seed, each with a word for it."""
+    if kind == "default":
+        yield kind, Recipe.load("default").pipeline
+    elif kind == "alone":
+        for one in candidates(registry):
+            yield one.name, Pipeline((one(),))
+    elif kind == "random":
+        rng = Random(seed)
+        chosen = rng.sample(candidates(registry), rng.randint(2, 8))
+        steps = tuple(one() for one in chosen)
+        made = Pipeline.of(Repeat(8, steps))  # only what is run until nothing changes is idempotent
+        yield made.text(), made
+    else:
+        made = Pipeline.parse(kind, registry)
+        yield made.text(), made
+
+
+def held(seed: int, model: ModelProto, word: str, pipeline: Pipeline) -> tuple[bool, Failure | None]:
+    """Whether the pipeline changed the model of the seed, and the law that it broke, if any."""
+    try:
+        if len(list(pipeline.passes())) == 1 and not apply(pipeline, model, laws=False).applied:
+            return False, None
+        return apply(pipeline, model).after.SerializeToString() != model.SerializeToString(), None
+    except LawBroken as broken:
+        return True, Failure(seed, word, broken.law, blame(model, pipeline), str(broken))
+    except ValueError as error:  # the model itself is at fault: it says nothing about the passes
+        return False, Failure(seed, word, "model", "", str(error))
+
+
+def blame(model: ModelProto, pipeline: Pipeline) -> str:
+    """The pass that is the first to break a law when the pipeline's passes are run one by one."""
+    steps = list(pipeline.passes())
+    if len(steps) == 1:
+        return steps[0].name
+    for _ in range(8):
+        before = model.SerializeToString()
+        for one in steps:
+            try:
+                model = apply(Pipeline((one,)), model).after
+            except LawBroken as broken:
+                return f"{one.name} ({broken.law}: {broken})"
+            except (ValueError, GraphoptError) as error:
+                return f"{one.name} ({error})"
+        if model.SerializeToString() == before:
+            break
+    return ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line."""
+    options = _options(arguments)
+    registry = Registry.load()
+    first, last = (int(one) for one in options.seeds.split(":"))
+    kinds = KINDS if options.pipeline == "all" else (options.pipeline,)
+    until = time.monotonic() + 60 * options.minutes
+    counts: Counter[str] = Counter()
+    failures: list[Failure] = []
+    for seed in range(first, last):
+        if time.monotonic() > until:
+            break
+        model = wild_model(seed, nodes=options.nodes)
+        counts["models"] += 1
+        for word, pipeline in (one for kind in kinds for one in pipelines(kind, seed, registry)):
+            changed, failure = held(seed, model, word, pipeline)
+            counts["runs"] += 1
+            counts["changed"] += changed
+            if failure is not None:
+                failures.append(failure)
+                sys.stdout.write(str(failure))
+                sys.stdout.flush()
+                if options.save:
+                    Path(options.save).mkdir(parents=True, exist_ok=True)
+                    (Path(options.save) / f"{seed}.onnx").write_bytes(model.SerializeToString())
+        counts["next seed"] = seed + 1
+    said = ", ".join(f"{what} {count}" for what, count in counts.items())
+    sys.stdout.write(f"{said}, failures {len(failures)}\n")
+    return 1 if failures else 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m graphopt.testing.fuzz", description="Hold passes to their laws on random models."
+    )
+    parser.add_argument(
+        "--seeds", default="0:1000000", metavar="A:B", help="the seeds from A up to B, B not among them"
+    )
+    parser.add_argument(
+        "--pipeline",
+        default="all",
+        help="default, alone (each pass), random (a few), all of them, or a pipeline's text",
+    )
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no other seed after so many minutes")
+    parser.add_argument("--nodes", type=int, default=14, help="about how many nodes a model has")
+    parser.add_argument("--save", metavar="FOLDER", help="write the models of failing seeds there")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
