@@ -244,3 +244,11 @@ def test_a_split_that_stays_keeps_all_its_outputs_named() -> None:
     done = apply(ShapeArithmetic(), before, gate=UpTo(1), laws=False)
     assert "a, b_1 = Split<num_outputs=2>(s)" in done.body
     assert "c = Add(a, b)" in done.body
+
+
+def test_a_constant_node_is_weighed_to_the_byte() -> None:
+    """The result takes the room of a Constant node whose tensor has no name, not even an empty one."""
+    text = "g (float[4, 1] abc) => (int64 uvw) { rst = Shape(abc)  uvw = Gather(rst, ijk) }"
+    before = model(text, ijk=np.array(1))
+    proto = apply(ShapeArithmetic(), before).after
+    assert not proto.graph.node[0].attribute[0].t.HasField("name")
