@@ -111,6 +111,9 @@ class Growing:
         ]
         if not found:
             return None
+        if self.chance(0.6):  # mostly what nobody reads yet, so that what belongs together stays by itself
+            read = {name for node in self.nodes for name in _read(node)}
+            found = [one for one in found if one.name not in read] or found
         return found[max(self.rng.randrange(len(found)) for _ in range(3))]
 
     def constant(self, array: Array) -> Known:
@@ -177,6 +180,17 @@ class Growing:
             return None
         made = self.add(op, inputs, **attributes)
         return made[0] if made else None
+
+    def leaves(self) -> list[Known]:
+        """What the nodes here make and none of them reads, constants aside."""
+        read = {name for node in self.nodes for name in _read(node)}
+        return [one for one in self.made if not one.fixed and one.name not in read]
+
+    def drop_unread(self) -> None:
+        """Forget the constants that no node reads: the leftovers of what did not run."""
+        read = {name for node in self.nodes for name in _read(node)}
+        self.weights = [pair for pair in self.weights if pair[0].name in read]
+        self.nodes = [one for one in self.nodes if one.op_type != "Constant" or one.output[0] in read]
 
     def graph(self, name: str, outputs: Sequence[Known]) -> GraphProto:
         """The finished graph."""
