@@ -47,12 +47,12 @@ class Change:
         linear, node = self.linear, self.linear.biased
         scope = node.graph
         assert scope is not None, "a linear operator is in a graph"
-        scope.set_values(linear.weight, self.weight)
+        scope.set_values(linear.node.inputs[linear.slot], self.weight)
         if self.bias is None:
             return
-        own = _own_bias(linear)
-        if own is not None:
-            scope.set_values(own, self.bias)
+        if _own_bias(linear) is not None:
+            assert linear.bias_slot is not None, "there is a bias"
+            scope.set_values(node.inputs[linear.bias_slot], self.bias)
             return
         tensor = bias_of(self, scope, donor)
         assert linear.bias_slot is not None, "a bias that changes has a slot"
