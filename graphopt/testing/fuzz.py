@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from onnx import ModelProto
+import onnx
+from onnx import ModelProto, TensorProto
 
 from graphopt.contract import Contract
 from graphopt.errors import GraphoptError
-from graphopt.pipeline import Pass, Pipeline, Recipe, Registry, Repeat
+from graphopt.ir import Graph
+from graphopt.pipeline import Context, Pass, Pipeline, Recipe, Registry, Repeat
 from graphopt.testing.apply import apply
 from graphopt.testing.breach import LawBroken
 from graphopt.testing.wild import wild_model
@@ -44,6 +46,26 @@ class Failure:
     def __str__(self) -> str:
         blamed = self.blamed or "no pass alone"
         return f"seed {self.seed}: {self.law}: {blamed}: {self.sentence}\n    under {self.pipeline}\n"
+
+
+@dataclass(frozen=True)
+class Rounded(Pass):
+    """Nothing, under a contract that allows for rounding."""
+
+    name = "rounded"
+    contract = Contract.ROUNDING
+
+    def run(self, graph: Graph, ctx: Context) -> None:
+        return None
+
+
+def in_halves(model: ModelProto) -> bool:
+    """Whether a model may compute in float16, which onnxruntime does in float32 as far as it can: where it
+    rounds on the way depends on which operators stand side by side."""
+    halves = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    inferred = onnx.shape_inference.infer_shapes(model)
+    values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
+    return any(one.type.tensor_type.elem_type in halves for one in values)
 
 
 def candidates(registry: Registry) -> list[type[Pass]]:
@@ -72,8 +94,10 @@ def pipelines(kind: str, seed: int, registry: Registry) -> Iterator[tuple[str, P
 
 def held(seed: int, model: ModelProto, word: str, pipeline: Pipeline) -> tuple[bool, Failure | None]:
     """Whether the pipeline changed the model of the seed, and the law that it broke, if any."""
+    if pipeline.contract is Contract.EXACT and in_halves(model):
+        pipeline = Pipeline((*pipeline.steps, Rounded()))
     try:
-        if len(list(pipeline.passes())) == 1 and not apply(pipeline, model, laws=False).applied:
+        if len(list(pipeline.passes())) <= 2 and not apply(pipeline, model, laws=False).applied:
             return False, None
         return apply(pipeline, model).after.SerializeToString() != model.SerializeToString(), None
     except LawBroken as broken:
