@@ -40,12 +40,13 @@ class NoOpButZeroSign(Pass):
         "zero": x + 0.0 or x - (-0.0), where the constant does not enlarge x. "where": a Where of
         floating-point numbers whose condition is constant, or whose branches are the same value, and
         whose branch has the shape of the result. "where-not": a Where of such numbers on a negated
-        condition that nobody else reads: the branches change places, and the Not goes. "size-1": a ReduceSum or ReduceMean of floating-point
-        numbers over axes of size 1 that are kept. "window-1": an AveragePool whose window, strides and
-        padding take in one element each. In these cases whoever read the result reads the operand, and
-        the node goes. "bias": an optional input of Conv, ConvTranspose, QLinearConv, Gemm,
-        LayerNormalization, RNN, GRU or LSTM (biases, and initial states) holds zeros only, as a constant
-        or as a ConstantOfShape whose elements were moved at most: it is left out. Main graph, bodies and functions.
+        condition that nobody else reads: the branches change places, and the Not goes. "size-1": a
+        ReduceSum or ReduceMean of floating-point numbers over axes of size 1 that are kept. "window-1":
+        an AveragePool whose window, strides and padding take in one element each. In these cases whoever
+        read the result reads the operand, and the node goes. "bias": an optional input of Conv,
+        ConvTranspose, QLinearConv, Gemm, LayerNormalization, RNN, GRU or LSTM (biases, and initial
+        states) holds zeros only, as a constant or as a ConstantOfShape whose elements were moved at
+        most: it is left out. Main graph, bodies and functions.
 
     Example
         before: a = Conv(x, w, zeros)    y = Add(a, 0.0)
