@@ -151,6 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     Path(options.save).mkdir(parents=True, exist_ok=True)
                     (Path(options.save) / f"{seed}.onnx").write_bytes(model.SerializeToString())
         counts["next seed"] = seed + 1
+        if counts["models"] % 100 == 0:
+            sys.stderr.write(f"{counts['models']} models, next seed {seed + 1}, {len(failures)} failures\n")
     said = ", ".join(f"{what} {count}" for what, count in counts.items())
     sys.stdout.write(f"{said}, failures {len(failures)}\n")
     return 1 if failures else 0

@@ -172,6 +172,69 @@ def one_hot(g: Growing) -> object:
     return g.one("Cast", y, to=g.rng.choice((TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL)))
 
 
+def instance_norm(g: Growing) -> object:
+    """InstanceNormalization by its parts: over the last axes, with a scale a channel."""
+    x = g.pick("f", lambda one: one.rank >= 3 and one.settled[1])
+    if x is None:
+        return None
+    axes = list(range(2, x.rank))
+    centre = mean(g, x, axes)
+    d = g.one("Sub", x, centre) if centre is not None else None
+    spread = mean(g, g.one("Mul", d, d) if g.chance(0.5) else g.one("Pow", d, number(g, x, 2.0)), axes)
+    root = g.one("Sqrt", g.one("Add", spread, number(g, x, 1e-5, odd=0.0))) if spread is not None else None
+    y = g.one("Div", d, root) if root is not None else None
+    for op in ("Mul", "Add"):
+        y = g.one(op, y, g.numbers(x.shape[1], *[1] * len(axes), like=x)) if y is not None else None
+    return y
+
+
+def rearranged(g: Growing) -> object:
+    """The parts of a Split, or what Gathers and Slices pick, put together in another order."""
+    x = g.pick("fi", lambda one: one.rank > 0 and any(one.settled))
+    if x is None:
+        return None
+    axis = g.rng.choice([at for at, settled in enumerate(x.settled) if settled])
+    size = x.shape[axis]
+    parts: list[Known | None] = []
+    if g.opset >= 13 and size > 1 and g.chance(0.5):
+        parts += g.add("Split", [x, g.ints(*[1] * size)], size, axis=axis)
+    elif g.opset >= 10:
+        cut = g.rng.randint(0, size)
+        for low, high in ((0, cut), (cut, size)):
+            parts.append(g.one("Slice", x, g.ints(low), g.ints(high), g.ints(axis)))
+    for _ in range(g.rng.randrange(2)):
+        parts.append(g.one("Gather", x, g.ints(g.rng.choice((0, -1, size - 1))), axis=axis))
+    found = [one for one in parts if one is not None]
+    if g.chance(0.7):
+        g.rng.shuffle(found)
+    return g.one("Concat", *found, axis=axis) if found else None
+
+
+def recurrent(g: Growing) -> object:
+    """LSTM and GRU, with and without biases and states, one or all outputs."""
+    x = g.pick("f", lambda one: one.rank == 3 and one.settled[-1] and one.dtype == np.float32)
+    if x is None:
+        return None
+    op, gates, most = g.rng.choice((("LSTM", 4, 3), ("GRU", 3, 2), ("RNN", 1, 2)))
+    hidden = g.rng.randint(1, 2)
+    slots: list[Known | None] = [x, g.numbers(1, gates * hidden, x.shape[-1], plain=True)]
+    slots.append(g.numbers(1, gates * hidden, hidden, plain=True))
+    if g.chance(0.5):
+        slots.append(g.numbers(1, 2 * gates * hidden))
+    return g.add(op, slots, g.rng.randint(1, most), hidden_size=hidden)
+
+
+def expanded_operand(g: Growing) -> object:
+    """An operand that is expanded to what it would be broadcast to anyway."""
+    x = g.pick("f", lambda one: one.rank > 0)
+    if x is None:
+        return None
+    last = x.shape[-1] if x.settled[-1] and g.chance(0.7) else 1
+    target = g.one("Shape", x) if not all(x.settled) or g.chance(0.5) else g.ints(*x.shape)
+    y = g.one("Expand", g.numbers(last, like=x), target) if target is not None else None
+    return g.one(g.rng.choice(("Add", "Mul", "Sub", "Where", "Max")), x, y) if y is not None else None
+
+
 def around(g: Growing) -> object:
     """Transposes around what works on channels."""
     x = g.pick("f", lambda one: one.rank in (3, 4))
@@ -197,5 +260,6 @@ def around(g: Growing) -> object:
 
 BLOCKS: tuple[Family, ...] = (
     layer_norm, layer_norm, layer_norm, instance, gelu, gelu, hard_swish, hard_swish, sigmoid_like, sigmoid_like,
-    quantized, quantized, weight_of_bytes, one_hot, around, around,
+    quantized, quantized, weight_of_bytes, one_hot, around, around, instance_norm,
+    instance_norm, rearranged, rearranged, recurrent, expanded_operand, expanded_operand,
 )  # fmt: skip

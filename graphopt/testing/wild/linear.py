@@ -175,10 +175,15 @@ def parallel(g: Growing) -> object:
         return None
     made = []
     same = g.chance(0.6)
-    outer = g.rng.randint(1, 3)
-    for _ in range(g.rng.randint(2, 3)):
-        y = g.one("MatMul", x, g.numbers(x.shape[-1], outer if same else g.rng.randint(1, 3), like=x, plain=True))
-        if y is not None and g.chance(0.8 if same else 0.4):
+    outer = g.rng.randint(1, 8)
+    gemm = x.rank == 2 and g.chance(0.3)
+    for _ in range(g.rng.randint(2, 4)):
+        weight = g.numbers(x.shape[-1], outer if same else g.rng.randint(1, 8), like=x, plain=True)
+        if gemm:
+            y = g.one("Gemm", x, weight, g.numbers(weight.shape[-1], like=x, plain=True))
+        else:
+            y = g.one("MatMul", x, weight)
+        if y is not None and not gemm and g.chance(0.8 if same else 0.4):
             y = g.one("Add", y, g.numbers(y.shape[-1], like=y, plain=True))
         made.append(y)
     return made
@@ -186,7 +191,7 @@ def parallel(g: Growing) -> object:
 
 def between(g: Growing) -> object:
     """A reshape, a product, and a reshape back."""
-    x = g.pick("f", lambda one: one.rank > 1 and one.settled[-1])
+    x = g.pick("f", lambda one: one.rank > 2 and one.settled[-1])
     if x is None:
         return None
     flat = g.one("Reshape", x, g.ints(-1, x.shape[-1]))

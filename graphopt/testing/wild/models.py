@@ -22,7 +22,7 @@ from graphopt.testing.wild.views import VIEWS
 
 OPSETS = (9, 11, 13, 17, 18, 21, 23)
 
-_GROUPS = (ELEMENTWISE, ELEMENTWISE, VIEWS, VIEWS, SIZES, LINEAR, BLOCKS)
+_GROUPS = (ELEMENTWISE, ELEMENTWISE, VIEWS, VIEWS, SIZES, LINEAR, BLOCKS, BLOCKS)
 _INPUTS = (
     ("x", np.float32, ("N", 4)),
     ("s", np.float32, ("N", "M", 6)),
@@ -95,7 +95,7 @@ def grow(graph: Growing) -> None:
 
 
 def _inputs(main: Growing) -> None:
-    chosen = [_INPUTS[0], *(one for one in _INPUTS[1:] if main.chance(0.3))]
+    chosen = [_INPUTS[0], *(one for one in _INPUTS[1:] if main.chance(0.6 if one[0] in "si" else 0.2))]
     infos = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims)
         for name, dtype, dims in chosen

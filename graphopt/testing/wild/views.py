@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import numpy as np
@@ -210,6 +209,8 @@ def concatenated(g: Growing) -> object:
         if x is None:
             return None
         others = [g.pick("", partial(_alike, x)) for _ in range(g.rng.randrange(3))]
+        if x.dtype.kind == "f" and g.chance(0.6):
+            others.append(g.one("Neg", x))
         every = [x, *(one for one in others if one is not None)]
         g.rng.shuffle(every)
         x = g.one("Concat", *every, axis=axis)
@@ -287,11 +288,7 @@ def sequence(g: Growing) -> object:
 def chunks(g: Growing) -> object:
     """All elements in rows of a few, and back."""
     x = g.pick("f", lambda one: all(one.settled) and one.rank > 0)
-    if x is None or not (size := math.prod(x.shape)):
-        return None
-    by = next(one for one in (4, 3, 2, 1) if size % one == 0)
-    y = g.one("Reshape", x, g.ints(by, size // by))
-    return g.one("Reshape", y, g.ints(*x.shape))
+    return x and g.one("Reshape", g.one("Reshape", x, g.ints(-1, 1)), g.ints(*x.shape))
 
 
 VIEWS: tuple[Family, ...] = (
