@@ -30,7 +30,8 @@ from graphopt.testing.apply import apply
 from graphopt.testing.breach import LawBroken
 from graphopt.testing.wild import wild_model
 
-KINDS = ("default", "alone", "random")
+KINDS = ("default", "some", "random")
+_SOME = 12  # passes that a seed is tried with when not with all
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,9 @@ def pipelines(kind: str, seed: int, registry: Registry) -> Iterator[tuple[str, P
     """The pipelines to hold on the model of a seed, each with a word for it."""
     if kind == "default":
         yield kind, Recipe.load("default").pipeline
-    elif kind == "alone":
-        for one in candidates(registry):
+    elif kind in ("alone", "some"):
+        every = candidates(registry)
+        for one in every if kind == "alone" else Random(-1 - seed).sample(every, min(_SOME, len(every))):
             yield one.name, Pipeline((one(),))
     elif kind == "random":
         rng = Random(seed)
@@ -168,7 +170,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--pipeline",
         default="all",
-        help="default, alone (each pass), random (a few), all of them, or a pipeline's text",
+        help="default, alone (each pass), some (a dozen passes, each alone), random (a few together), "
+        "all (default, some and random), or a pipeline's text",
     )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no other seed after so many minutes")
     parser.add_argument("--nodes", type=int, default=14, help="about how many nodes a model has")
