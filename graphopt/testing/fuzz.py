@@ -165,7 +165,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for seed in range(first, last):
         if time.monotonic() > until:
             break
-        model = wild_model(seed, nodes=options.nodes)
+        try:
+            model = wild_model(seed, nodes=options.nodes)
+        except RuntimeError:  # no model of this seed is valid
+            counts["seeds without a model"] += 1
+            continue
         counts["models"] += 1
         for word, pipeline in (one for kind in kinds for one in pipelines(kind, seed, registry)):
             changed, failure = held(seed, model, word, pipeline)
