@@ -1,19 +1,22 @@
 # make demo   set up, then optimize the embedded model and print the report
 # make test   set up with the dev extra, then run the test suite
+# make fuzz   hold every pass and the default pipeline to their laws on random models, for MINUTES
 #
 # All that is needed is Python 3.11 or newer with pip. pip's own configuration (PIP_INDEX_URL,
-# pip.conf, ...) is left alone and applies. Variables: PYTHON, VENV, PYTEST_ARGS.
+# pip.conf, ...) is left alone and applies. Variables: PYTHON, VENV, PYTEST_ARGS, MINUTES, SEEDS.
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 PYTEST_ARGS ?=
+MINUTES ?= 60
+SEEDS ?= 0:1000000
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
-.PHONY: demo test setup setup-dev lint types clean
+.PHONY: demo test fuzz setup setup-dev lint types clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -21,6 +24,9 @@ demo: setup
 
 test: setup-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fuzz: setup-dev
+	$(BIN)/python -m graphopt.testing.fuzz --seeds $(SEEDS) --minutes $(MINUTES)
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -12,7 +12,8 @@ from graphopt.ir.tensors import SparseStored, Stored
 
 def same_bodies(one: Graph, other: Graph) -> bool:
     """Whether two bodies compute the same from what they capture: the same nodes in the same order on the
-    same values, with attributes and initializers of the same bits. Names do not count."""
+    same values, with attributes and initializers of the same bits. Names do not count, nor do initializers that
+    nobody reads."""
     stands: dict[Tensor, Tensor] = {}  # what of `one` stands for what of `other`
     ends: list[tuple[Graph, Graph]] = []
     pending: list[tuple[Graph, Graph]] = [(one, other)]
@@ -34,7 +35,7 @@ def _same_declarations(left: Graph, right: Graph, stands: dict[Tensor, Tensor]) 
     if left.defaults or right.defaults or len(left.inputs) != len(right.inputs):
         return False
     stands.update(zip(right.inputs, left.inputs, strict=True))
-    mine, theirs = list(left.initializers), list(right.initializers)
+    mine, theirs = ([one for one in side.initializers if one.is_read] for side in (left, right))
     if len(mine) != len(theirs) or not all(_same_tensor(a, b) for a, b in zip(mine, theirs, strict=True)):
         return False
     stands.update(zip(theirs, mine, strict=True))

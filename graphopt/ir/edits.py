@@ -69,9 +69,18 @@ class Edits:
         self._note("constant", (), (constant.name,))
         return constant
 
-    def set_values(self, constant: Constant, values: Array) -> None:
-        """Give an initializer (or a Constant node's tensor) other values; dtype and shape may change."""
-        constant.values = values
+    def set_values(self, constant: Tensor, values: Array) -> None:
+        """Give an initializer other values, or a Constant node's tensor; dtype and shape may change.
+
+        Where they do, give the output of the Constant node rather than its tensor: what is declared of
+        the output is then changed, too.
+        """
+        held = constant
+        if not isinstance(constant, Constant):
+            held = constant.inputs[0].attrs["value"]
+            constant.dtype = None if constant.dtype is None else values.dtype
+            constant.shape = None if constant.shape is None else values.shape
+        held.values = values
         self._note("values", (constant.name,), (constant.name,))
 
     def remove_initializer(self, constant: Constant) -> None:

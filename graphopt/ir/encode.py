@@ -192,7 +192,9 @@ class _Encoder:
             into.CopyFrom(to_tensor_proto(name, values, self.store))
             if stored is not None:
                 constant.forget()
-        if into.name != name:
+        if not name and not (isinstance(stored, Stored) and not stored.proto.name):
+            into.ClearField("name")
+        elif into.name != name:
             into.name = name
 
     def function(self, function: Function, into: onnx.FunctionProto) -> None:

@@ -239,7 +239,9 @@ def to_tensor_proto(name: str, array: Array, store: Store | None = None) -> Tens
     """
     array = np.asarray(array)
     number = onnx_dtype(array.dtype)
-    proto = TensorProto(name=name, data_type=number)
+    proto = TensorProto(data_type=number)
+    if name:  # an empty one would take room, too
+        proto.name = name
     proto.dims.extend(array.shape)
     if number == TensorProto.STRING:
         for one in array.ravel().tolist():

@@ -40,6 +40,11 @@ def feeds_for(proto: ModelProto) -> list[Feeds]:
     return feeds
 
 
+def feeds_at(proto: ModelProto, sizes: dict[str, int]) -> Feeds:
+    """Ordinary numbers for the required inputs, at the given sizes of the symbolic dims."""
+    return _feeds(required_inputs(proto), 0, sizes)
+
+
 def sizes_of(proto: ModelProto, binding: int) -> dict[str, int]:
     """The size of each symbolic dim of the inputs at binding 0 or 1; different symbols, different sizes."""
     symbols = dict.fromkeys(s for each in (*required_inputs(proto), *default_inputs(proto)) for s in each.symbols)

@@ -30,8 +30,8 @@ class NoOpArithmetic(Pass):
         "same-operands": Min, Max, And, Or and their bitwise kin of a value and itself. Rule "where": the
         condition is constant, or both branches are the same value, and the branch has the shape of the
         result. In these cases whoever read the result reads the operand, and the node goes. Rule
-        "where-not": a Where on a negated condition that nobody else reads: the branches change places,
-        and the Not goes. Shapes are inferred. Main graph, bodies and functions.
+        "where-not": a Where on a negated condition that nobody else reads, not of floating-point numbers:
+        the branches change places, and the Not goes. Shapes are inferred. Main graph, bodies and functions.
 
     Example
         before: a = Mul(x, one)    y = Relu(a)    where one is float[1] {1} and x is [N, 4]
@@ -41,8 +41,8 @@ class NoOpArithmetic(Pass):
         A constant with more axes, or longer ones, enlarges the result, so the node stays; also where
         the shape of the operand is not known. Plus 0.0 turns -0.0 into 0.0, so only minus 0.0 and plus
         -0.0 are units; see `no-op-but-zero-sign` for the other. An integer to the power of 1 is computed
-        in floating point by some runtimes. A Where of floating-point numbers with a constant condition
-        loses the sign of zeros in onnxruntime. Before opset 7 operands are broadcast by other rules.
+        in floating point by some runtimes. A Where of floating-point numbers may lose the sign of zeros in
+        onnxruntime, of those in its first branch only. Before opset 7 operands are broadcast by other rules.
 
     Contract
         EXACT, the signs of zeros, infinities and NaN included.
@@ -66,7 +66,7 @@ def _find(node: Node, facts: Facts) -> Finding:
         value = operand(node, 0)
         return Same("unit", value) if value is not None and node.attrs.get("alpha", 0.01) == 1.0 else None
     if node.op == "Where":
-        return where(node, facts, lambda number: number not in FLOATS) or _negated(node)
+        return where(node, facts, lambda number: number not in FLOATS) or where_not(node, facts, floats=False)
     if len(node.inputs) == 1:
         value = operand(node, 0)
         return Same("one-operand", value) if value is not None and node.op in _VARIADIC else None
@@ -106,11 +106,14 @@ def where(node: Node, facts: Facts, admits: Callable[[int], bool]) -> Finding:
     return Same("where", taken)
 
 
-def _negated(node: Node) -> Finding:
+def where_not(node: Node, facts: Facts, floats: bool) -> Finding:
+    """A Where on a negated condition, of floating-point numbers or of others."""
     condition = operand(node, 0)
     negation = None if condition is None else maker(condition, "Not")
     plain = None if negation is None else operand(negation, 0)
     if condition is None or negation is None or plain is None:
+        return None
+    if not (dtype := facts.dtype(node.inputs[1])) or (dtype in FLOATS) != floats:
         return None
     if only_reader(condition) is not node:
         return Near("where-not", f"{condition.name!r} is read by others, too")

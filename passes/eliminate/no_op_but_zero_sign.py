@@ -11,7 +11,7 @@ from graphopt.analysis.matching import operand
 from graphopt.ir import Graph, Node, Tensor, Variable
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.eliminate.bypass import Facts, Finding, Near, Reading, Same, bypass, opset
-from passes.eliminate.no_op_arithmetic import where
+from passes.eliminate.no_op_arithmetic import where, where_not
 from passes.eliminate.no_op_reductions import keeps_axes, single
 from passes.eliminate.uniform import FLOATS, uniform
 from passes.eliminate.zero_sign import why_sign_matters
@@ -39,12 +39,14 @@ class NoOpButZeroSign(Pass):
     What it does
         "zero": x + 0.0 or x - (-0.0), where the constant does not enlarge x. "where": a Where of
         floating-point numbers whose condition is constant, or whose branches are the same value, and
-        whose branch has the shape of the result. "size-1": a ReduceSum or ReduceMean of floating-point
-        numbers over axes of size 1 that are kept. "window-1": an AveragePool whose window, strides and
-        padding take in one element each. In these cases whoever read the result reads the operand, and
-        the node goes. "bias": an optional input of Conv, ConvTranspose, QLinearConv, Gemm,
-        LayerNormalization, RNN, GRU or LSTM (biases, and initial states) holds zeros only, as a constant
-        or as a ConstantOfShape whose elements were moved at most: it is left out. Main graph, bodies and functions.
+        whose branch has the shape of the result. "where-not": a Where of such numbers on a negated
+        condition that nobody else reads: the branches change places, and the Not goes. "size-1": a
+        ReduceSum or ReduceMean of floating-point numbers over axes of size 1 that are kept. "window-1":
+        an AveragePool whose window, strides and padding take in one element each. In these cases whoever
+        read the result reads the operand, and the node goes. "bias": an optional input of Conv,
+        ConvTranspose, QLinearConv, Gemm, LayerNormalization, RNN, GRU or LSTM (biases, and initial
+        states) holds zeros only, as a constant or as a ConstantOfShape whose elements were moved at
+        most: it is left out. Main graph, bodies and functions.
 
     Example
         before: a = Conv(x, w, zeros)    y = Add(a, 0.0)
@@ -90,7 +92,7 @@ def _candidate(node: Node, facts: Facts) -> Finding:
     if node.op in ("Add", "Sub"):
         return _zero(node, facts)
     if node.op == "Where":
-        return where(node, facts, lambda number: number in FLOATS)
+        return where(node, facts, lambda number: number in FLOATS) or where_not(node, facts, floats=True)
     if node.op == "AveragePool":
         return Same("window-1", value) if _one_element(node) else None
     if facts.dtype(value) in FLOATS and single(node, value, facts) and keeps_axes(node, value, facts):

@@ -28,7 +28,8 @@ def store(node: Node, stored: Mapping[Tensor, Array], as_nodes: Collection[Tenso
     assert scope is not None, "a node that is folded is in a graph"
     for tensor, values in stored.items():
         place = next(index for index, one in enumerate(node.outputs) if one is tensor)
-        node.outputs[place] = Variable.empty()
+        # A slot of many is not left empty: where the node stays after all, its operator may want every one.
+        node.outputs[place] = Variable.empty() if len(node.outputs) == 1 else scope.variable(tensor.name)
         if tensor in as_nodes:
             held = Constant(tensor.name, values)
             scope.set_values(held, values)  # tells provenance that the name stands for what it stood for

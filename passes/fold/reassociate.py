@@ -211,7 +211,7 @@ def _put(first: _Step, second: _Step, values: Array, annotations: Annotations) -
     keeper, sign = _keeper(first, second, annotations), first.sign * second.sign
     if keeper is not None:
         tensor = keeper.tensor
-        scope.set_values(keeper.constant, values)
+        scope.set_values(tensor, values)
     else:
         tensor = stored(scope, values, second.tensor.name, node)
     node.op = "Mul" if not second.is_sum else "Sub" if sign < 0 else "Add"

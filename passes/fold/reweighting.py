@@ -47,12 +47,12 @@ class Change:
         linear, node = self.linear, self.linear.biased
         scope = node.graph
         assert scope is not None, "a linear operator is in a graph"
-        scope.set_values(linear.weight, self.weight)
+        scope.set_values(linear.node.inputs[linear.slot], self.weight)
         if self.bias is None:
             return
-        own = _own_bias(linear)
-        if own is not None:
-            scope.set_values(own, self.bias)
+        if _own_bias(linear) is not None:
+            assert linear.bias_slot is not None, "there is a bias"
+            scope.set_values(node.inputs[linear.bias_slot], self.bias)
             return
         tensor = bias_of(self, scope, donor)
         assert linear.bias_slot is not None, "a bias that changes has a slot"
@@ -139,6 +139,8 @@ def why_pads(node: Node) -> str | None:
 def _change(linear: Linear, spread: Vector, cover: Array, bias: Vector | None) -> Change | str:
     old = linear.weight.values
     dtype, exact = old.dtype, old.astype(np.float64) * spread
+    if linear.beta == 0:
+        bias = None  # it counts for nothing, and was found to be nothing
     if bias is not None:
         bias = bias / linear.beta
         if not np.any(bias) and linear.bias_slot is not None and operand(linear.biased, linear.bias_slot) is None:

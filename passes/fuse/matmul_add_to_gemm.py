@@ -40,13 +40,13 @@ def _matmul_add(match: Match, facts: Facts) -> Build | str | None:
     """y = a @ b + c for matrices, where c is broadcast to the product and not the other way round."""
     a, b, c = match["a"], match["b"], match["c"]
     why = _why_no_matrices(a, b, facts) or _why_no_bias(match["y"], match["m"], c, facts)
-    return why or single("Gemm", [a, b, c], _attrs(match.node("m")))
+    return why or single("Gemm", [a, b, c], _attrs_with_bias(match.node("m")))
 
 
 def _reshaped_add(match: Match, facts: Facts) -> Build | str | None:
     """A bias for each column, added after the rows were arranged anew: it may as well come first."""
     a, b, c = match["a"], match["b"], match["c"]
-    product, gemm = match.node("m"), match.node("m").op == "Gemm"
+    product = match.node("m")
     why = _why_no_matrices(a, b, facts)
     columns, arranged = facts.dims(match["m"]), facts.dims(match["r"])
     if why is not None or columns is None or arranged is None:
@@ -59,8 +59,7 @@ def _reshaped_add(match: Match, facts: Facts) -> Build | str | None:
 
     def build(scope: Graph) -> list[Node]:
         value = scope.variable(match["m"].name)
-        attrs = _attrs(product) if gemm else {}
-        made = Node("Gemm", product.name, attrs, [a, b, c], [value])
+        made = Node("Gemm", product.name, _attrs_with_bias(product), [a, b, c], [value])
         return [made, Node("Reshape", "", dict(match.node("r").attrs), [value, match["s"]], [])]
 
     return build
@@ -103,6 +102,11 @@ def _scaled(match: Match, facts: Facts) -> Build | str | None:
 def _attrs(node: Node) -> dict[str, Any]:
     """The attributes of a Gemm; none of a MatMul."""
     return dict(node.attrs) if node.op == "Gemm" else {}
+
+
+def _attrs_with_bias(node: Node) -> dict[str, Any]:
+    """The attributes once there is a bias, which counts in full whatever the factor was of none."""
+    return {key: one for key, one in _attrs(node).items() if key != "beta"}
 
 
 def _why_no_matrices(a: Tensor, b: Tensor, facts: Facts) -> str | None:

@@ -133,7 +133,7 @@ class _Work:
                 for place, node, _, _ in found:
                     place.replace_uses(node.outputs[0], source)
                 remove_all([*nodes, *parts], self._needed)
-                found[0][0].set_values(held, np.take(held.values, indices, axis=axis))
+                found[0][0].set_values(source, np.take(held.values, indices, axis=axis))
 
     def _why_not_rearranged(
         self, source: Tensor, found: list[tuple[Graph, Node, int, list[int]]], parts: list[Node]

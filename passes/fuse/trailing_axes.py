@@ -34,4 +34,6 @@ def why_no_parameter(tensor: Tensor, x: Tensor, axis: int, facts: Facts) -> str 
     dims, shape = facts.dims(tensor), facts.dims(x)
     if dims is None or shape is None or dims != shape[axis:]:
         return f"{tensor.name!r} is not of the shape of the axes that are normalized"
+    if any(isinstance(dim, int) and dim == 0 for dim in dims):
+        return f"there is nothing to normalize along the axes of {tensor.name!r}, which the operator does not take"
     return None if facts.dtype(tensor) == facts.dtype(x) else f"{tensor.name!r} is of another element type"

@@ -7,9 +7,11 @@ import itertools
 import pytest
 
 from graphopt.contract import Contract
-from graphopt.pipeline import Pass, Pipeline, Registry, Repeat
+from graphopt.pipeline import Pass, Pipeline, Recipe, Registry, Repeat
 from graphopt.testing import LawBroken, apply, random_model
+from graphopt.testing.fuzz import held, pipelines
 from graphopt.testing.samples import samples
+from graphopt.testing.wild import wild_model
 
 SEEDS = range(60)
 CHUNK = 10
@@ -60,3 +62,19 @@ def test_two_exact_passes_keep_the_laws_together(pair: tuple[str, str]) -> None:
     start = PAIRS.index(pair) * share % 500
     both = Pipeline.of(Repeat(8, tuple(PASSES[name]() for name in pair)))
     hold(both, range(1000 + start, 1000 + start + share))
+
+
+@pytest.mark.parametrize("start", range(0, 12, 4))
+def test_the_default_pipeline_keeps_the_laws_on_wild_models(start: int) -> None:
+    """A sample of what `python -m graphopt.testing.fuzz` runs for hours."""
+    for seed in range(start, start + 4):
+        _, failure = held(seed, wild_model(seed), "default", Recipe.load("default").pipeline)
+        assert failure is None, str(failure)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_each_pass_keeps_the_laws_on_wild_models(seed: int) -> None:
+    model = wild_model(seed)
+    for word, pipeline in pipelines("alone", seed, REGISTRY):
+        _, failure = held(seed, model, word, pipeline)
+        assert failure is None, str(failure)

@@ -180,8 +180,13 @@ def test_where_of_floats_may_lose_the_sign_of_zero() -> None:
     assert apply(NoOpArithmetic(), model(text, k=np.array(True))).applied == ()
 
 
+def test_where_not_of_floats_may_lose_the_sign_of_zero() -> None:
+    text = "g (bool[N] c, float[N] p) => (float[N] y) { n = Not(c)  y = Where(n, p, k) }"
+    assert apply(NoOpArithmetic(), model(text, k=np.float32(0))).applied == ()
+
+
 def test_where_not() -> None:
     done = choose("n = Not(c)  z = Where(n, p, q)")
     assert done.body == "z = Where(c, q, p)\ny = Neg(z)"
-    text = "g (bool[N] c, float[N] p, float[N] q) => (float[N] y, bool[N] n) { n = Not(c)  y = Where(n, p, q) }"
+    text = "g (bool[N] c, int32[N] p, int32[N] q) => (int32[N] y, bool[N] n) { n = Not(c)  y = Where(n, p, q) }"
     assert_missed(apply(NoOpArithmetic(), model(text)), "where-not", "'n' is read by others")

@@ -177,3 +177,10 @@ def test_what_goes_through_two_recurrent_networks() -> None:
     feeds = [{"x": rng.normal(size=(4, 1, 2)).astype(F)}]
     done = apply(NoOpButZeroSign(), model(text, w=w, r=r, b=np.zeros((1, 16), F), one=np.array([1])), feeds=feeds)
     assert "y = LSTM<hidden_size=2>(x, w, r)" in done.body
+
+
+def test_where_not() -> None:
+    text = "g (bool[N] c, float[N] p) => (float[N] y) {{ n = Not(c)  a = Where(n, p, k)  y = {}(a) }}"
+    done = apply(NoOpButZeroSign(), model(text.format("Exp"), k=F(0)))
+    assert done.body == "a = Where(c, k, p)\ny = Exp(a)"
+    assert_missed(apply(NoOpButZeroSign(), model(text.format("Reciprocal"), k=F(0))), "where-not", "-0.0")

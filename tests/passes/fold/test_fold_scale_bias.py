@@ -143,6 +143,11 @@ def test_what_is_in_the_way() -> None:
     assert_missed(folded(text, w=floats(4, 6), b=floats(6), c=floats(6)), "after-gemm", "not one constant number")
 
 
+def test_a_bias_that_counts_for_nothing_is_left_alone() -> None:
+    text = f"g ({M}) => ({R}) {{ a = Gemm<beta = 0.0>(x, w, b)  y = Mul(a, c) }}"
+    assert folded(text, w=floats(4, 6), b=floats(6), c=floats(6)).body == "y = Gemm<beta=0>(x, w, b)"
+
+
 def test_defaults_and_sparse_weights_are_no_constants() -> None:
     text = "g (float[N, 4] x, float[4, 6] w) => (float[N, C] y) { a = MatMul(x, w)  y = Mul(a, c) }"
     assert not folded(text, w=floats(4, 6), c=TWO).remarks

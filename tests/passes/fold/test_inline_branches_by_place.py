@@ -96,6 +96,13 @@ def test_initializers_of_branches_are_compared_by_bits(same: bool) -> None:
     assert len(apply(InlineBranches(), before).applied) == same
 
 
+def test_initializers_that_nobody_reads_do_not_make_branches_differ() -> None:
+    before = model(TWINS.format(then="o = Exp(x)", other="o = Exp(x)"))
+    branch = next(one.g for one in before.graph.node[0].attribute if one.name == "else_branch")
+    branch.initializer.append(numpy_helper.from_array(np.array(1, np.float32), "unread"))
+    assert rules(apply(InlineBranches(), before)) == ["same-branches"]
+
+
 # A squeeze of an axis of unknown size, as exporters write it.
 SQUEEZE = """g (float[N, 3, L] x) => (float[P, 1, Q, 2] y{more}) {{
     s = Shape(x)  d = Gather(s, last)  c = Equal(d, one)

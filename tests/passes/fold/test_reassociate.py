@@ -131,3 +131,14 @@ def test_old_broadcasting_bodies_and_functions() -> None:
         c = Constant<value = float {{2.0}}>()  d = Constant<value = float {{3.0}}>()  a = Mul(x, c)  z = Mul(a, d)
     }}"""
     assert joined(text).body.splitlines()[-2:] == ["  d = Constant<value=float[] {6.0}>()", "  z = Mul(x, d)"]
+
+
+def test_what_is_declared_of_a_constant_node_follows_its_values() -> None:
+    text = (
+        "g (float[N, 4] x) => (float[N, 4] y) <float[1] d>"
+        " { d = Constant<value = float[1] {2}>()  a = Add(x, c)  y = Add(a, d) }"
+    )
+    done = joined(text, c=np.ones((1, 4), np.float32))
+    assert done.body == "d = Constant<value=float[1,4] {3.0, 3.0, 3.0, 3.0}>()\ny = Add(x, d)"
+    (declared,) = done.after.graph.value_info
+    assert [one.dim_value for one in declared.type.tensor_type.shape.dim] == [1, 4]

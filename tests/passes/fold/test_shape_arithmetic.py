@@ -15,6 +15,7 @@ from graphopt.pipeline import Pipeline
 from graphopt.pipeline.gate import Limits
 from graphopt.pipeline.manager import run
 from graphopt.testing import Applied, apply, assert_missed, model
+from graphopt.testing.trial import UpTo
 from passes.fold.shape_arithmetic import ShapeArithmetic
 
 
@@ -232,3 +233,22 @@ def test_time_is_linear() -> None:
 
     one, four = seconds(300), seconds(1_200)
     assert four < 10 * one + 0.5
+
+
+def test_a_split_that_stays_keeps_all_its_outputs_named() -> None:
+    """Operators with many outputs need not allow for one that is left out."""
+    before = model(
+        "g (float[N] x) => (int64[1] b, int64[1] y) { s = Constant<value_ints = [4, 5]>()"
+        "  a, b = Split<num_outputs = 2>(s)  c = Add(a, b)  d = Mul(c, a)  y = Sub(d, c) }"
+    )
+    done = apply(ShapeArithmetic(), before, gate=UpTo(1), laws=False)
+    assert "a, b_1 = Split<num_outputs=2>(s)" in done.body
+    assert "c = Add(a, b)" in done.body
+
+
+def test_a_constant_node_is_weighed_to_the_byte() -> None:
+    """The result takes the room of a Constant node whose tensor has no name, not even an empty one."""
+    text = "g (float[4, 1] abc) => (int64 uvw) { rst = Shape(abc)  uvw = Gather(rst, ijk) }"
+    before = model(text, ijk=np.array(1))
+    proto = apply(ShapeArithmetic(), before).after
+    assert not proto.graph.node[0].attribute[0].t.HasField("name")

@@ -169,3 +169,8 @@ def test_in_a_body() -> None:
         LayerNormalization(), model(text, scale=np.ones(4, np.float32), bias=np.ones(4, np.float32), **numbers)
     )
     assert "o = LayerNormalization<axis=-1, epsilon=1e-05>(x, scale, bias)" in done.body
+
+
+def test_nothing_to_normalize() -> None:
+    done = fused(steps(), shape="N, 0", scale=np.zeros(0, np.float32), bias=np.zeros(0, np.float32))
+    assert_missed(done, "scale-and-bias", "nothing to normalize")

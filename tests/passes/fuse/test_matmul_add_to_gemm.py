@@ -197,3 +197,14 @@ def test_in_a_body() -> None:
         b=weights(3),
     )
     assert "o = Gemm(x, w, b)" in done.body
+
+
+@pytest.mark.parametrize("beta", ["0.0", "0.5"])
+@pytest.mark.parametrize("tail", ["y = Add(m, c)", "r = Reshape(m, s)  y = Add(r, c)"])
+def test_a_factor_of_no_bias_is_none_of_the_new_one(beta: str, tail: str) -> None:
+    text = f"g (float[N, 4] x) => (float[K, 3] y) {{ m = Gemm<beta = {beta}>(x, w)  {tail} }}"
+    tensors: dict[str, Any] = {"w": np.ones((4, 3), np.float32), "c": np.arange(3, dtype=np.float32)}
+    if "Reshape" in tail:
+        tensors["s"] = np.array([-1, 3])
+    done = apply(MatmulAddToGemm(), model(text, **tensors))
+    assert "Gemm(x, w, c)" in done.body
