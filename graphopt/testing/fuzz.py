@@ -2,7 +2,7 @@
 
     python -m graphopt.testing.fuzz --seeds 0:1000
     python -m graphopt.testing.fuzz --seeds 0:100 --pipeline default --minutes 5
-    python -m graphopt.testing.fuzz --seeds 7:8 --pipeline merge-views --save /tmp/found
+    python -m graphopt.testing.fuzz --seeds 7:8 --pipeline merge-views --save found
 
 A failure is printed with its law and, of a pipeline of several passes, the first pass that breaks it.
 The same seed, pipeline and version give the same run. The exit status is 1 when anything failed.
