@@ -1,6 +1,7 @@
 """Fewer bits for weights: integers and a scale in place of floating-point numbers."""
 
 PASSES = {
+    "dequantize-as-cast": "passes.quantize.dequantize_as_cast:DequantizeAsCast",
     "weight-int8": "passes.quantize.weight_int8:WeightInt8",
     "weight-fixed-point": "passes.quantize.weight_fixed_point:WeightFixedPoint",
 }
