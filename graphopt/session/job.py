@@ -33,6 +33,7 @@ class Job:
     `budgets` are only needed for LOSSY passes. `worker_seconds` bounds each request to the worker
     process, `worker_memory` (bytes) its memory; `custom_ops` are operator libraries that only the
     worker loads. `latency` measures input against output, interleaved.
+    `calibration` are the feeds that passes may learn from; None takes some of `feeds`.
     """
 
     pipeline: Pipeline
@@ -54,6 +55,7 @@ class Job:
     worker_seconds: float = 600.0
     worker_memory: int | None = None
     progress: bool = False
+    calibration: FeedPlan | None = None
 
     def __post_init__(self) -> None:
         if self.validate not in ("end", "each", "none"):
