@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphopt.analysis.cost import Facts, Macs, facts, macs
 from graphopt.analysis.shapes import infer
@@ -15,9 +17,11 @@ from graphopt.runtime.client import Options, Worker
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.session.job import Job
 from graphopt.storage.source import Source
+from graphopt.storage.wire import join
 from graphopt.storage.write import stage
 
 if TYPE_CHECKING:
+    from graphopt.calibration.source import CalibrationData
     from graphopt.measure.latency import Latency
     from graphopt.validation.validate import Validator
 
@@ -32,6 +36,7 @@ def on_disk(source: Source, folder: Path) -> Path:
         return staged.commit().path
 
 
+_COMPRESSED = 1 << 28  # bytes; larger files are not compressed to see what that gives
 _UNDEFINED = "No Op registered for"  # in the words of ONNX's checker
 
 
@@ -67,6 +72,18 @@ def validator(source: Source, reference: Path, job: Job, worker: Worker) -> Vali
     )
 
 
+def calibration_data(source: Source, reference: Path, job: Job, worker: Worker) -> CalibrationData:
+    """What passes may learn from: gathered when the first of them asks."""
+    from graphopt.calibration.source import CalibrationData
+
+    def make() -> list[Mapping[str, Any]]:
+        plan = job.calibration if job.calibration is not None else job.feeds
+        with validator(source, reference, replace(job, feeds=plan, labels=None, metric=None), worker) as gathering:
+            return [feed.values for feed in gathering.feeds()]
+
+    return CalibrationData(make, source)
+
+
 def input_row(source: Source, counted: Facts) -> ModelRow:
     """The size table's column of the input."""
     return ModelRow(
@@ -75,6 +92,7 @@ def input_row(source: Source, counted: Facts) -> ModelRow:
         source.sha256(),
         counted,
         lambda: _macs(source),
+        lambda: _compressed(source),
     )
 
 
@@ -83,7 +101,17 @@ def output_row(written: Source, graph: Graph, before: ModelRow, changed: bool) -
     if not changed:
         return before
     size = written.size + sum(one.size for one in written.external)
-    return ModelRow(None, size, written.sha256(), facts(graph), lambda: _macs(written))
+    return ModelRow(None, size, written.sha256(), facts(graph), lambda: _macs(written), lambda: _compressed(written))
+
+
+def _compressed(source: Source) -> int | None:
+    if source.external or source.size > _COMPRESSED:
+        return None
+    import zlib
+
+    packer = zlib.compressobj()
+    pieces = [source.buffer] if source.buffer is not None else join(source.proto, source.store)
+    return sum(len(packer.compress(piece)) for piece in pieces) + len(packer.flush())
 
 
 def _macs(source: Source) -> Macs:
