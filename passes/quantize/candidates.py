@@ -13,17 +13,13 @@ import numpy as np
 from graphopt.analysis.weights import Site, Weight
 from graphopt.ir.dtypes import np_dtype
 from passes.quantize.pieces import steps_shape
+from passes.quantize.versions import Form, needs_of, why_too_old
 
 _SINGLE = np.dtype(np.float32)
 _HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 _DOUBLE = np.dtype(np.float64)
 _FLOATS = (_SINGLE, *_HALVES, _DOUBLE)
 
-_FIRST = 10  # the opset in which DequantizeLinear appeared, with one scale a tensor
-_AXIS = 13  # ... could have one scale for each index of an axis
-_HALF = 19  # ... could have scales and results of float16 and bfloat16
-_WIDE = 21  # ... could read integers of 16 and of 4 bits, and have scales for blocks
-_NARROW = 25  # ... could read integers of 2 bits
 _INITIALIZERS = 4  # the IR version in which initializers need not be graph inputs
 
 
@@ -32,7 +28,7 @@ class Wishes:
     """What the user asked for: the options that every weight-only quantization has.
 
     With a `block`, each run of that many inputs of a channel has a scale, where an operator has
-    such an axis; other weights get what `per_channel` says.
+    such an axis; other weights get what `per_channel` says. `form` is what makes floats of codes.
     """
 
     min_elements: int
@@ -40,6 +36,7 @@ class Wishes:
     bits: int
     per_channel: bool
     block: int = 0
+    form: Form = "dequantize"
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def plan(weight: Weight, wishes: Wishes) -> Plan | str | None:
     if why is not None or dtype is None:
         return why
     made = _plan(weight, dtype, wishes)
-    return _why_not_here(made, wishes.bits) or _why_not_smaller(made, wishes.bits) or made
+    return _why_not_here(made, wishes) or _why_not_smaller(made, wishes) or made
 
 
 def _plan(weight: Weight, dtype: np.dtype[Any], wishes: Wishes) -> Plan:
@@ -145,37 +142,25 @@ def _axis(weight: Weight) -> tuple[int | None, str]:
     return (axis, "") if weight.constant.shape[axis] > 1 else (None, "it has one channel")
 
 
-def _why_not_here(made: Plan, bits: int) -> str | None:
-    """What the versions that the model imports are too old for."""
-    weight, dtype, axis = made.weight, made.dtype, made.axis
+def _why_not_here(made: Plan, wishes: Wishes) -> str | None:
+    """What the versions that the model imports are too old for, and blocks that the form cannot have."""
+    weight = made.weight
     version = weight.home.root.ir_version
     if version is not None and version < _INITIALIZERS:
         return f"the model has IR version {version}, where every initializer is an input"
-    needs = [(_FIRST, "DequantizeLinear")]
-    if axis is not None:
-        needs.append((_AXIS, "one scale a channel"))
-    if dtype in _HALVES:
-        needs.append((_HALF, f"DequantizeLinear to {dtype}"))
-    if made.block:
-        needs.append((_WIDE, "one scale a block"))
-    if bits in (4, 16):
-        needs.append((_WIDE, f"DequantizeLinear from {bits} bits"))
-    if bits == 2:
-        needs.append((_NARROW, "DequantizeLinear from 2 bits"))
-    opset = weight.home.opset_of()
-    found = next(((least, what) for least, what in reversed(needs) if opset < least), None)
-    if found is None:
-        return None
-    least = max(least for least, _ in needs)
-    advice = f"raise it with opset{{to={least}}} first"
-    if axis is not None and least == _AXIS and opset >= _FIRST:
-        advice += " or ask for granularity=tensor"
-    return f"{found[1]} needs opset {found[0]} and the model has {opset}: {advice}"
+    if made.block and made.axis is not None and wishes.form != "dequantize":
+        size = int(weight.constant.shape[made.axis])
+        if size % made.block:
+            return f"blocks of {made.block} do not divide its axis of {size}, which form={wishes.form} needs"
+    needs = needs_of(wishes.form, wishes.bits, made.dtype, made.axis is not None, bool(made.block))
+    return why_too_old(needs, weight.home.opset_of())
 
 
-def _why_not_smaller(made: Plan, bits: int) -> str | None:
+def _why_not_smaller(made: Plan, wishes: Wishes) -> str | None:
     """The file must not grow: codes, scales, zero points and the nodes that join them are counted."""
-    weight = made.weight
+    weight, bits = made.weight, wishes.bits
+    if wishes.form == "table":
+        return None  # what a table takes depends on the values
     now = weight.constant.nbytes
     shape = tuple(int(size) for size in weight.constant.shape)
     scales = math.prod(steps_shape(shape, made.axis, made.block))

@@ -12,14 +12,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
+from graphopt.analysis.weights import Weight
 from graphopt.ir import Graph, Node, Tensor
-from graphopt.ir.dtypes import bits, np_dtype
+from graphopt.ir.dtypes import bits, np_dtype, onnx_dtype
 from graphopt.ir.values import Array
+from passes.quantize.dequantize import Order
+from passes.quantize.grid import Grid
+from passes.quantize.storing import put
 
-BROADCAST = 7
-"""The opset from which on Mul and Sub line up their operands by themselves."""
+POWER = np.dtype(ml_dtypes.float8_e8m0fnu)
+"""The type of scales that are powers of two and nothing else."""
 
 _SINGLE = 1  # ONNX's number of float32, in which the product is computed
 
@@ -65,6 +70,47 @@ def cast_nodes(graph: Graph, stem: str, codes: Tensor, floats: Tensor, meaning: 
         nodes.append(Node(op, graph.fresh_name(f"{stem}_{op}"), attrs, reads, [made]))
         value = made
     return nodes
+
+
+def write_cast(weight: Weight, grid: Grid, codes: Array, order: Order) -> None:
+    """Put `codes` (the shape of the weight) on `grid` in the weight's place, and take the weight out.
+
+    Unlike behind DequantizeLinear, nodes that move the weight go on to move floats: all of it is
+    computed at load.
+    """
+    home, name = weight.home, weight.tensor.name
+    shape = tuple(int(size) for size in codes.shape)
+    stored = home.constant(codes, f"{name}_{codes.dtype}")
+    zero = as_floats(grid.zero)
+    parameters = [None if one is None else spread_out(one, shape, grid.axis, grid.block) for one in (grid.scale, zero)]
+    scale = parameters[0]
+    assert scale is not None, "a grid has a scale"
+    if scale.dtype != POWER:
+        scale = scale.astype(np.float32, copy=False)
+    meaning = Affine(
+        onnx_dtype(weight.constant.dtype),
+        home.constant(scale, f"{name}_scale"),
+        None if parameters[1] is None else home.constant(parameters[1], f"{name}_zero"),
+        *(block_shapes(home, name, shape, grid.axis, grid.block) if grid.block else ()),
+    )
+    put(weight, cast_nodes(home, name, stored, home.variable(f"{name}_floats"), meaning), order)
+
+
+def block_shapes(
+    graph: Graph, stem: str, shape: tuple[int, ...], axis: int | None, block: int
+) -> tuple[Tensor, Tensor]:
+    """The shape of the codes with an axis for the elements of a block behind `axis`, and as it is."""
+    along = axis or 0
+    cut = (*shape[:along], shape[along] // block, block, *shape[along + 1 :])
+    split, whole = np.array(cut, np.int64), np.array(shape, np.int64)
+    return graph.constant(split, f"{stem}_blocks"), graph.constant(whole, f"{stem}_shape")
+
+
+def spread_out(values: Array, shape: tuple[int, ...], axis: int | None, block: int) -> Array:
+    """Scales or zeros in a shape that broadcasts to the codes, or to their blocks."""
+    if block:
+        return np.expand_dims(values, (axis or 0) + 1)
+    return lined_up(values, len(shape), axis)
 
 
 def why_not_exact(code: int, zero: Array | None) -> str | None:

@@ -90,7 +90,8 @@ def scaled(weight: Array, bits: int, axis: int) -> Codebook:
 def _fitted(exact: Array, made: Array, scale: Array, others: tuple[int, ...]) -> Array:
     """The scales with the least squared error for given values, those of before where there is none."""
     above, below = (exact * made).sum(others, keepdims=True), (made * made).sum(others, keepdims=True)
-    return np.divide(above, below, out=scale.copy(), where=(below > 0) & (above > 0))
+    found: Array = np.divide(above, below, out=scale.copy(), where=(below > 0) & (above > 0))
+    return found
 
 
 def _few(flat: Array, count: int) -> Array | None:
@@ -122,4 +123,4 @@ def _asymmetric(low: float, high: float, count: int) -> Array:
     """As many evenly spaced values as there may be over a range and zero, one of which is zero."""
     low, high = min(low, 0.0), max(high, 0.0)
     step: Any = (high - low) / (count - 1)
-    return (np.arange(count) + np.rint(low / step)) * step
+    return np.asarray((np.arange(count) + np.rint(low / step)) * step)

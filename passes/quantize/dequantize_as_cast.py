@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Literal
 
-import ml_dtypes
 import numpy as np
 
 from graphopt.analysis.constants import constant_of, constant_values
@@ -17,12 +16,11 @@ from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.dtypes import bits, np_dtype, onnx_dtype
 from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
-from passes.quantize.cast_form import Affine, as_floats, cast_nodes, lined_up, why_not_exact
+from passes.quantize.cast_form import POWER, Affine, as_floats, block_shapes, cast_nodes, spread_out, why_not_exact
 from passes.quantize.kernels import Codes, why_kept
 
 RULE = "cast"
 _INITIALIZERS = 4  # the IR version in which initializers need not be graph inputs
-_POWER = np.dtype(ml_dtypes.float8_e8m0fnu)  # scales that are powers of two and nothing else
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,6 @@ class _Plan:
     """How to write one DequantizeLinear; `block` is 0 for scales of a tensor or an axis."""
 
     codes: Codes
-    result: np.dtype[Any]
     scale: Array
     zero: Array | None
     block: int
@@ -116,9 +113,9 @@ def _plan(node: Node, ctx: Context) -> _Plan | str:
     scale, zero, why = _parameters(node)
     if scale is None:
         return why
-    result = _result(node, scale)
-    if isinstance(result, str):
-        return result
+    other = _why_not_single(node, scale)
+    if other is not None:
+        return other
     version = node.graph.root.ir_version if node.graph is not None else None
     if version is not None and version < _INITIALIZERS:
         return f"the model has IR version {version}, where every initializer is an input"
@@ -130,16 +127,16 @@ def _plan(node: Node, ctx: Context) -> _Plan | str:
     if shape is None or not all(isinstance(dim, int) for dim in shape):
         return "the shape of its codes is not known"
     sizes = tuple(int(dim) for dim in shape if isinstance(dim, int))
-    return _laid_out(node, sizes, bits(code), result, scale, zero)
+    return _laid_out(node, sizes, bits(code), scale, zero)
 
 
-def _result(node: Node, scale: Array) -> np.dtype[Any] | str:
-    """The type that the node makes, or why Mul does not make it."""
+def _why_not_single(node: Node, scale: Array) -> str | None:
+    """Why the node makes something else than the float32 that Mul makes."""
     given = node.attrs.get("output_dtype") or 0
-    dtype = np_dtype(given) if isinstance(given, int) and given else scale.dtype
-    if dtype is None or (dtype != scale.dtype and scale.dtype != _POWER):
-        return f"its scale is {scale.dtype} and its result {dtype}"
-    return dtype if dtype == np.float32 else f"its result is {dtype}, and runtimes leave out roundings to that"
+    result = np_dtype(given) if isinstance(given, int) and given else scale.dtype
+    if result != np.float32:
+        return f"its result is {result}, and runtimes leave out roundings to that"
+    return None if scale.dtype in (np.float32, POWER) else f"its scale is {scale.dtype} and its result {result}"
 
 
 def _parameters(node: Node) -> tuple[Array | None, Array | None, str]:
@@ -154,49 +151,32 @@ def _parameters(node: Node) -> tuple[Array | None, Array | None, str]:
     return scale, zero, ""
 
 
-def _laid_out(
-    node: Node, shape: tuple[int, ...], width: int, result: np.dtype[Any], scale: Array, zero: Array | None
-) -> _Plan | str:
+def _laid_out(node: Node, shape: tuple[int, ...], width: int, scale: Array, zero: Array | None) -> _Plan | str:
     block, axis = node.attrs.get("block_size") or 0, node.attrs.get("axis", 1)
     if not isinstance(block, int) or not isinstance(axis, int):
         return "its axis is given by the caller of the function"
     if scale.ndim == 0 or (scale.shape == (1,) and not block):
-        return _Plan(Codes(shape, None, width), result, scale, zero, 0)
+        return _Plan(Codes(shape, None, width), scale, zero, 0)
     if not -len(shape) <= axis < len(shape):
         return f"its codes have no axis {axis}"
     axis %= len(shape)
     if not block:
-        return _Plan(Codes(shape, axis, width), result, scale, zero, 0)
+        return _Plan(Codes(shape, axis, width), scale, zero, 0)
     if scale.ndim != len(shape) or scale.shape[axis] * block != shape[axis]:
         return f"its blocks of {block} do not divide axis {axis}"
-    return _Plan(Codes(shape, axis, width, blocked=True), result, scale, zero, block)
+    return _Plan(Codes(shape, axis, width, blocked=True), scale, zero, block)
 
 
 def _carry_out(graph: Graph, node: Node, plan: _Plan) -> None:
     codes, floats = node.inputs[0], node.outputs[0]
     stem = floats.name.removesuffix("_dequantized") or "weight"
-    scale, zero = (
-        plan.scale if plan.scale.dtype == _POWER else plan.scale.astype(np.float32, copy=False),
-        as_floats(plan.zero),
-    )
-    split = whole = None
-    if plan.block:
-        axis = plan.codes.axis or 0
-        scale, zero = np.expand_dims(scale, axis + 1), None if zero is None else np.expand_dims(zero, axis + 1)
-        shape = plan.codes.shape
-        cut = (*shape[:axis], shape[axis] // plan.block, plan.block, *shape[axis + 1 :])
-        split = graph.constant(np.array(cut, np.int64), f"{stem}_blocks")
-        whole = graph.constant(np.array(shape, np.int64), f"{stem}_shape")
-    else:
-        rank = len(plan.codes.shape)
-        scale = lined_up(scale, rank, plan.codes.axis)
-        zero = None if zero is None else lined_up(zero, rank, plan.codes.axis)
+    shape, axis, block = plan.codes.shape, plan.codes.axis, plan.block
+    scale, zero = spread_out(plan.scale, shape, axis, block), as_floats(plan.zero)
     meaning = Affine(
-        onnx_dtype(plan.result),
+        onnx_dtype(np.float32),
         _tensor(graph, node.inputs[1], scale, f"{stem}_scale"),
-        None if zero is None else graph.constant(zero, f"{stem}_zero"),
-        split,
-        whole,
+        None if zero is None else graph.constant(spread_out(zero, shape, axis, block), f"{stem}_zero"),
+        *(block_shapes(graph, stem, shape, axis, block) if block else ()),
     )
     node.outputs[0] = graph.variable(f"{stem}_unread")
     for one in cast_nodes(graph, stem, codes, floats, meaning):

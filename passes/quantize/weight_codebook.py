@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from graphopt.analysis.weights import Weight, weights
-from graphopt.ir import Graph, Node, Tensor
+from graphopt.ir import Graph
 from graphopt.ir.dtypes import onnx_dtype
 from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
@@ -85,7 +84,7 @@ class WeightCodebook(Pass):
             raise ValueError(f"min-elements must not be negative, and {self.min_elements} is")
 
     def run(self, graph: Graph, ctx: Context) -> None:
-        wishes = Wishes(self.min_elements, self.skip, self.bits, self.granularity == "channel")
+        wishes = Wishes(self.min_elements, self.skip, self.bits, self.granularity == "channel", form="table")
         order = order_of(graph)
         for weight in weights(graph):
             planned = plan(weight, wishes)
@@ -137,7 +136,11 @@ def _layout(weight: Weight, book: Codebook, bits: int) -> _Layout:
         if opset >= least:
             return _Layout(book.indices.astype(dtype), book.values, width)
         each = 8 // width
-        if width == (2 if bits == 2 else 4) and book.indices.size % each == 0 and 256 * each * 4 < book.indices.size // 4:
+        if (
+            width == (2 if bits == 2 else 4)
+            and book.indices.size % each == 0
+            and 256 * each * 4 < book.indices.size // 4
+        ):
             return _rows(book, width)
     return _Layout(book.indices, book.values, 8, ", a byte for each index" if bits < 8 else "")
 
@@ -173,6 +176,3 @@ def _write(planned: Plan, book: Codebook, layout: _Layout, order: Order) -> None
         if dtype != _SINGLE:
             steps.add("Cast", [found], {"to": onnx_dtype(dtype)})
     put(weight, steps.nodes, order)
-
-
-_ = (math, Node, Tensor)
