@@ -10,6 +10,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from graphopt.analysis.constants import constant_of
+from graphopt.analysis.matching import maker
 from graphopt.analysis.weights import Site, Weight
 from graphopt.ir.dtypes import np_dtype
 from passes.quantize.pieces import steps_shape
@@ -94,6 +96,8 @@ def _why_not(weight: Weight, dtype: np.dtype[Any] | None, wishes: Wishes) -> str
         return f"it is {kind} already, not floating point"
     if not weight.sites:
         return "only its shape is read"
+    if all(_looks_up_constants(site) for site in weight.sites):
+        return "it is the codebook of a weight, not a weight"
     pattern = next((p for p in wishes.skip if any(fnmatchcase(name, p) for name in weight.names)), None)
     if pattern is not None:
         return f"skip has {pattern!r}"
@@ -104,6 +108,12 @@ def _why_not(weight: Weight, dtype: np.dtype[Any] | None, wishes: Wishes) -> str
     if dtype == _DOUBLE:
         return "it is float64, and DequantizeLinear makes no float64"
     return None
+
+
+def _looks_up_constants(site: Site) -> bool:
+    """Whether a Gather reads stored indices, cast to a type that it takes."""
+    cast = maker(site.node.inputs[1], "Cast") if site.is_table else None
+    return cast is not None and constant_of(cast.inputs[0]) is not None
 
 
 def _block_axis(weight: Weight) -> tuple[int | None, str]:

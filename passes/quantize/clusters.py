@@ -89,7 +89,9 @@ def best(points: Points, starts: Sequence[Array], pinned: Sequence[Array | None]
 
 def nearest(numbers: Array, centres: Array) -> Array:
     """The index of the nearest of `centres` (ascending) to each number, the lower of two; uint8."""
-    return np.searchsorted((centres[1:] + centres[:-1]) / 2, numbers, side="left").astype(np.uint8)
+    between = centres.astype(np.float64)
+    between = (between[1:] + between[:-1]) / 2
+    return np.searchsorted(between, numbers.astype(np.float64, copy=False), side="left").astype(np.uint8)
 
 
 def _running(values: Array) -> Array:

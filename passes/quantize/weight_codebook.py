@@ -14,7 +14,7 @@ from graphopt.ir.dtypes import onnx_dtype
 from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.quantize.candidates import Plan, Wishes, plan
-from passes.quantize.codebooks import Codebook, scaled, shared
+from passes.quantize.codebooks import Codebook, exactly, scaled, shared
 from passes.quantize.dequantize import Order, order_of
 from passes.quantize.grid import spread, why_no_grid
 from passes.quantize.storing import Steps, put
@@ -99,7 +99,9 @@ class WeightCodebook(Pass):
         why = why_no_grid(spread(values, None), planned.dtype)
         if why is not None:
             return why
-        book = shared(values, self.bits) if planned.axis is None else scaled(values, self.bits, planned.axis)
+        book = exactly(values, self.bits)
+        if book is None:
+            book = shared(values, self.bits) if planned.axis is None else scaled(values, self.bits, planned.axis)
         layout = _layout(weight, book, self.bits)
         now, then = weight.constant.nbytes, layout.nbytes(weight)
         if then >= now:
@@ -107,6 +109,8 @@ class WeightCodebook(Pass):
         detail = f"{book.values.size} values" + (", exactly its own" if book.exact else "")
         if book.scale is not None:
             detail += f", {book.scale.size} scales along axis {planned.axis}"
+        elif planned.note and not book.exact:
+            detail += f": {planned.note}"
         if ctx.rewrite(RULE, weight.subject, detail + layout.note):
             _write(planned, book, layout, order)
         return None
