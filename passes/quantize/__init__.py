@@ -5,5 +5,8 @@ PASSES = {
     "weight-half": "passes.quantize.weight_half:WeightHalf",
     "weight-int8": "passes.quantize.weight_int8:WeightInt8",
     "weight-fixed-point": "passes.quantize.weight_fixed_point:WeightFixedPoint",
+    "weight-int16": "passes.quantize.weight_int16:WeightInt16",
+    "weight-int2": "passes.quantize.weight_int2:WeightInt2",
+    "weight-int4": "passes.quantize.weight_int4:WeightInt4",
 }
 """By name, imported when a pipeline asks for it."""
