@@ -3,6 +3,7 @@
 PASSES = {
     "half-precision": "passes.quantize.half_precision:HalfPrecision",
     "weight-half": "passes.quantize.weight_half:WeightHalf",
+    "dynamic-int8": "passes.quantize.dynamic_int8:DynamicInt8",
     "weight-int8": "passes.quantize.weight_int8:WeightInt8",
     "weight-fixed-point": "passes.quantize.weight_fixed_point:WeightFixedPoint",
     "weight-int16": "passes.quantize.weight_int16:WeightInt16",
