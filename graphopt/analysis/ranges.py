@@ -7,6 +7,7 @@ narrow one cuts off the tails: the estimates weigh the two in different ways.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,8 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-_STEPS = 96  # ends that are tried on each side
+_COARSE, _FINE = 32, 8  # ends that are tried on each side: first all over, then around the best
 _ROUNDS = 3  # times that the two ends are chosen in turn
-_LEAST = 0.02  # of the range: no end is tried nearer to zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,25 +66,17 @@ def least_square_error(found: Counted, levels: int, *, symmetric: bool = False) 
         return found.low, found.high
     used = found.counts > 0
     values, weights = found.centres[used], found.counts[used].astype(np.float64)
-    fractions = np.linspace(_LEAST, 1.0, _STEPS)
     if symmetric:
         peak = max(abs(found.low), abs(found.high))
-        ends = [float(peak * one) for one in fractions]
-        best = min(ends, key=lambda end: _error(values, weights, -end, end, levels))
+        best = _best(peak, lambda end: _error(values, weights, -end, end, levels))
         return max(found.low, -best), min(found.high, best)
     low, high = min(found.low, 0.0), max(found.high, 0.0)
     for _ in range(_ROUNDS if low < 0 < high else 1):
         before = (low, high)
         if high > 0:
-            high = min(
-                (float(found.high * one) for one in fractions),
-                key=lambda end: _error(values, weights, low, end, levels),
-            )
+            high = _best(found.high, lambda end, low=low: _error(values, weights, low, end, levels))  # type: ignore[misc]
         if low < 0:
-            low = min(
-                (float(found.low * one) for one in fractions),
-                key=lambda end: _error(values, weights, end, high, levels),
-            )
+            low = _best(found.low, lambda end, high=high: _error(values, weights, end, high, levels))  # type: ignore[misc]
         if (low, high) == before:
             break
     return low, high
@@ -112,6 +104,14 @@ def entropy(found: Counted, levels: int) -> tuple[float, float]:
     best = min(ends, key=lambda end: _divergence(magnitudes, end, groups))
     end = peak if bins - best < max(1, (bins - groups) // 256) else best * size
     return max(found.low, -end), min(found.high, end)
+
+
+def _best(whole: float, error: Callable[[float], float]) -> float:
+    """The end with the least error between zero and `whole`, which is tried first and wins where none is better."""
+    step = 1 / _COARSE
+    coarse = min((1 - one * step for one in range(_COARSE)), key=lambda share: error(whole * share))
+    around = (coarse + step * (one / _FINE) for one in range(-_FINE + 1, _FINE))
+    return whole * min((1.0, coarse, *(one for one in around if 0 < one < 1)), key=lambda share: error(whole * share))
 
 
 def _error(values: Array, weights: Array, low: float, high: float, levels: int) -> float:

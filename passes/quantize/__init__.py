@@ -1,7 +1,9 @@
 """Fewer bits for weights: integers and a scale in place of floating-point numbers."""
 
 PASSES = {
+    "half-precision": "passes.quantize.half_precision:HalfPrecision",
     "static-int8": "passes.quantize.static_int8:StaticInt8",
+    "weight-half": "passes.quantize.weight_half:WeightHalf",
     "weight-int8": "passes.quantize.weight_int8:WeightInt8",
     "weight-fixed-point": "passes.quantize.weight_fixed_point:WeightFixedPoint",
 }

@@ -17,6 +17,7 @@ from passes.quantize.static.writer import Writer
 RULE = "quantize"
 
 _FIRST = 10  # the opset in which QuantizeLinear appeared
+_INITIALIZERS = 4  # the IR version in which initializers need not be graph inputs
 _WIDE = 21  # ... could write 16-bit integers
 
 
@@ -125,6 +126,9 @@ class StaticInt8(Pass):
         return replace(scheme, symmetric=scheme.symmetric or self.symmetric, products=scheme.products or self.products)
 
     def _why_not(self, graph: Graph, scheme: Scheme) -> str | None:
+        if graph.ir_version is not None and graph.ir_version < _INITIALIZERS:
+            old = f"the model has IR version {graph.ir_version}, where every initializer is an input"
+            return f"{old}: run initializers-from-inputs first"
         least = _WIDE if scheme.code.itemsize > 1 else _FIRST
         opset = graph.opset_of()
         if opset >= least:
