@@ -2,6 +2,7 @@
 
 PASSES = {
     "half-precision": "passes.quantize.half_precision:HalfPrecision",
+    "static-int8": "passes.quantize.static_int8:StaticInt8",
     "weight-half": "passes.quantize.weight_half:WeightHalf",
     "dynamic-int8": "passes.quantize.dynamic_int8:DynamicInt8",
     "weight-int8": "passes.quantize.weight_int8:WeightInt8",
