@@ -34,7 +34,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "pipeline": BASE | {"ir", "analysis"},
     "validation": BASE | {"ir", "storage", "analysis", "runtime"},
     "measure": BASE | {"runtime"},
-    "calibration": BASE | {"runtime"},
+    "calibration": BASE | {"ir", "storage", "analysis", "runtime"},
     "instruments": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "measure"},
     "interop": BASE | {"ir", "storage", "pipeline"},
     "debug": BASE | {"ir", "storage", "analysis", "pipeline", "runtime", "validation"},

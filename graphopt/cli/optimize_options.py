@@ -10,7 +10,7 @@ from graphopt.cli.options import CHOOSE, JUDGE, RUN, SHOW, WRITE, one_of, passes
 
 VALIDATE = ("end", "each", "none")
 ON_ERROR = ("stop", "skip")
-TARGETS = ("portable", "onnxruntime")
+TARGETS = ("portable", "onnxruntime", "tensorrt", "openvino", "qnn")
 
 In = Annotated[str, typer.Argument(metavar="IN", help="the ONNX model to optimize; it is only read")]
 Out = Annotated[
@@ -106,9 +106,9 @@ TargetOf = Annotated[
     str | None,
     typer.Option(
         "--target",
-        metavar="portable|onnxruntime",
-        help="instead of a recipe: standard ONNX for any runtime, or with operators that only onnxruntime has, "
-        "on the CPU; portable unless given",
+        metavar="TARGET",
+        help="what the result is for: portable (standard ONNX, any runtime; unless given), onnxruntime (its CPU, "
+        "with operators that only it has), or, for recipes that quantize, tensorrt, openvino or qnn",
         rich_help_panel=RUN,
         autocompletion=one_of(*TARGETS),
     ),

@@ -13,7 +13,7 @@ from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.journal import Edit
 from graphopt.pipeline.gate import Candidate, Gate, Open
 from graphopt.pipeline.instrument import Instrument
-from graphopt.pipeline.protocol import Pass, Remark
+from graphopt.pipeline.protocol import Calibration, Pass, Remark
 from graphopt.pipeline.services import NoServices, Services
 
 if TYPE_CHECKING:
@@ -87,6 +87,11 @@ class RunContext:
         if ledger.view is None or ledger.view[0] != ledger.revision:
             ledger.view = (ledger.revision, self._services.shapes(self.graph))
         return ledger.view[1]
+
+    @property
+    def calibration(self) -> Calibration:
+        """Asked of the session, about the graph as it is when a question is asked."""
+        return self._services.calibration(self.graph)
 
     def evaluate(self, values: Iterable[Tensor]) -> Evaluated:
         """Asked of the session; what is computed depends on the model alone."""

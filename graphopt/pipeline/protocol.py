@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar
 
 from graphopt.contract import Contract
 
 if TYPE_CHECKING:
+    from graphopt.analysis.activations import Observation, Observed
     from graphopt.analysis.evaluated import Evaluated
     from graphopt.analysis.shapes import Shapes
     from graphopt.ir import Graph, Node, Tensor
 
-__all__ = ["Context", "Contract", "Pass", "Remark", "option"]
+__all__ = ["Calibration", "Context", "Contract", "Pass", "Remark", "option"]
 
 T = TypeVar("T")
 Part = Literal["inputs", "outputs", "defaults", "opsets"]
@@ -60,12 +61,35 @@ class Remark:
     values: tuple[str, ...] = ()
 
 
+class Calibration(Protocol):
+    """What is known about the activations of the graph, from feeds that are streamed through it."""
+
+    @property
+    def why_not(self) -> str | None:
+        """Why there is nothing to calibrate with, in a clause; None when there is."""
+        ...
+
+    def observe(self, observations: Sequence[Observation]) -> Observed:
+        """Run the graph as it is now (and, for `Original` values, the model as it was read) once on each
+        calibration feed, and let the accumulators sum up what they see.
+
+        Everything asked in one call costs one run over the feeds. What cannot be observed is in the
+        answer's `refused`, with a clause; its accumulator has seen nothing, or not all.
+        """
+        ...
+
+
 class Context(Protocol):
     """What a running pass may ask for. The session injects it; a pass never keeps it."""
 
     @property
     def shapes(self) -> Shapes:
         """Dtypes and (symbolic) shapes of the graph's values as inferred from its inputs."""
+        ...
+
+    @property
+    def calibration(self) -> Calibration:
+        """Activations of the graph as it is now, over the calibration feeds."""
         ...
 
     def evaluate(self, values: Iterable[Tensor]) -> Evaluated:
@@ -102,6 +126,8 @@ class Pass(ABC):
     """The parts of the model's signature that the pass is there to change."""
     grows: ClassVar[bool] = False
     """Whether the file may grow; the pass's page gives the reason."""
+    calibrates: ClassVar[bool] = False
+    """Whether the pass asks for `ctx.calibration`, so that some of the user's feeds are kept for that."""
 
     def code(self) -> str | None:
         """The code that the pass's options make it run, in words such as `the script surgery.py`; None for a

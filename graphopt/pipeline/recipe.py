@@ -5,7 +5,9 @@
     pipeline = "repeat{max=8}(identities,dead-nodes),weight-int8"
     budget = ["sqnr_db>=20"]
 
-`pipeline` is a text, or an array of tables (see `tables`). There are no other keys.
+`pipeline` is a text, or an array of tables (see `tables`). `base` names a built-in recipe whose pipeline
+runs first. `[targets]` has pipelines, in the same two forms, that take the place of `pipeline` for runtimes
+other than any: `onnxruntime`, `tensorrt`, `openvino`, `qnn`. There are no other keys.
 """
 
 from __future__ import annotations
@@ -27,9 +29,12 @@ from graphopt.pipeline.registry import Registry
 from graphopt.pipeline.tables import from_tables
 from graphopt.pipeline.tokens import shorten
 
-__all__ = ["Recipe"]
+__all__ = ["TARGETS", "Recipe"]
 
-_KEYS = ("name", "description", "pipeline", "budget")
+TARGETS = ("portable", "onnxruntime", "tensorrt", "openvino", "qnn")
+"""What a pipeline may be made for: any runtime, or one of these."""
+
+_KEYS = ("name", "description", "base", "pipeline", "budget", "targets")
 _BUDGET = re.compile(
     r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(>=|<=)\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*"
 )
@@ -38,8 +43,9 @@ _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named pipeline with its budget. Equal when all four parts are.
+    """A named pipeline with its budget. Equal when all parts are.
 
+    `targets` holds the pipelines for particular runtimes, by name.
     `budget` holds bounds as text, `metric>=number` or `metric<=number`, without spaces; validation
     interprets them. Raises `UsageError` when the name is not in kebab-case, a bound is malformed,
     or the pipeline has LOSSY passes and no budget says how much they may cost.
@@ -49,6 +55,7 @@ class Recipe:
     pipeline: Pipeline
     description: str = ""
     budget: tuple[str, ...] = ()
+    targets: tuple[tuple[str, Pipeline], ...] = ()
 
     def __post_init__(self) -> None:
         if not is_kebab(self.name):
@@ -58,12 +65,23 @@ class Recipe:
         except UnicodeEncodeError as error:
             raise UsageError("the description is not text that a file can hold") from error
         object.__setattr__(self, "budget", tuple(_bound(text) for text in self.budget))
-        if self.pipeline.contract is Contract.LOSSY and not self.budget:
-            lossy = next(one.name for one in self.pipeline.passes() if one.contract is Contract.LOSSY)
-            raise UsageError(
-                f"a recipe of lossy passes states its budget, and this one runs {lossy} without; "
-                'add a line such as budget = ["sqnr_db>=30"]'
-            )
+        for pipeline in (self.pipeline, *(one for _, one in self.targets)):
+            if pipeline.contract is Contract.LOSSY and not self.budget:
+                lossy = next(one.name for one in pipeline.passes() if one.contract is Contract.LOSSY)
+                raise UsageError(
+                    f"a recipe of lossy passes states its budget, and this one runs {lossy} without; "
+                    'add a line such as budget = ["sqnr_db>=30"]'
+                )
+
+    def made_for(self, target: str) -> Pipeline:
+        """The pipeline for one of `TARGETS`. Raises `UsageError` where the recipe has none."""
+        if target == "portable":
+            return self.pipeline
+        known = dict(self.targets)
+        if target not in known:
+            others = ", ".join(("portable", *known))
+            raise UsageError(f"the recipe {self.name} has no pipeline for the target {target}; it has {others}")
+        return known[target]
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str], registry: Registry | None = None) -> Recipe:
@@ -103,8 +121,10 @@ class Recipe:
             raise UsageError(f"name expects a text, not {given(name)}")
         if not isinstance(description, str):
             raise UsageError(f"description expects a text, not {given(description)}")
-        pipeline = _pipeline(table["pipeline"], registry)
-        return cls(name, pipeline, description, _budget(table.get("budget", [])))
+        first = _base(table["base"], registry) if "base" in table else Pipeline()
+        pipeline = _after(first, _pipeline(table["pipeline"], registry))
+        targets = tuple((key, _after(first, one)) for key, one in _targets(table.get("targets", {}), registry))
+        return cls(name, pipeline, description, _budget(table.get("budget", [])), targets)
 
     @staticmethod
     def list() -> tuple[str, ...]:
@@ -119,15 +139,39 @@ class Recipe:
         lines.append(f"pipeline = {_quoted(str(self.pipeline))}")
         if self.budget:
             lines.append(f"budget = [{', '.join(_quoted(bound) for bound in self.budget)}]")
+        if self.targets:
+            lines += ["", "[targets]", *(f"{key} = {_quoted(str(one))}" for key, one in self.targets)]
         return "\n".join(lines) + "\n"
 
 
-def _pipeline(value: object, registry: Registry | None) -> Pipeline:
+def _pipeline(value: object, registry: Registry | None, key: str = "pipeline") -> Pipeline:
     if isinstance(value, str):
         return Pipeline.parse(value, registry)
     if isinstance(value, list):
         return from_tables(value, Registry.load() if registry is None else registry)
-    raise UsageError(f"pipeline expects a text or an array of tables, not {given(value)}")
+    raise UsageError(f"{key} expects a text or an array of tables, not {given(value)}")
+
+
+def _base(value: object, registry: Registry | None) -> Pipeline:
+    if not isinstance(value, str) or value not in recipe_files.built_in():
+        shown = shorten(value) if isinstance(value, str) else given(value)
+        ending = did_you_mean(value, recipe_files.built_in()) if isinstance(value, str) else ""
+        raise UsageError(f"base expects the name of a built-in recipe, not {shown!r}{ending}")
+    return Recipe.load(value, registry).pipeline
+
+
+def _after(first: Pipeline, then: Pipeline) -> Pipeline:
+    return Pipeline((*first.steps, *then.steps)) if first.steps else then
+
+
+def _targets(value: object, registry: Registry | None) -> list[tuple[str, Pipeline]]:
+    if not isinstance(value, dict):
+        raise UsageError(f"targets expects a table of pipelines, not {given(value)}")
+    for key in value:
+        if key not in TARGETS[1:]:
+            ending = did_you_mean(key, TARGETS[1:]) or f"; there are {', '.join(TARGETS[1:])}"
+            raise UsageError(f"targets has no {shorten(key)!r}{ending}")
+    return [(key, _pipeline(one, registry, f"the target {key}")) for key, one in value.items()]
 
 
 def _budget(value: object) -> tuple[str, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from graphopt.pipeline.protocol import Calibration
+
 if TYPE_CHECKING:
+    from graphopt.analysis.activations import Observation, Observed
     from graphopt.analysis.evaluated import Evaluated
     from graphopt.analysis.shapes import Shapes, SharedShapes
     from graphopt.ir import Graph, Tensor
@@ -21,6 +24,22 @@ class Services(Protocol):
     def evaluate(self, graph: Graph, values: Iterable[Tensor]) -> Evaluated:
         """The values that are computed from constants only, as far as limits allow."""
         ...
+
+    def calibration(self, graph: Graph) -> Calibration:
+        """What feeds say about the activations of the graph as it is when asked."""
+        ...
+
+
+class NoCalibration:
+    """There are no feeds: every question is refused with the reason."""
+
+    def __init__(self, why: str) -> None:
+        self.why_not: str | None = why
+
+    def observe(self, observations: Sequence[Observation]) -> Observed:
+        from graphopt.analysis.activations import Observed
+
+        return Observed(0, dict.fromkeys(observations, self.why_not or ""))
 
 
 class NoServices:
@@ -41,3 +60,6 @@ class NoServices:
         from graphopt.analysis.evaluated import evaluate_here
 
         return evaluate_here(graph, values)
+
+    def calibration(self, graph: Graph) -> Calibration:
+        return NoCalibration("there is nothing that runs the model")

@@ -83,7 +83,7 @@ def optimize(
     *,
     recipe: str | Path | None = None,
     pipeline: str | Pipeline | None = None,
-    target: Literal["portable", "onnxruntime"] | None = None,
+    target: Literal["portable", "onnxruntime", "tensorrt", "openvino", "qnn"] | None = None,
     output: str | os.PathLike[str] | None = None,
     feeds: Given | FeedPlan | None = None,
     labels: Labels | None = None,
@@ -97,9 +97,9 @@ def optimize(
 ) -> Result:
     """Optimize a model and validate the result against it. The caller's object is never changed.
 
-    `model` is a path, a ModelProto or a Graph; `recipe` a name or a TOML file. When neither it nor
-    `pipeline` is given, `target` picks one: "portable" (unless given) keeps to standard ONNX,
-    "onnxruntime" also uses operators that only onnxruntime has; `feeds` an npz file, a folder of them,
+    `model` is a path, a ModelProto or a Graph; `recipe` a name or a TOML file; `target` what the result is
+    for: "portable" (unless given) keeps to standard ONNX, "onnxruntime" also uses operators that only
+    onnxruntime has, the others are for recipes that quantize; `feeds` an npz file, a folder of them,
     "module:function", a mapping of arrays or several, or None to generate them; `budget` texts
     such as "sqnr_db>=30", which LOSSY passes need; `allow_code` lets a recipe run code that it
     names; `options` are further fields of `Job`. With `output` the result is also written there,

@@ -12,7 +12,7 @@ from graphopt.pipeline.code import code_of, refuse_code
 from graphopt.pipeline.gate import Gate, Open
 from graphopt.pipeline.manager import OnError
 from graphopt.pipeline.pipeline import Pipeline
-from graphopt.pipeline.recipe import Recipe
+from graphopt.pipeline.recipe import TARGETS, Recipe
 from graphopt.validation.budget import Budget, parse_budgets
 from graphopt.validation.plan import FeedPlan
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 Validate = Literal["end", "each", "none"]
 
-RECIPES = {"portable": "default", "onnxruntime": "onnxruntime"}
-"""The recipe of each target: standard ONNX for any runtime, or operators that only onnxruntime has too."""
+_RECIPES = {"portable": "default", "onnxruntime": "onnxruntime"}
+"""The recipe of each target where none is given: standard ONNX for any runtime, or operators that only
+onnxruntime has too."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Job:
     `budgets` are only needed for LOSSY passes. `worker_seconds` bounds each request to the worker
     process, `worker_memory` (bytes) its memory; `custom_ops` are operator libraries that only the
     worker loads. `latency` measures input against output, interleaved.
+    `calibration` are the feeds that passes may learn from; None takes some of `feeds`.
     """
 
     pipeline: Pipeline
@@ -54,6 +56,7 @@ class Job:
     worker_seconds: float = 600.0
     worker_memory: int | None = None
     progress: bool = False
+    calibration: FeedPlan | None = None
 
     def __post_init__(self) -> None:
         if self.validate not in ("end", "each", "none"):
@@ -75,25 +78,30 @@ def plan(
 ) -> tuple[Pipeline, str | None, tuple[Budget, ...]]:
     """Pipeline, recipe name and budgets from what the user gave; a budget given replaces the recipe's.
 
-    `target` (portable unless given) picks the recipe when neither it nor a pipeline is given.
-    Raises UsageError when more than one of them is given, there is no such target, or recipe or pipeline
-    cannot be read, Unsafe when a recipe would run code and `allow_code` is not set; a pipeline is the
+    `target` (portable unless given) says what the result is for: it picks the recipe when neither it nor a
+    pipeline is given, else which pipeline of the recipe runs.
+    Raises UsageError when both are given, there is no such target, the recipe has nothing for it, or recipe or
+    pipeline cannot be read, Unsafe when a recipe would run code and `allow_code` is not set; a pipeline is the
     user's own words.
     """
     given = (budget,) if isinstance(budget, str) else tuple(budget or ())
     if pipeline is not None and recipe is not None:
         raise UsageError("give either a recipe or a pipeline, not both")
-    if target is not None and target not in RECIPES:
-        raise UsageError(f"target expects {' or '.join(RECIPES)}, not {target!r}")
-    if target is not None and (pipeline is not None or recipe is not None):
-        given_too = "recipe" if pipeline is None else "pipeline"
-        raise UsageError(f"a target picks a recipe, and a {given_too} is given already; leave out one of the two")
+    if target is not None and target not in TARGETS:
+        raise UsageError(f"target expects {', '.join(TARGETS[:-1])} or {TARGETS[-1]}, not {target!r}")
     if pipeline is not None:
+        if target is not None:
+            raise UsageError(
+                "a target picks among the pipelines of a recipe, and one is given; leave out one of the two"
+            )
         steps = Pipeline.parse(pipeline) if isinstance(pipeline, str) else pipeline
         return steps, None, parse_budgets(given)
-    loaded = Recipe.load(recipe or RECIPES[target or "portable"])
-    refuse_code(f"the recipe {loaded.name}", code_of(loaded.pipeline), allow_code)
-    return loaded.pipeline, loaded.name, parse_budgets(given or loaded.budget)
+    if recipe is None and target is not None and target not in _RECIPES:
+        raise UsageError(f"the target {target} is for quantized models; name a recipe too, such as int8-static")
+    loaded = Recipe.load(recipe if recipe is not None else _RECIPES[target or "portable"])
+    chosen = loaded.pipeline if recipe is None else loaded.made_for(target or "portable")
+    refuse_code(f"the recipe {loaded.name}", code_of(chosen), allow_code)
+    return chosen, loaded.name, parse_budgets(given or loaded.budget)
 
 
 @dataclass(frozen=True)

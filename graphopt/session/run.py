@@ -24,7 +24,15 @@ from graphopt.pipeline import manager
 from graphopt.pipeline.instrument import Instrument, Veto
 from graphopt.report.summary import Report, pass_rows, step_rows
 from graphopt.runtime.client import Worker
-from graphopt.session.evidence import input_row, latency, on_disk, output_row, refuse_invalid, validator
+from graphopt.session.evidence import (
+    calibration_data,
+    input_row,
+    latency,
+    on_disk,
+    output_row,
+    refuse_invalid,
+    validator,
+)
 from graphopt.session.job import Job, Target
 from graphopt.session.services import WorkerServices
 from graphopt.storage.source import Source
@@ -156,7 +164,9 @@ def run(
             with clock.phase("check"):
                 refuse_invalid(watch.check, reference, worker, job.validate != "none")
         with clock.phase("passes"):
-            outcome = _passes(source, job, worker, watch)
+            outcome = _passes(
+                source, job, WorkerServices(worker, data=calibration_data(source, reference, job, worker)), watch
+            )
         changed = outcome.rewrites > 0
         report = _report(source, job, outcome, watch, changed)
         with clock.phase("write"):
@@ -176,7 +186,7 @@ def run(
         return Result(outcome.graph, report)
 
 
-def _passes(source: Source, job: Job, worker: Worker, watch: _Watch) -> manager.Outcome:
+def _passes(source: Source, job: Job, services: WorkerServices, watch: _Watch) -> manager.Outcome:
     """Run the pipeline. Where what comes out of it fails its check, it runs again with a check after
     each pass: that names the pass, or goes on without it."""
     while True:
@@ -184,7 +194,7 @@ def _passes(source: Source, job: Job, worker: Worker, watch: _Watch) -> manager.
             return manager.run(
                 lambda: decode(source.proto, source.store),
                 job.pipeline,
-                services=WorkerServices(worker),
+                services=services,
                 gate=job.gate,
                 instruments=watch.all,
                 on_error=job.on_error,

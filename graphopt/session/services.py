@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import NodeProto, TensorProto
@@ -16,8 +17,13 @@ from graphopt.analysis.extent import Extent, Extents, extents
 from graphopt.analysis.shapes import Shapes, SharedShapes
 from graphopt.ir import Graph, Tensor
 from graphopt.ir.values import Array
+from graphopt.pipeline.protocol import Calibration
+from graphopt.pipeline.services import NoCalibration
 from graphopt.runtime.client import Options, Worker, WorkerFailure
 from graphopt.storage.wire import join
+
+if TYPE_CHECKING:
+    from graphopt.calibration.source import CalibrationData
 
 _PLAIN = Options(optimize=False, prepack=False, threads=1)
 
@@ -36,14 +42,28 @@ class EvaluationLimits:
 class WorkerServices:
     """The services of a run with a worker, which starts when there is something to compute."""
 
-    def __init__(self, worker: Worker, limits: EvaluationLimits = EvaluationLimits()) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        limits: EvaluationLimits = EvaluationLimits(),
+        data: CalibrationData | None = None,
+    ) -> None:
         self.worker = worker
         self.limits = limits
+        self._data = data
         self._shapes = SharedShapes()
 
     def shapes(self, graph: Graph) -> Shapes:
         """Dtypes and shapes by inference, in this process."""
         return self._shapes.of(graph)
+
+    def calibration(self, graph: Graph) -> Calibration:
+        """See `graphopt.pipeline.protocol.Calibration`."""
+        if self._data is None:
+            return NoCalibration("this run has no feeds")
+        from graphopt.calibration.observe import Observer
+
+        return Observer(graph, self.worker, self._data)
 
     def evaluate(self, graph: Graph, values: Iterable[Tensor]) -> Evaluated:
         """See `graphopt.pipeline.protocol.Context.evaluate`. Small integers are computed here, everything

@@ -8,6 +8,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from graphopt.calibration.source import CalibrationData
 from graphopt.errors import InternalError
 from graphopt.ir import Graph, decode, encode
 from graphopt.pipeline import Pipeline
@@ -17,6 +18,7 @@ from graphopt.session.services import WorkerServices
 from graphopt.storage.read import from_proto
 from graphopt.storage.wire import join
 from graphopt.testing.breach import LawBroken
+from graphopt.testing.feeds import SPECIAL, feeds_for
 from graphopt.testing.running import Results, shared_worker
 
 
@@ -68,6 +70,12 @@ class Trial:
     feeds: Sequence[Mapping[str, Any]] | None = None
     expected: Results = field(default_factory=list)
 
+    def _calibration(self) -> Sequence[Mapping[str, Any]]:
+        """The feeds that the pass may learn from: those that it is tried on."""
+        if self.feeds is not None:
+            return self.feeds
+        return [feed for index, feed in enumerate(feeds_for(self.before)) if index != SPECIAL]
+
     def run(self, gate: Gate | None = None, data: bytes | None = None) -> Made:
         """Run the pipeline on the model (or on another one, `data`) as a session does.
 
@@ -81,7 +89,12 @@ class Trial:
             return decode(source.proto, source.store)
 
         try:
-            outcome = run(fresh, self.pipeline, services=WorkerServices(shared_worker()), gate=gate)
+            outcome = run(
+                fresh,
+                self.pipeline,
+                services=WorkerServices(shared_worker(), data=CalibrationData(self._calibration, source)),
+                gate=gate,
+            )
         except InternalError as error:
             law = "announced" if "without announcing" in str(error) else "no exceptions"
             raise LawBroken(law, str(error)) from error

@@ -8,7 +8,7 @@ from typing import Literal
 from graphopt.ir import Graph
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.quantize.candidates import Plan, Wishes
-from passes.quantize.grid import Grid, Spread, asymmetric, symmetric
+from passes.quantize.grid import Array, Grid, Spread, asymmetric, symmetric
 from passes.quantize.rewriting import quantize
 
 
@@ -80,6 +80,6 @@ class WeightInt8(Pass):
         wishes = Wishes(self.min_elements, self.skip, 8, self.granularity == "channel")
         quantize(graph, ctx, wishes, self._grid)
 
-    def _grid(self, plan: Plan, found: Spread) -> Grid:
+    def _grid(self, plan: Plan, found: Spread, values: Array) -> Grid:
         make = symmetric if self.symmetric else asymmetric
         return make(found, plan.axis, plan.dtype)

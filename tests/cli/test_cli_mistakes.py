@@ -21,10 +21,10 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*OUT, "--xyzzy"), "there is no option --xyzzy; see `graphopt optimize --help`"),
     ((*OUT, "--recipe", "clean", "-p", "dead-nodes"), "give either a recipe or a pipeline, not both"),
     ((*OUT, "--recipe", "claen"), "no recipe is called 'claen'; did you mean 'clean'?"),
-    ((*OUT, "--target", "onnx"), "--target expects portable or onnxruntime, not 'onnx'"),
+    ((*OUT, "--target", "onnx"), "--target expects portable, onnxruntime, tensorrt, openvino or qnn, not 'onnx'"),
     (
-        (*OUT, "--target", "portable", "--recipe", "clean"),
-        "a target picks a recipe, and a recipe is given already; leave out one of the two",
+        (*OUT, "--target", "qnn", "--recipe", "clean"),
+        "the recipe clean has no pipeline for the target qnn; it has portable",
     ),
     ((*OUT, "--recipe", "no.toml"), "recipe 'no.toml' does not exist"),
     ((*OUT, "-p", "dead-node"), "pipeline, column 1: no pass is called 'dead-node'; did you mean 'dead-nodes'?"),

@@ -110,6 +110,21 @@ def test_what_a_written_recipe_looks_like(registry: Registry) -> None:
     assert Recipe("empty", Pipeline()).dump() == 'name = "empty"\npipeline = ""\n'
 
 
+def test_a_base_runs_first() -> None:
+    based = Recipe.parse('name = "x"\nbase = "clean"\npipeline = "common-subexpressions"')
+    assert str(based.pipeline) == f"{Recipe.load('clean').pipeline},common-subexpressions"
+    assert Recipe.parse(based.dump()) == based
+
+
+def test_pipelines_of_targets(registry: Registry) -> None:
+    text = 'name = "x"\npipeline = "sweep"\n[targets]\nqnn = "polish"\nonnxruntime = [{pass = "sweep"}]'
+    recipe = Recipe.parse(text, registry)
+    assert [str(recipe.made_for(one)) for one in ("portable", "qnn", "onnxruntime")] == ["sweep", "polish", "sweep"]
+    assert Recipe.parse(recipe.dump(), registry) == recipe
+    with pytest.raises(UsageError, match="no pipeline for the target openvino; it has portable, qnn, onnxruntime"):
+        recipe.made_for("openvino")
+
+
 NESTED = (
     "a repeat group cannot stand inside another; put its passes into the outer group, "
     "which runs until nothing changes anyway"
@@ -128,9 +143,17 @@ WRONG = {
     # keys
     "": ": the key 'name' is missing",
     HEAD: ": the key 'pipeline' is missing",
+    HEAD + 'pipeline = ""\nbase = "defualt"': ": base expects the name of a built-in recipe, not 'defualt'; "
+    "did you mean 'default'?",
+    HEAD + 'pipeline = ""\nbase = 3': ": base expects the name of a built-in recipe, not '3'",
+    HEAD + 'pipeline = ""\ntargets = ["qnn"]': ": targets expects a table of pipelines, not a list",
+    HEAD + 'pipeline = ""\n[targets]\nqn = ""': ": targets has no 'qn'; did you mean 'qnn'?",
+    HEAD + 'pipeline = ""\n[targets]\nqnn = 3': ": the target qnn expects a text or an array of tables, not 3",
+    HEAD + 'pipeline = ""\n[targets]\nqnn = "paint"': ": a recipe of lossy passes states its budget, and this one "
+    'runs paint without; add a line such as budget = ["sqnr_db>=30"]',
     'nmae = "x"': ": unknown key 'nmae'; did you mean 'name'?",
     HEAD + 'pipeline = ""\nBudgets = []': ": unknown key 'Budgets'; did you mean 'budget'?",
-    HEAD + 'pipeline = ""\n[feeds]\nx = 1': ": unknown key 'feeds'; the keys are name, description, pipeline, budget",
+    HEAD + 'pipeline = ""\n[feeds]\nx = 1': ": unknown key 'feeds'; the keys are name, description, base, pipeline, budget, targets",
     'name = 3\npipeline = ""': ": name expects a text, not 3",
     'name = "My Recipe"\npipeline = ""': ": the name 'My Recipe' is not in kebab-case (such as int8-weights)",
     HEAD + 'pipeline = ""\ndescription = ["x"]': ": description expects a text, not a list",

@@ -13,6 +13,7 @@ import pytest
 
 import graphopt
 from graphopt.errors import UsageError
+from graphopt.session.job import plan
 from graphopt.testing import model
 
 TEXT = "g (float[N,4] x) => (float[N,3] y) { a = Identity(x)  b = MatMul(a, w)  y = Relu(b)  d = Exp(b) }"
@@ -103,12 +104,29 @@ def test_a_target_picks_the_recipe() -> None:
     assert fused.report.recipe == "onnxruntime"
 
 
-@pytest.mark.parametrize("given", [{"recipe": "clean"}, {"pipeline": "dead-nodes"}])
-def test_a_target_and_what_it_would_pick_exclude_each_other(given: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=f"a {next(iter(given))} is given already"):
-        graphopt.optimize(model(TEXT, w=WEIGHT), target="onnxruntime", **given)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="target expects portable or onnxruntime, not 'tflite'"):
-        graphopt.optimize(model(TEXT, w=WEIGHT), target="tflite")  # type: ignore[arg-type]
+def test_a_target_picks_among_the_pipelines_of_a_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "two.toml"
+    recipe.write_text('name = "two"\npipeline = ""\n[targets]\nqnn = "dead-nodes"\n')
+    steps, name, _ = plan(recipe=recipe, pipeline=None, budget=None, target="qnn")
+    assert (str(steps), name) == ("dead-nodes", "two")
+    assert str(plan(recipe=recipe, pipeline=None, budget=None, target="portable")[0]) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"target": "tflite"}, "target expects portable, onnxruntime, tensorrt, openvino or qnn, not 'tflite'"),
+        ({"target": "qnn"}, "the target qnn is for quantized models; name a recipe too, such as int8-static"),
+        ({"target": "qnn", "recipe": "clean"}, "the recipe clean has no pipeline for the target qnn; it has portable"),
+        (
+            {"target": "qnn", "pipeline": "dead-nodes"},
+            "a target picks among the pipelines of a recipe, and one is given",
+        ),
+    ],
+)
+def test_targets_that_cannot_be(given: dict[str, str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        graphopt.optimize(model(TEXT, w=WEIGHT), **given)  # type: ignore[arg-type]
 
 
 def test_write_a_pass_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,32 @@
+"""Formats of codes: how many bits, with a sign or without, around zero or not, and over which range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from passes.quantize.candidates import Plan
+from passes.quantize.fitting import fitted
+from passes.quantize.grid import Array, Grid, Spread, around_zero, asymmetric, symmetric
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a grid is like. `range` is "max", all values from end to end, or "mse": the part of that
+    range, shared by both ends, that makes the squared error of all values least."""
+
+    bits: int
+    symmetric: bool = True
+    signed: bool = True
+    range: Literal["max", "mse"] = "max"
+
+    def grid(self, plan: Plan, found: Spread, values: Array) -> Grid:
+        """The grid for a planned weight: what `quantize` calls a choice."""
+        make = symmetric if self.symmetric else asymmetric
+        grid = make(found, plan.axis, plan.dtype, self.bits, block=plan.block, signed=self.signed)
+        if self.range == "max":
+            return grid
+        if self.symmetric:  # the lowest code, too, is worth having once values may be clipped
+            low, high = -(1 << self.bits - 1), (1 << self.bits - 1) - 1
+            grid = around_zero(grid.scale, low, high, plan.axis, self.bits, block=plan.block, signed=self.signed)
+        return fitted(values, grid)
