@@ -43,7 +43,7 @@ class PassRow:
 class ModelRow:
     """One model: file bytes (external data included), counts, and multiply-accumulates.
 
-    `count_macs` is called when these are first asked for: they take shapes, which take a while.
+    `count_macs` and `compress` are called when what they give is first asked for: it takes a while.
     """
 
     path: str | None
@@ -51,11 +51,18 @@ class ModelRow:
     sha256: str
     facts: Facts
     count_macs: Callable[[], Macs]
+    compress: Callable[[], int | None] = lambda: None
 
     @functools.cached_property
     def macs(self) -> Macs:
         """Multiply-accumulates of one run (see `graphopt.analysis.cost`)."""
         return self.count_macs()
+
+    @functools.cached_property
+    def compressed(self) -> int | None:
+        """Bytes of the file compressed with DEFLATE, as archives and packages of programs have it; None where
+        it is too large for that, or has external data."""
+        return self.compress()
 
 
 @dataclass
@@ -86,6 +93,11 @@ class Report:
         """The verdict's exit code: 0 done, 1 not equivalent or over budget, 6 could not tell."""
         return self.verdict.exit_code
 
+    @property
+    def lossy(self) -> bool:
+        """Whether the result was made by LOSSY passes: how well it compresses is then worth its time."""
+        return self.changed and self.verdict.contract is Contract.LOSSY
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`, with a `format` number."""
         return {
@@ -96,8 +108,8 @@ class Report:
             "seed": self.seed,
             "changed": self.changed,
             "exit_code": self.exit_code,
-            "before": _model(self.before),
-            "after": _model(self.after),
+            "before": _model(self.before, self.lossy),
+            "after": _model(self.after, self.lossy),
             "passes": [dataclasses.asdict(row) | {"contract": str(row.contract)} for row in self.passes],
             "steps": self.steps,
             "skipped": [dataclasses.asdict(one) for one in self.skipped],
@@ -113,11 +125,12 @@ class Report:
         }
 
 
-def _model(row: ModelRow) -> dict[str, Any]:
+def _model(row: ModelRow, lossy: bool) -> dict[str, Any]:
     facts = row.facts
     return {
         "path": row.path,
         "bytes": row.bytes,
+        "compressed_bytes": row.compressed if lossy else None,
         "sha256": row.sha256,
         "nodes": facts.nodes,
         "operators": dict(sorted(facts.operators.items())),

@@ -90,7 +90,7 @@ def _sizes(report: Report) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("", "before", "after", ""):
         table.add_column(title, justify="left" if not title else "right")
-    for title, values in sizes(report.before, report.after):
+    for title, values in sizes(report.before, report.after, report.lossy):
         before, after, shown_before, shown_after = values
         table.add_row(f"  {title}", shown_before, shown_after, ratio(before, after))
     if report.latency is not None:
@@ -98,13 +98,15 @@ def _sizes(report: Report) -> Table:
     return table
 
 
-def sizes(before: ModelRow, after: ModelRow) -> list[tuple[str, tuple[int, int, str, str]]]:
+def sizes(before: ModelRow, after: ModelRow, lossy: bool = False) -> list[tuple[str, tuple[int, int, str, str]]]:
     """The rows of the size table: title, values, and both as shown."""
     pairs = [
         ("file", before.bytes, after.bytes, file_size),
         ("nodes", before.facts.nodes, after.facts.nodes, count),
         ("parameters", before.facts.parameters, after.facts.parameters, count),
     ]
+    if lossy and before.compressed and after.compressed:
+        pairs.insert(1, ("compressed", before.compressed, after.compressed, file_size))
     rows = [(title, (a, b, show(a), show(b))) for title, a, b, show in pairs if a or b]
     if before.macs.count or after.macs.count:
         shown = [("at least " if one.macs.unknown else "") + count(one.macs.count) for one in (before, after)]

@@ -17,6 +17,7 @@ from graphopt.runtime.client import Options, Worker
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.session.job import Job
 from graphopt.storage.source import Source
+from graphopt.storage.wire import join
 from graphopt.storage.write import stage
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def on_disk(source: Source, folder: Path) -> Path:
         return staged.commit().path
 
 
+_COMPRESSED = 1 << 28  # bytes; larger files are not compressed to see what that gives
 _UNDEFINED = "No Op registered for"  # in the words of ONNX's checker
 
 
@@ -90,6 +92,7 @@ def input_row(source: Source, counted: Facts) -> ModelRow:
         source.sha256(),
         counted,
         lambda: _macs(source),
+        lambda: _compressed(source),
     )
 
 
@@ -98,7 +101,17 @@ def output_row(written: Source, graph: Graph, before: ModelRow, changed: bool) -
     if not changed:
         return before
     size = written.size + sum(one.size for one in written.external)
-    return ModelRow(None, size, written.sha256(), facts(graph), lambda: _macs(written))
+    return ModelRow(None, size, written.sha256(), facts(graph), lambda: _macs(written), lambda: _compressed(written))
+
+
+def _compressed(source: Source) -> int | None:
+    if source.external or source.size > _COMPRESSED:
+        return None
+    import zlib
+
+    packer = zlib.compressobj()
+    pieces = [source.buffer] if source.buffer is not None else join(source.proto, source.store)
+    return sum(len(packer.compress(piece)) for piece in pieces) + len(packer.flush())
 
 
 def _macs(source: Source) -> Macs:

@@ -144,12 +144,23 @@ class Verdict:
             return f"{said}: {self.reasons[0]}" if self.reasons else said
         same = bool(self.outputs) and all(report.differing == 0 for report in self.outputs)
         details = [result.sentence() for result in self.budgets if not same] or [self._closest()]
+        details += self._similarity() if not same else []
         if self.metric_before is not None and self.metric_after is not None:
             details.append(f"{self.metric} {_number(self.metric_before)} -> {_number(self.metric_after)}")
         if self.feeds is not None:
             kind = "generated feed" if self.feeds.generated else "feed"
             details.append(f"{self.feeds.count} {kind}{'' if self.feeds.count == 1 else 's'}")
         return f"{said}: {', '.join(detail for detail in details if detail)}"
+
+    def _similarity(self) -> list[str]:
+        """Of a LOSSY result, what its budgets did not ask for: SQNR and cosine of the worst output."""
+        asked = {result.budget.metric for result in self.budgets}
+        floats = [report for report in self.outputs if report.kind in ("float", "mixed")]
+        if self.contract is not Contract.LOSSY or not floats:
+            return []
+        worst = min(floats, key=lambda report: report.sqnr_db)
+        said = [] if "sqnr_db" in asked else [f"SQNR {_number(worst.sqnr_db)} dB"]
+        return said if "cosine" in asked else [*said, f"cosine {min(each.cosine for each in floats):.6g}"]
 
     def _closest(self) -> str:
         """How near the worst output came to its bound."""

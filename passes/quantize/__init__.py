@@ -1,6 +1,8 @@
 """Fewer bits for weights: integers and a scale in place of floating-point numbers."""
 
 PASSES = {
+    "half-precision": "passes.quantize.half_precision:HalfPrecision",
+    "weight-half": "passes.quantize.weight_half:WeightHalf",
     "weight-int8": "passes.quantize.weight_int8:WeightInt8",
     "weight-fixed-point": "passes.quantize.weight_fixed_point:WeightFixedPoint",
 }

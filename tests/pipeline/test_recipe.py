@@ -153,7 +153,8 @@ WRONG = {
     'runs paint without; add a line such as budget = ["sqnr_db>=30"]',
     'nmae = "x"': ": unknown key 'nmae'; did you mean 'name'?",
     HEAD + 'pipeline = ""\nBudgets = []': ": unknown key 'Budgets'; did you mean 'budget'?",
-    HEAD + 'pipeline = ""\n[feeds]\nx = 1': ": unknown key 'feeds'; the keys are name, description, base, pipeline, budget, targets",
+    HEAD + 'pipeline = ""\n[feeds]\nx = 1': ": unknown key 'feeds'; the keys are name, description, base, "
+    "pipeline, budget, targets",
     'name = 3\npipeline = ""': ": name expects a text, not 3",
     'name = "My Recipe"\npipeline = ""': ": the name 'My Recipe' is not in kebab-case (such as int8-weights)",
     HEAD + 'pipeline = ""\ndescription = ["x"]': ": description expects a text, not a list",
