@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-
 import ml_dtypes
 import numpy as np
 
@@ -21,7 +20,7 @@ from graphopt.ir.dtypes import bits, np_dtype, onnx_dtype
 from graphopt.ir.values import Array
 from passes.quantize.dequantize import Order
 from passes.quantize.grid import Grid
-from passes.quantize.storing import put
+from passes.quantize.storing import Steps, put
 
 POWER = np.dtype(ml_dtypes.float8_e8m0fnu)
 """The type of scales that are powers of two and nothing else."""
@@ -33,43 +32,33 @@ _SINGLE = 1  # ONNX's number of float32, in which the product is computed
 class Affine:
     """What the codes mean: (code - zero) * scale in float32, then of the type `onnx_type`.
 
-    `scale` and `zero` broadcast to the codes; they are float32, or a scale of powers of two. For a
-    scale a block, `split` is the shape in which blocks have an axis of their own, and `whole` that of
-    the codes; both are int64 tensors.
+    `scale` and `zero` broadcast to the codes; they are float32, or a scale of powers of two. For
+    scales of blocks, `blocks` says for each index of `axis` in which block it lies.
     """
 
     onnx_type: int
     scale: Tensor
     zero: Tensor | None = None
-    split: Tensor | None = None
-    whole: Tensor | None = None
+    blocks: Tensor | None = None
+    axis: int = 0
 
 
 def cast_nodes(graph: Graph, stem: str, codes: Tensor, floats: Tensor, meaning: Affine) -> list[Node]:
     """New nodes, in order, that make `floats` of `codes`; they are in no graph yet."""
-    nodes: list[Node] = []
-    scale = meaning.scale
-    if scale.onnx_dtype != _SINGLE:
-        wide = graph.variable(f"{stem}_powers")
-        nodes.append(Node("Cast", graph.fresh_name(f"{stem}_powers"), {"to": _SINGLE}, [scale], [wide]))
-        scale = wide
-    steps: list[tuple[str, dict[str, Any], Tensor | None]] = [("Cast", {"to": _SINGLE}, None)]
-    if meaning.split is not None:
-        steps.append(("Reshape", {}, meaning.split))
+    steps = Steps(graph, stem)
+
+    def operand(one: Tensor) -> Tensor:
+        wide = one if one.onnx_dtype == _SINGLE else steps.add("Cast", [one], {"to": _SINGLE})
+        return wide if meaning.blocks is None else steps.add("Gather", [wide, meaning.blocks], {"axis": meaning.axis})
+
+    value = steps.add("Cast", [codes], {"to": _SINGLE})
     if meaning.zero is not None:
-        steps.append(("Sub", {}, meaning.zero))
-    steps.append(("Mul", {}, scale))
-    if meaning.whole is not None:
-        steps.append(("Reshape", {}, meaning.whole))
+        value = steps.add("Sub", [value, operand(meaning.zero)])
+    value = steps.add("Mul", [value, operand(meaning.scale)])
     if meaning.onnx_type != _SINGLE:
-        steps.append(("Cast", {"to": meaning.onnx_type}, None))
-    value = codes
-    for index, (op, attrs, operand) in enumerate(steps):
-        made = floats if index == len(steps) - 1 else graph.variable(f"{stem}_{op}")
-        reads = [value] if operand is None else [value, operand]
-        nodes.append(Node(op, graph.fresh_name(f"{stem}_{op}"), attrs, reads, [made]))
-        value = made
-    return nodes
+        steps.add("Cast", [value], {"to": meaning.onnx_type})
+    steps.nodes[-1].outputs[0] = floats
+    return steps.nodes
 
 
 def write_cast(weight: Weight, grid: Grid, codes: Array, order: Order) -> None:
@@ -79,38 +68,34 @@ def write_cast(weight: Weight, grid: Grid, codes: Array, order: Order) -> None:
     computed at load.
     """
     home, name = weight.home, weight.tensor.name
-    shape = tuple(int(size) for size in codes.shape)
+    layout = Layout(tuple(int(size) for size in codes.shape), grid.axis, grid.block)
     stored = home.constant(codes, f"{name}_{codes.dtype}")
-    zero = as_floats(grid.zero)
-    parameters = [None if one is None else spread_out(one, shape, grid.axis, grid.block) for one in (grid.scale, zero)]
-    scale = parameters[0]
-    assert scale is not None, "a grid has a scale"
-    if scale.dtype != POWER:
-        scale = scale.astype(np.float32, copy=False)
-    meaning = Affine(
-        onnx_dtype(weight.constant.dtype),
-        home.constant(scale, f"{name}_scale"),
-        None if parameters[1] is None else home.constant(parameters[1], f"{name}_zero"),
-        *(block_shapes(home, name, shape, grid.axis, grid.block) if grid.block else ()),
-    )
+    scale = layout.spread_out(grid.scale if grid.scale.dtype == POWER else grid.scale.astype(np.float32, copy=False))
+    held = home.constant(scale, f"{name}_scale")
+    meaning = layout.meaning(home, name, onnx_dtype(weight.constant.dtype), held, as_floats(grid.zero))
     put(weight, cast_nodes(home, name, stored, home.variable(f"{name}_floats"), meaning), order)
 
 
-def block_shapes(
-    graph: Graph, stem: str, shape: tuple[int, ...], axis: int | None, block: int
-) -> tuple[Tensor, Tensor]:
-    """The shape of the codes with an axis for the elements of a block behind `axis`, and as it is."""
-    along = axis or 0
-    cut = (*shape[:along], shape[along] // block, block, *shape[along + 1 :])
-    split, whole = np.array(cut, np.int64), np.array(shape, np.int64)
-    return graph.constant(split, f"{stem}_blocks"), graph.constant(whole, f"{stem}_shape")
+@dataclass(frozen=True)
+class Layout:
+    """Codes of `shape` with one scale, one for each index of `axis`, or one for each `block` along it."""
 
+    shape: tuple[int, ...]
+    axis: int | None
+    block: int = 0
 
-def spread_out(values: Array, shape: tuple[int, ...], axis: int | None, block: int) -> Array:
-    """Scales or zeros in a shape that broadcasts to the codes, or to their blocks."""
-    if block:
-        return np.expand_dims(values, (axis or 0) + 1)
-    return lined_up(values, len(shape), axis)
+    def spread_out(self, values: Array) -> Array:
+        """Scales or zeros in a shape that broadcasts to the codes, or to one index of each block."""
+        return values if self.block else lined_up(values, len(self.shape), self.axis)
+
+    def meaning(self, graph: Graph, stem: str, onnx_type: int, scale: Tensor, zero: Array | None) -> Affine:
+        """What the codes mean, with `scale` spread out; puts the other constants into `graph`."""
+        held = None if zero is None else graph.constant(self.spread_out(zero), f"{stem}_zero")
+        if not self.block:
+            return Affine(onnx_type, scale, held)
+        axis = self.axis or 0
+        blocks = (np.arange(self.shape[axis]) // self.block).astype(np.int32)
+        return Affine(onnx_type, scale, held, graph.constant(blocks, f"{stem}_blocks"), axis)
 
 
 def why_not_exact(code: int, zero: Array | None) -> str | None:
@@ -134,14 +119,10 @@ def as_floats(zero: Array | None) -> Array | None:
 
 
 def lined_up(values: Array, rank: int, axis: int | None) -> Array:
-    """One value for all, or one for each index of `axis`, in a shape that broadcasts to that rank.
-
-    An axis that is counted from the end needs no rank.
-    """
+    """One value for all, or one for each index of `axis`, in a shape that broadcasts to that rank."""
     if values.size == 1 or axis is None:
         return values.reshape(())
-    behind = -axis - 1 if axis < 0 else rank - 1 - axis
-    return values.reshape(-1, *[1] * behind)
+    return values.reshape(-1, *[1] * (rank - 1 - axis))
 
 
 def _is_integer(dtype: np.dtype[Any]) -> bool:

@@ -16,7 +16,7 @@ from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.dtypes import bits, np_dtype, onnx_dtype
 from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
-from passes.quantize.cast_form import POWER, Affine, as_floats, block_shapes, cast_nodes, spread_out, why_not_exact
+from passes.quantize.cast_form import POWER, Layout, as_floats, cast_nodes, why_not_exact
 from passes.quantize.kernels import Codes, why_kept
 
 RULE = "cast"
@@ -31,7 +31,8 @@ class DequantizeAsCast(Pass):
         Precondition: a DequantizeLinear reads constant codes, directly or through nodes that move
         elements, and a constant scale and zero point; and no reader of its result is known to compute
         with integers. Rewrite: Cast, a Sub where there is a zero point, and Mul take its place; the codes
-        stay as they are stored. Scales for each channel or block get a shape that broadcasts. Main graph,
+        stay as they are stored. Scales for each channel get a shape that broadcasts, those for blocks
+        a Gather that repeats them. Main graph,
         bodies and functions.
 
         Runtimes keep a DequantizeLinear of constants, to recognise integer kernels by it, and where they
@@ -48,7 +49,7 @@ class DequantizeAsCast(Pass):
         after:  c = Cast<to=float>(q)  w = Mul(c, t)    y = Conv(x, w)              t: float[64,1,1,1]
 
     When not
-        Left, with the reason: scales that are computed; blocks that do not divide their axis; results of
+        Left, with the reason: scales that are computed; results of
         float16 and bfloat16, to which runtimes without such kernels do not round what Mul makes.
         Runtimes that compile for integer hardware want DequantizeLinear.
         The file grows by the names and nodes, some 100 bytes a weight.
@@ -162,22 +163,17 @@ def _laid_out(node: Node, shape: tuple[int, ...], width: int, scale: Array, zero
     axis %= len(shape)
     if not block:
         return _Plan(Codes(shape, axis, width), scale, zero, 0)
-    if scale.ndim != len(shape) or scale.shape[axis] * block != shape[axis]:
-        return f"its blocks of {block} do not divide axis {axis}"
+    if scale.ndim != len(shape):
+        return f"its scales do not lie along its {len(shape)} axes"
     return _Plan(Codes(shape, axis, width, blocked=True), scale, zero, block)
 
 
 def _carry_out(graph: Graph, node: Node, plan: _Plan) -> None:
     codes, floats = node.inputs[0], node.outputs[0]
     stem = floats.name.removesuffix("_dequantized") or "weight"
-    shape, axis, block = plan.codes.shape, plan.codes.axis, plan.block
-    scale, zero = spread_out(plan.scale, shape, axis, block), as_floats(plan.zero)
-    meaning = Affine(
-        onnx_dtype(np.float32),
-        _tensor(graph, node.inputs[1], scale, f"{stem}_scale"),
-        None if zero is None else graph.constant(spread_out(zero, shape, axis, block), f"{stem}_zero"),
-        *(block_shapes(graph, stem, shape, axis, block) if block else ()),
-    )
+    layout = Layout(plan.codes.shape, plan.codes.axis, plan.block)
+    scale = _tensor(graph, node.inputs[1], layout.spread_out(plan.scale), f"{stem}_scale")
+    meaning = layout.meaning(graph, stem, onnx_dtype(np.float32), scale, as_floats(plan.zero))
     node.outputs[0] = graph.variable(f"{stem}_unread")
     for one in cast_nodes(graph, stem, codes, floats, meaning):
         graph.insert(one, before=node)

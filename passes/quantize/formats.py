@@ -26,7 +26,9 @@ class Format:
         grid = make(found, plan.axis, plan.dtype, self.bits, block=plan.block, signed=self.signed)
         if self.range == "max":
             return grid
-        if self.symmetric:  # the lowest code, too, is worth having once values may be clipped
+        if self.symmetric and self.bits <= 4:
+            # Once values may be clipped, the lowest code is worth having, too, of so few. Not of 256: kernels
+            # that multiply bytes in pairs are safe with -127 to 127 only.
             low, high = -(1 << self.bits - 1), (1 << self.bits - 1) - 1
             grid = around_zero(grid.scale, low, high, plan.axis, self.bits, block=plan.block, signed=self.signed)
         return fitted(values, grid)

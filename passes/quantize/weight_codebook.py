@@ -39,7 +39,7 @@ class WeightCodebook(Pass):
         granularity=channel multiplies what is looked up by a scale for each output channel, and fits
         the two to each other by least squares; granularity=tensor has no scales. A weight that holds no
         more than 2^bits values anyway is kept exactly, whatever the granularity. Where as many elements
-        are zero as one value takes on average, zero is a value (granularity=tensor), so that pruned
+        are zero as one value takes on average, zero is a value, so that pruned
         weights stay pruned.
 
         Indices take a byte; 4 bits for bits up to 4 from opset 21 on and 2 bits for bits=2 from opset
@@ -86,8 +86,9 @@ class WeightCodebook(Pass):
     def run(self, graph: Graph, ctx: Context) -> None:
         wishes = Wishes(self.min_elements, self.skip, self.bits, self.granularity == "channel", form="table")
         order = order_of(graph)
-        for weight in weights(graph):
-            planned = plan(weight, wishes)
+        shapes = ctx.shapes
+        plans = [(weight, plan(weight, wishes, shapes)) for weight in weights(graph)]
+        for weight, planned in plans:
             why = self._share(planned, ctx, order) if isinstance(planned, Plan) else planned
             weight.constant.forget()
             if why is not None:
