@@ -22,6 +22,7 @@ _AXIS = 13  # ... could have one scale for each index of an axis
 _HALF = 19  # ... could have scales and results of float16 and bfloat16
 _WIDE = 21  # ... could read integers of 16 and of 4 bits, and have scales for blocks
 _NARROW = 25  # ... could read integers of 2 bits
+_NUMBERED = 6  # ... Cast took the type as a number
 _BROADCAST = 7  # ... Mul lined up its operands by itself
 _BRAIN = 13  # ... Cast made bfloat16
 
@@ -30,7 +31,9 @@ def needs_of(form: Form, bits: int, dtype: np.dtype[Any], channels: bool, blocks
     """What codes of `bits` bits need to become floats of `dtype`, with scales for channels or blocks."""
     if form == "dequantize":
         return _dequantize(bits, dtype, channels, blocks)
-    needs = [(_BROADCAST, "Mul by scales")]
+    needs = [(_NUMBERED, "Cast to a type by number")]
+    if form == "cast" or channels:
+        needs.append((_BROADCAST, "Mul by scales"))
     if dtype == ml_dtypes.bfloat16:
         needs.append((_BRAIN, f"Cast to {dtype}"))
     if form == "cast" and bits in (2, 4):
