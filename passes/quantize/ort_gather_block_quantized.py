@@ -139,9 +139,18 @@ def _why_not(one: Lookup, taken: set[Node]) -> str | None:
         return f"its rows of {columns} codes do not fill whole bytes"
     if _block(matrix) is None:
         return f"GatherBlockQuantized has no blocks that fit those of {matrix.block}"
-    if _is_shared(matrix.base, taken) and (matrix.bits != 4 or matrix.flipped):
+    if _is_shared(matrix.base, taken) and not _can_share(matrix):
         return "something else reads its codes, too, and they would be stored twice"
     return None
+
+
+def _can_share(matrix: StoredMatrix) -> bool:
+    """Whether the operator reads the codes and scales as they are stored."""
+    kept = matrix.block and _block(matrix) in (
+        matrix.block,
+        max(16, 1 << (int(matrix.codes.shape[1]) - 1).bit_length()),
+    )
+    return matrix.bits == 4 and not matrix.flipped and bool(kept)
 
 
 def _is_shared(base: Tensor, taken: set[Node]) -> bool:
@@ -172,13 +181,12 @@ def _stored(matrix: StoredMatrix, shared: bool) -> tuple[list[Tensor], int]:
             return one.reshape(rows, 1)
         return block_steps(one.T, 0, matrix.block, (columns, rows), block)
 
-    scale = home.constant(np.ascontiguousarray(steps(matrix.scale)), f"{name}_rows_scale")
     if shared:
-        parts = [matrix.base, scale]
-        if matrix.zero is not None and matrix.zero.any():
-            parts.append(home.constant(np.ascontiguousarray(steps(matrix.zero)), f"{name}_rows_zero_point"))
-        return parts, block
-    parts = [home.constant(packed_rows(matrix.unsigned(matrix.codes), matrix.bits), f"{name}_rows"), scale]
+        return [matrix.base, *matrix.parameters], block
+    parts = [
+        home.constant(packed_rows(matrix.unsigned(matrix.codes), matrix.bits), f"{name}_rows"),
+        home.constant(np.ascontiguousarray(steps(matrix.scale)), f"{name}_rows_scale"),
+    ]
     zeros = steps(matrix.zeros())
     if (zeros != 1 << matrix.bits - 1).any():
         parts.append(home.constant(packed_rows(zeros, matrix.bits), f"{name}_rows_zero_point"))

@@ -82,17 +82,16 @@ class OrtMatMulNBits(Pass):
         taken = {node for node, why in whys.items() if why is None}
         for node, matrix in found.items():
             if whys[node] is None:
-                whys[node] = _other_reader(matrix.base, taken)
-        made: dict[tuple[Tensor, Tensor], tuple[list[Tensor], int]] = {}
+                whys[node] = _other_reader(matrix, found, taken)
+        made: dict[Tensor, tuple[list[Tensor], int]] = {}
         for node, matrix in found.items():
             why = whys[node]
             if why is not None:
                 ctx.missed(_RULE, node, why)
             elif ctx.rewrite(_RULE, node, f"{matrix.bits} bits"):
-                key = node.inputs[1], matrix.base
-                if key not in made:
-                    made[key] = _stored(matrix, self.largest_block)
-                self._write(node, matrix, *made[key])
+                if matrix.base not in made:
+                    made[matrix.base] = _stored(matrix, self.largest_block)
+                self._write(node, matrix, *made[matrix.base])
 
     def _write(self, node: Node, matrix: StoredMatrix, parts: list[Tensor], block: int) -> None:
         weight, (inputs, outputs) = node.inputs[1], matrix.codes.shape
@@ -147,10 +146,11 @@ def _why_not_gemm(node: Node, matrix: StoredMatrix, shapes: Shapes) -> str | Non
     return None
 
 
-def _other_reader(base: Tensor, taken: set[Node]) -> str | None:
-    """What would still read the codes once the products in `taken` have their own."""
-    for node, slot in readers_at_the_end(base):
-        if node not in taken or slot != 1:
+def _other_reader(matrix: StoredMatrix, found: dict[Node, StoredMatrix], taken: set[Node]) -> str | None:
+    """What would still read the codes, or want them in another form, once the products in `taken` have their own."""
+    for node, slot in readers_at_the_end(matrix.base):
+        same = node in taken and slot == 1 and found[node].parameters == matrix.parameters
+        if not same or found[node].flipped != matrix.flipped:
             return f"{node.op} {node.label!r} reads its codes, too, and they would be stored twice"
     return None
 

@@ -23,7 +23,8 @@ class StoredMatrix:
 
     `codes` are of ONNX's integer types of 2, 4 or 8 bits. `scale` and `zero` (None for zeros) have
     shape (), or (C,) along `axis`, or with a `block` that of the codes with `axis` in blocks. `base`
-    is the tensor that holds the codes, with its axes exchanged if `flipped`.
+    is the tensor that holds the codes, with its axes exchanged if `flipped`; `parameters` are what
+    DequantizeLinear reads scales and zeros from.
     """
 
     codes: Array
@@ -33,6 +34,7 @@ class StoredMatrix:
     block: int
     base: Tensor
     flipped: bool = False
+    parameters: tuple[Tensor, ...] = ()
 
     @property
     def transposed(self) -> StoredMatrix:
@@ -41,7 +43,7 @@ class StoredMatrix:
         if self.block:
             scale, zero = scale.T, None if zero is None else zero.T
         axis = None if self.axis is None else 1 - self.axis
-        return StoredMatrix(self.codes.T, scale, zero, axis, self.block, self.base, not self.flipped)
+        return StoredMatrix(self.codes.T, scale, zero, axis, self.block, self.base, not self.flipped, self.parameters)
 
     @property
     def bits(self) -> int:
@@ -82,11 +84,11 @@ def stored_matrix(tensor: Tensor) -> StoredMatrix | None:
     if not isinstance(block, int) or not isinstance(axis, int):
         return None
     base, flipped = _base(node.inputs[0])
+    parts = tuple(node.inputs[1:])
     if scale.size == 1 and not block:
-        return StoredMatrix(
-            codes, scale.reshape(()), None if zero is None else zero.reshape(()), None, 0, base, flipped
-        )
-    return StoredMatrix(codes, scale, zero, axis % 2, block, base, flipped)
+        zero = None if zero is None else zero.reshape(())
+        return StoredMatrix(codes, scale.reshape(()), zero, None, 0, base, flipped, parts)
+    return StoredMatrix(codes, scale, zero, axis % 2, block, base, flipped, parts)
 
 
 def readers_at_the_end(base: Tensor) -> list[tuple[Node, int]]:
