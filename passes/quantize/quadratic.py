@@ -84,7 +84,9 @@ class Layer:
         diagonal = np.einsum("gkk->gk", self.gram)
         ridge = share * diagonal.mean(1, keepdims=True)
         ridge = np.where(ridge > 0, ridge, 1.0)
-        more = np.where(diagonal > 0, ridge, np.where(diagonal.any(1, keepdims=True), diagonal.mean(1, keepdims=True), 1))
+        more = np.where(
+            diagonal > 0, ridge, np.where(diagonal.any(1, keepdims=True), diagonal.mean(1, keepdims=True), 1)
+        )
         gram = self.gram.copy()
         np.einsum("gkk->gk", gram)[...] += more
         return Layer(self.weights, gram, self.linear + more[:, :, None] * self.weights)
