@@ -2,6 +2,7 @@
 
 PASSES = {
     "dynamic-int8": "passes.quantize.dynamic_int8:DynamicInt8",
+    "smooth": "passes.quantize.smooth:Smooth",
     "weight-int8": "passes.quantize.weight_int8:WeightInt8",
     "weight-fixed-point": "passes.quantize.weight_fixed_point:WeightFixedPoint",
 }
