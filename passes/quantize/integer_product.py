@@ -194,4 +194,3 @@ def _magnitude(product: Product) -> int:
     if held is not None:
         low, high = int(held.min()), int(held.max())
     return int(max((high - shift).max(), (shift - low).max()))
-

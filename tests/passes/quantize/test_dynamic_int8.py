@@ -275,7 +275,8 @@ def test_weights_that_are_not_finite_are_left(value: float) -> None:
 
 def test_what_is_not_a_stored_right_operand_is_left() -> None:
     missed(
-        "g (float[N, 16] x, float[16, M] z) => (float[N, M] y) { y = MatMul(x, z) }", "neither operand is a stored weight"
+        "g (float[N, 16] x, float[16, M] z) => (float[N, M] y) { y = MatMul(x, z) }",
+        "neither operand is a stored weight",
     )
     missed("g (float[16, N] x) => (float[24, N] y) { y = MatMul(w, x) }", "left operand", w=floats(24, 16))
     missed(
