@@ -7,6 +7,7 @@ PASSES = {
     "static-int8": "passes.quantize.static_int8:StaticInt8",
     "weight-half": "passes.quantize.weight_half:WeightHalf",
     "dynamic-int8": "passes.quantize.dynamic_int8:DynamicInt8",
+    "smooth": "passes.quantize.smooth:Smooth",
     "weight-int8": "passes.quantize.weight_int8:WeightInt8",
     "adaround": "passes.quantize.adaround:AdaRound",
     "gptq": "passes.quantize.gptq:Gptq",
