@@ -10,6 +10,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from graphopt.analysis.movement import is_mover
+from graphopt.analysis.shapes import Shapes
 from graphopt.analysis.weights import Site, Weight
 from graphopt.ir.dtypes import np_dtype
 from passes.quantize.pieces import steps_shape
@@ -57,11 +59,11 @@ class Plan:
     block: int = 0
 
 
-def plan(weight: Weight, wishes: Wishes) -> Plan | str | None:
+def plan(weight: Weight, wishes: Wishes, shapes: Shapes) -> Plan | str | None:
     """The plan for one stored tensor, or a clause that says why there is none.
 
     None for what nobody would expect to be quantized: tensors that are not read, integers, and
-    small tensors that no operator reads as a weight. No values are read.
+    small tensors that no operator reads as a weight. No values of the weight are read.
     """
     dtype = np_dtype(weight.constant.onnx_dtype)
     if not weight.tensor.is_read or _is_bystander(weight, dtype, wishes):
@@ -69,16 +71,26 @@ def plan(weight: Weight, wishes: Wishes) -> Plan | str | None:
     why = _why_not(weight, dtype, wishes)
     if why is not None or dtype is None:
         return why
-    made = _plan(weight, dtype, wishes)
-    return _why_not_here(made, wishes.bits) or _why_not_smaller(made, wishes.bits) or made
+    made = _plan(weight, dtype, wishes, shapes)
+    return (
+        _why_not_here(made, wishes.bits)
+        or _why_not_moved(made, wishes.bits)
+        or _why_not_smaller(made, wishes.bits)
+        or made
+    )
 
 
-def _plan(weight: Weight, dtype: np.dtype[Any], wishes: Wishes) -> Plan:
+def _plan(weight: Weight, dtype: np.dtype[Any], wishes: Wishes, shapes: Shapes) -> Plan:
     note = ""
     if wishes.block:
         along, note = _block_axis(weight)
         if along is not None:
-            return Plan(weight, dtype, along, "", wishes.block)
+            size = int(weight.constant.shape[along])
+            if wishes.block < size or not _may_look_alone(weight, shapes):
+                return Plan(weight, dtype, along, "", wishes.block)
+            if len(weight.constant.shape) > 1:
+                return Plan(weight, dtype, along, "", -(-size // 2))
+            note = "it is one block"
     axis, without = _axis(weight) if wishes.per_channel else (None, "")
     return Plan(weight, dtype, axis, note if axis is not None else without or note)
 
@@ -130,6 +142,19 @@ def _block_axis_at(weight: Weight, site: Site) -> int | None:
     return site.inputs
 
 
+def _may_look_alone(weight: Weight, shapes: Shapes) -> bool:
+    """Whether a reader may be left with one axis of the weight: a single block of that would
+    be one scale, which has another form."""
+    if len(weight.constant.shape) == 1:
+        return True
+    for site in weight.sites:
+        if site.is_table and len(weight.constant.shape) == 2:
+            indices = shapes.shape(site.node.inputs[1]) if len(site.node.inputs) > 1 else None
+            if not indices:
+                return True
+    return False
+
+
 def _readers(weight: Weight) -> str:
     return " and ".join(dict.fromkeys(repr(site.node.label) for site in weight.sites[:4]))
 
@@ -171,6 +196,16 @@ def _why_not_here(made: Plan, bits: int) -> str | None:
     if axis is not None and least == _AXIS and opset >= _FIRST:
         advice += " or ask for granularity=tensor"
     return f"{found[1]} needs opset {found[0]} and the model has {opset}: {advice}"
+
+
+def _why_not_moved(made: Plan, bits: int) -> str | None:
+    """Runtimes put a Transpose before DequantizeLinear, where they cannot transpose codes of 2 bits."""
+    mover = next((node for node in made.weight.tensor.readers if is_mover(node)), None)
+    if bits > 2 or made.block or mover is None:
+        return None
+    return (
+        f"it is read through {mover.op} {mover.label!r}, and runtimes cannot move codes of 2 bits: fold constants first"
+    )
 
 
 def _why_not_smaller(made: Plan, bits: int) -> str | None:

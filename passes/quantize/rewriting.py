@@ -32,8 +32,9 @@ def quantize(graph: Graph, ctx: Context, wishes: Wishes, choose: Choice, roundin
     The values of one weight at a time are in memory.
     """
     order = order_of(graph)
-    for weight in weights(graph):
-        planned = plan(weight, wishes)
+    shapes = ctx.shapes
+    plans = [(weight, plan(weight, wishes, shapes)) for weight in weights(graph)]
+    for weight, planned in plans:
         if isinstance(planned, Plan):
             why = _quantize(planned, ctx, choose, rounding, order)
             weight.constant.forget()
