@@ -22,7 +22,8 @@ class DataRounding(Pass):
 
     bits: Literal[2, 4, 8] = option(4, "bits of a code; 4 needs opset 21, 2 needs opset 25")
     granularity: Literal["auto", "block", "channel", "tensor"] = option(
-        "auto", "one scale for each block of inputs, each output channel, or in all; auto: channel for 8 bits, else block"
+        "auto",
+        "one scale for each block of inputs, each output channel, or in all; auto: channel for 8 bits, else block",
     )
     block: int = option(32, "inputs that share a scale, where granularity is block")
     symmetric: bool = option(True, "codes around zero; otherwise over the range of the values, with a zero point")

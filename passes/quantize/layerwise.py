@@ -53,10 +53,10 @@ def quantize(
 ) -> None:
     """Quantize every weight that the wishes and the model allow. What no inputs are seen of is rounded to
     nearest, and its remark says so."""
-    order = order_of(graph)
+    order, shapes = order_of(graph), ctx.shapes
     plans = list[Plan]()
     for weight in weights(graph):
-        planned = plan(weight, wishes)
+        planned = plan(weight, wishes, shapes)
         if isinstance(planned, Plan) and not tables and all(site.is_table for site in weight.sites):
             planned = "it is a table, and tables is false"
         if isinstance(planned, str):
@@ -89,8 +89,15 @@ def _job(planned: Plan) -> _Job:
         found = inputs_of(site.node, site.slot, layout.shape)
         if isinstance(found, str):
             return _Job(planned, why=found)
+        if not _is_main(found[0], weight.home.root):
+            return _Job(planned, why="its inputs are inside a body or a function")
         sources.append(found)
     return _Job(planned, layout, tuple(sources))
+
+
+def _is_main(tensor: Tensor, main: Graph) -> bool:
+    """Whether a value is made by a node of the main graph or is one of its inputs."""
+    return tensor.inputs[0].graph is main if tensor.inputs else main.is_input(tensor)
 
 
 def _batches(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
@@ -138,7 +145,9 @@ class _Watch:
         for job in jobs:
             mine = [asked[tensor, rows.key] for tensor, rows in job.sources]
             why = job.why or next((refused[one] for one in mine if one in refused), "")
-            made[job] = why or self._layer(job, [one.accumulator for one in mine if isinstance(one.accumulator, LayerGram)])
+            made[job] = why or self._layer(
+                job, [one.accumulator for one in mine if isinstance(one.accumulator, LayerGram)]
+            )
         return made
 
     def _layer(self, job: _Job, grams: Sequence[LayerGram]) -> Layer | str:

@@ -128,9 +128,7 @@ class Products:
                 )
         return None
 
-    def _dequantized(
-        self, node: Node, slot: int, flipped: bool, rank: int, depth: int, outputs: int
-    ) -> Product | str:
+    def _dequantized(self, node: Node, slot: int, flipped: bool, rank: int, depth: int, outputs: int) -> Product | str:
         source = maker(node.inputs[slot], "DequantizeLinear")
         assert source is not None, "it is stored, and no weight"
         if self.shapes.onnx_dtype(source.inputs[0]) not in _CODES:

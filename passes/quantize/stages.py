@@ -38,7 +38,10 @@ def _levels(graph: Graph, layers: Collection[Node]) -> dict[Node, int]:
     depth: dict[Tensor, int] = {}
     levels: dict[Node, int] = {}
     for node in main.nodes:
-        read = [*node.inputs, *(tensor for body in node.subgraphs(recursive=True) for one in body.nodes for tensor in one.inputs)]
+        read = [
+            *node.inputs,
+            *(tensor for body in node.subgraphs(recursive=True) for one in body.nodes for tensor in one.inputs),
+        ]
         level = max((depth.get(tensor, 0) for tensor in read), default=0) + (node in outer)
         levels[node] = level
         for tensor in node.outputs:
