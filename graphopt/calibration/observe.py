@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from graphopt.analysis.activations import Observation, Observed, Original
@@ -20,6 +21,13 @@ class Observer:
 
     def __init__(self, graph: Graph, worker: Worker, data: CalibrationData) -> None:
         self._graph, self._worker, self._data = graph, worker, data
+
+    @cached_property
+    def _originals(self) -> frozenset[str]:
+        """Names of the main graph of the model as it was read that a run can give."""
+        graph = self._data.original.proto.graph
+        made = (name for node in graph.node for name in node.output if name)
+        return frozenset((*made, *(one.name for one in graph.input)))
 
     @property
     def why_not(self) -> str | None:
@@ -53,7 +61,7 @@ class Observer:
 
     def _why_not_seen(self, value: Tensor | Original) -> str | None:
         if isinstance(value, Original):
-            return None
+            return None if value.name in self._originals else "the model as it was read has no such value"
         if isinstance(value, Constant):
             return "it is a constant"
         makers = [node.graph for node in value.inputs]

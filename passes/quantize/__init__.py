@@ -11,7 +11,6 @@ PASSES = {
     "weight-int8": "passes.quantize.weight_int8:WeightInt8",
     "adaround": "passes.quantize.adaround:AdaRound",
     "gptq": "passes.quantize.gptq:Gptq",
-    "hqq": "passes.quantize.hqq:Hqq",
     "weight-fixed-point": "passes.quantize.weight_fixed_point:WeightFixedPoint",
     "weight-int16": "passes.quantize.weight_int16:WeightInt16",
     "weight-int2": "passes.quantize.weight_int2:WeightInt2",
