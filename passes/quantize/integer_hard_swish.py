@@ -148,7 +148,9 @@ def _write(found: _Swish, pair: Pair, grids: Regridder) -> None:
     if top < pair.last:
         limited = graph.variable(f"{codes.name}_limited", pair.code)
         bound = grids.constant(graph, np.asarray(top, pair.code), f"{codes.name}_limit")
-        graph.insert(Node("Clip", graph.fresh_name(f"{stem}_Clip"), {}, [codes, Variable.empty(), bound], [limited]), before=last)
+        graph.insert(
+            Node("Clip", graph.fresh_name(f"{stem}_Clip"), {}, [codes, Variable.empty(), bound], [limited]), before=last
+        )
     gate = graph.variable(f"{stem}_gate")
     step = grids.constant(graph, np.asarray(pair.scale / 6, np.float32), f"{codes.name}_gate_scale")
     zero = grids.constant(graph, np.asarray(pair.first, pair.code), f"{codes.name}_gate_zero_point")
