@@ -55,13 +55,13 @@ def _quantize(
     grid = why_no_grid(found, planned.dtype) or choose(planned, found, values)
     if isinstance(grid, str):
         return grid
-    if ctx.rewrite(RULE, weight.subject, _detail(planned, grid)):
+    if ctx.rewrite(RULE, weight.subject, detail(planned, grid)):
         put = write if wishes.form == "dequantize" else write_cast
         put(weight, grid, rounding(weight, values, grid), order)
     return None
 
 
-def _detail(planned: Plan, grid: Grid) -> str:
+def detail(planned: Plan, grid: Grid) -> str:
     if grid.axis is None:
         text = f"one scale, {float(grid.scale):.4g}"
     elif grid.block:
