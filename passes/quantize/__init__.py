@@ -9,6 +9,7 @@ PASSES = {
     "static-int8": "passes.quantize.static_int8:StaticInt8",
     "weight-half": "passes.quantize.weight_half:WeightHalf",
     "dequantize-as-cast": "passes.quantize.dequantize_as_cast:DequantizeAsCast",
+    "fold-fake-quantization": "passes.quantize.fold_fake_quantization:FoldFakeQuantization",
     "dynamic-int8": "passes.quantize.dynamic_int8:DynamicInt8",
     "smooth": "passes.quantize.smooth:Smooth",
     "weight-int8": "passes.quantize.weight_int8:WeightInt8",
