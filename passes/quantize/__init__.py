@@ -4,6 +4,7 @@ PASSES = {
     "half-precision": "passes.quantize.half_precision:HalfPrecision",
     "ort-gather-block-quantized": "passes.quantize.ort_gather_block_quantized:OrtGatherBlockQuantized",
     "ort-matmul-nbits": "passes.quantize.ort_matmul_nbits:OrtMatMulNBits",
+    "packed-tables": "passes.quantize.packed_tables:PackedTables",
     "static-int8": "passes.quantize.static_int8:StaticInt8",
     "weight-half": "passes.quantize.weight_half:WeightHalf",
     "dynamic-int8": "passes.quantize.dynamic_int8:DynamicInt8",
