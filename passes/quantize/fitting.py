@@ -21,15 +21,16 @@ _LEAST_PART = {2: 0.15, 4: 0.4, 8: 0.6, 16: 0.9}
 _TRIES = 12
 
 
-def fitted(values: Array, grid: Grid) -> Grid:
+def fitted(values: Array, grid: Grid, importance: Array | None = None) -> Grid:
     """`grid` with each step times a factor of at most about 1, where the squared error is least.
 
-    The zeros and the ends of the codes stay. Costs about 15 roundings of the values.
+    `importance` (of the shape of the values, not negative) is what the squared error of each value
+    counts. The zeros and the ends of the codes stay. Costs about 15 roundings of the values.
     """
     width = int(grid.high - grid.low + 1).bit_length() - 1
     parts = np.linspace(1.0, _LEAST_PART.get(width, 0.9), _TRIES).astype(np.float32)
     values = np.asarray(values, order="C")
-    search = _Search(values, grid)
+    search = _Search(values, grid, importance)
     factor = parts[search.errors(parts).argmin(0)]
     fits, squares = search.moments(factor)
     refined = np.where((squares > 0) & (fits > 0), fits / np.where(squares > 0, squares, 1), factor)
@@ -42,8 +43,9 @@ def fitted(values: Array, grid: Grid) -> Grid:
 class _Search:
     """The values in units of the steps that a grid has, rounded on grids of other steps."""
 
-    def __init__(self, values: Array, grid: Grid) -> None:
+    def __init__(self, values: Array, grid: Grid, importance: Array | None) -> None:
         self.values, self.grid = values, grid
+        self.importance = None if importance is None else np.asarray(importance, np.float32, order="C")
         self.step = grid.scale.astype(np.float32)
         zero = np.zeros(grid.scale.shape) if grid.zero is None else grid.zero.astype(np.float64)
         self.low, self.high = (np.asarray(end - zero, np.float32) for end in (grid.low, grid.high))
@@ -54,7 +56,7 @@ class _Search:
         for ratio, at in self.ratios():
             low, high, code = at(self.low), at(self.high), np.empty_like(ratio)
             for part, total in zip(parts, found, strict=True):
-                _add(at.steps.of(total), _squares(ratio, part, low, high, code))
+                _add(at.steps.of(total), at.weighed(_squares(ratio, part, low, high, code)))
         return found
 
     def errors_at(self, factor: Array) -> Array:
@@ -62,7 +64,8 @@ class _Search:
         found = np.zeros(self.step.shape, np.float64)
         factor = np.asarray(factor, np.float32)
         for ratio, at in self.ratios():
-            _add(at.steps.of(found), _squares(ratio, at(factor), at(self.low), at(self.high), np.empty_like(ratio)))
+            squares = _squares(ratio, at(factor), at(self.low), at(self.high), np.empty_like(ratio))
+            _add(at.steps.of(found), at.weighed(squares))
         return found
 
     def moments(self, factor: Array) -> tuple[Array, Array]:
@@ -73,25 +76,34 @@ class _Search:
             code = np.rint(ratio / at(factor))
             np.clip(code, at(self.low), at(self.high), out=code)
             ratio *= code
-            _add(at.steps.of(fits), ratio)
+            _add(at.steps.of(fits), at.weighed(ratio))
             code *= code
-            _add(at.steps.of(squares), code)
+            _add(at.steps.of(squares), at.weighed(code))
         return fits, squares
 
     def ratios(self) -> Iterator[tuple[Array, _Beside]]:
         """Values over steps, part by part, and how to lay out beside a part what there is for each step."""
         for piece, steps in pieces(self.values.shape, self.grid.axis, self.grid.block):
             found, step = piece.of(self.values).astype(np.float32, copy=False), steps.of(self.step)
-            at = _Beside(steps, is_short(found, step))
-            yield (upright(found) if at.short else found) / at(self.step), at
+            short = is_short(found, step)
+            weights = None if self.importance is None else piece.of(self.importance)
+            at = _Beside(steps, short, upright(weights) if weights is not None and short else weights)
+            yield (upright(found) if short else found) / at(self.step), at
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Beside:
     """Lays the part of an array of steps out beside values, which stand upright where runs are short."""
 
     steps: Piece
     short: bool
+    importance: Array | None
+
+    def weighed(self, terms: Array) -> Array:
+        """Terms times what each value counts, in place."""
+        if self.importance is not None:
+            terms *= self.importance
+        return terms
 
     def __call__(self, array: Array) -> Array:
         part = self.steps.of(array)
