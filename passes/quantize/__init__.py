@@ -6,6 +6,7 @@ PASSES = {
     "ort-matmul-nbits": "passes.quantize.ort_matmul_nbits:OrtMatMulNBits",
     "integer-hard-swish": "passes.quantize.integer_hard_swish:IntegerHardSwish",
     "scalars-into-grids": "passes.quantize.scalars_into_grids:ScalarsIntoGrids",
+    "packed-tables": "passes.quantize.packed_tables:PackedTables",
     "static-int8": "passes.quantize.static_int8:StaticInt8",
     "weight-half": "passes.quantize.weight_half:WeightHalf",
     "dequantize-as-cast": "passes.quantize.dequantize_as_cast:DequantizeAsCast",
