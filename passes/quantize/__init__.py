@@ -18,8 +18,10 @@ PASSES = {
     "hqq": "passes.quantize.hqq:Hqq",
     "weight-codebook": "passes.quantize.weight_codebook:WeightCodebook",
     "weight-fixed-point": "passes.quantize.weight_fixed_point:WeightFixedPoint",
+    "weight-fp8": "passes.quantize.weight_fp8:WeightFp8",
     "weight-int16": "passes.quantize.weight_int16:WeightInt16",
     "weight-int2": "passes.quantize.weight_int2:WeightInt2",
     "weight-int4": "passes.quantize.weight_int4:WeightInt4",
+    "weight-mx": "passes.quantize.weight_mx:WeightMx",
 }
 """By name, imported when a pipeline asks for it."""
