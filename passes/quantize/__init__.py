@@ -1,6 +1,7 @@
 """Fewer bits for weights: integers and a scale in place of floating-point numbers."""
 
 PASSES = {
+    "bias-correction": "passes.quantize.bias_correction:BiasCorrection",
     "half-precision": "passes.quantize.half_precision:HalfPrecision",
     "static-int8": "passes.quantize.static_int8:StaticInt8",
     "weight-half": "passes.quantize.weight_half:WeightHalf",
