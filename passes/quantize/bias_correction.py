@@ -15,8 +15,6 @@ from passes.quantize.static.units import matching
 
 RULE = "correct-bias"
 
-_PAIRED = "_dequantized"  # how static-int8 names what it reads in a value's place
-
 
 @dataclass(frozen=True)
 class BiasCorrection(Pass):
@@ -111,15 +109,15 @@ class BiasCorrection(Pass):
 def _questions(site: Site) -> tuple[Observation, Observation]:
     """How far the result has moved, and how far what is read."""
     return (
-        Observation((site.result, Original(site.result.name)), Drift(site.axis)),
-        Observation((site.read, Original(_was(site.read))), Drift(site.axis)),
+        Observation((site.result, _original(site.result)), Drift(site.axis)),
+        Observation((site.read, _original(site.read)), Drift(site.axis)),
     )
 
 
-def _was(read: Tensor) -> str:
-    """The name of the value that `read` stands for, without the pair that quantizes it."""
-    is_pair = len(read.inputs) == 1 and read.inputs[0].is_op("DequantizeLinear")
-    return read.name.removesuffix(_PAIRED) if is_pair else read.name
+def _original(tensor: Tensor) -> Original:
+    """What the value was called before a pair was put behind it: static-int8 names the floats of a pair
+    so, and where they took the name of a graph output, what they are made of."""
+    return Original(tensor.name.removesuffix("_dequantized"))
 
 
 def _detail(drift: Drift) -> str:

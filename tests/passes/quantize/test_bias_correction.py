@@ -126,18 +126,18 @@ def test_drift_is_the_mean_of_the_difference() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("g (float[64, 16] x) => (float[64, 8] y) { y = MatMul(x, w) }", "it has no bias"),
-        ("g (float[64, 16] x) => (float[64, 8] y) { y = Gemm(x, w) }", "it has no bias"),
+        ("g (float[64, 64] x) => (float[64, 32] y) { y = MatMul(x, w) }", "it has no bias"),
+        ("g (float[64, 64] x) => (float[64, 32] y) { y = Gemm(x, w) }", "it has no bias"),
         (
-            "g (float[64, 16] x) => (float[64, 8] y, float[64, 8] z) { y = Gemm(x, w, b)  z = Gemm<beta = 2.0>(x, w, b) }",
+            "g (float[64, 64] x) => (float[64, 32] y, float[64, 32] z) { y = Gemm(x, w, b)  z = Gemm(x, w, b) }",
             "its bias is shared",
         ),
     ],
 )
 def test_what_has_no_bias_of_its_own_is_left(text: str, why: str) -> None:
-    weights = {"w": floats(16, 8)} | ({"b": floats(8)} if "b)" in text else {})
+    weights = {"w": floats(64, 32)} | ({"b": floats(32)} if "b)" in text else {})
     steps = parse("weight-int8{min-elements=1},bias-correction").steps
-    done = apply(Pipeline.of(*steps), model(text, **weights), feeds=[{"x": floats(64, 16)}])
+    done = apply(Pipeline.of(*steps), model(text, **weights), feeds=[{"x": floats(64, 64)}])
     assert_missed(done, "correct-bias", why)
 
 
