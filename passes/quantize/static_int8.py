@@ -97,6 +97,7 @@ class StaticInt8(Pass):
     granularity: Literal["channel", "tensor"] = option(
         "channel", "one scale for each output channel of a weight, or one"
     )
+    fit: bool = option(True, "steps of weights with the least squared error, not those of the largest weight")
     products: bool = option(False, "quantize MatMul of two activations as well, whatever the target")
     bias_correction: int = option(1, "rounds in which biases take out the mean error of their operators; 0 for none")
     reduce_range: bool = option(False, "weights in 7 bits, for CPUs without VNNI")
@@ -181,7 +182,7 @@ class StaticInt8(Pass):
         self, units: list[Unit], scheme: Scheme, ranges: Ranges, ctx: Context
     ) -> tuple[Choice, dict[Unit, Weighted]]:
         """Choose until everything that is chosen has a range and integers for its weight."""
-        wishes = Wishes(self.granularity == "channel", self.reduce_range)
+        wishes = Wishes(self.granularity == "channel", self.reduce_range, self.fit)
         codes: dict[Unit, Codes] = {}
         lost = dict[Unit, str]()
         for unit in units:
