@@ -97,7 +97,7 @@ class StaticInt8(Pass):
     granularity: Literal["channel", "tensor"] = option(
         "channel", "one scale for each output channel of a weight, or one"
     )
-    fit: bool = option(True, "steps of weights with the least squared error, not those of the largest weight")
+    fit: bool = option(False, "steps of weights with the least squared error, not those of the largest weight")
     products: bool = option(False, "quantize MatMul of two activations as well, whatever the target")
     bias_correction: int = option(1, "rounds in which biases take out the mean error of their operators; 0 for none")
     reduce_range: bool = option(False, "weights in 7 bits, for CPUs without VNNI")

@@ -494,3 +494,15 @@ def test_options_are_checked() -> None:
 
 def test_the_page_is_complete() -> None:
     assert [one.title for one in page(StaticInt8).sections] == list(SECTIONS)
+
+
+def test_fitted_steps_are_nearer_in_squares() -> None:
+    weight = floats(8, 3, 3, 3)
+    weight[:, 0, 0, 0] = 5
+    proto = model(CONV, w=weight, b=WEIGHTS["b"])
+
+    def error(pass_: StaticInt8) -> float:
+        found = tensors(apply(pass_, proto, feeds=CONV_FEEDS).after)
+        return float(np.square(found["w_int8"] * found["w_scale"][:, None, None, None] - weight).sum())
+
+    assert error(plain(fit=True)) < error(PLAIN)
