@@ -1,6 +1,7 @@
 """Fewer bits for weights: integers and a scale in place of floating-point numbers."""
 
 PASSES = {
+    "bias-correction": "passes.quantize.bias_correction:BiasCorrection",
     "half-precision": "passes.quantize.half_precision:HalfPrecision",
     "ort-gather-block-quantized": "passes.quantize.ort_gather_block_quantized:OrtGatherBlockQuantized",
     "ort-matmul-nbits": "passes.quantize.ort_matmul_nbits:OrtMatMulNBits",
