@@ -2,11 +2,18 @@
 
 PASSES = {
     "adaround": "passes.quantize.adaround:AdaRound",
+    "dequantize-as-cast": "passes.quantize.dequantize_as_cast:DequantizeAsCast",
     "dynamic-int8": "passes.quantize.dynamic_int8:DynamicInt8",
     "gptq": "passes.quantize.gptq:Gptq",
     "half-precision": "passes.quantize.half_precision:HalfPrecision",
     "hqq": "passes.quantize.hqq:Hqq",
+    "integer-hard-swish": "passes.quantize.integer_hard_swish:IntegerHardSwish",
+    "ort-gather-block-quantized": "passes.quantize.ort_gather_block_quantized:OrtGatherBlockQuantized",
+    "ort-matmul-nbits": "passes.quantize.ort_matmul_nbits:OrtMatMulNBits",
+    "scalars-into-grids": "passes.quantize.scalars_into_grids:ScalarsIntoGrids",
+    "smooth": "passes.quantize.smooth:Smooth",
     "static-int8": "passes.quantize.static_int8:StaticInt8",
+    "weight-codebook": "passes.quantize.weight_codebook:WeightCodebook",
     "weight-fixed-point": "passes.quantize.weight_fixed_point:WeightFixedPoint",
     "weight-half": "passes.quantize.weight_half:WeightHalf",
     "weight-int16": "passes.quantize.weight_int16:WeightInt16",

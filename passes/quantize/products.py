@@ -121,6 +121,8 @@ class Products:
         if version is not None and version < _INITIALIZERS:
             return f"the model has IR version {version}, where every initializer is an input"
         for site in weight.sites:
+            if site.node.graph is None:  # it was rewritten since
+                continue
             if not site.node.is_op(*PRODUCTS) or site.node.inputs[site.slot] is not weight.tensor:
                 return (
                     f"{site.node.op} {site.node.label!r} reads the weight in another way, "
