@@ -10,13 +10,12 @@ PASSES = {
     "packed-tables": "passes.quantize.packed_tables:PackedTables",
     "static-int8": "passes.quantize.static_int8:StaticInt8",
     "weight-half": "passes.quantize.weight_half:WeightHalf",
+    "adaround": "passes.quantize.adaround:AdaRound",
     "dequantize-as-cast": "passes.quantize.dequantize_as_cast:DequantizeAsCast",
     "dynamic-int8": "passes.quantize.dynamic_int8:DynamicInt8",
-    "smooth": "passes.quantize.smooth:Smooth",
-    "weight-int8": "passes.quantize.weight_int8:WeightInt8",
-    "adaround": "passes.quantize.adaround:AdaRound",
     "gptq": "passes.quantize.gptq:Gptq",
     "hqq": "passes.quantize.hqq:Hqq",
+    "smooth": "passes.quantize.smooth:Smooth",
     "weight-codebook": "passes.quantize.weight_codebook:WeightCodebook",
     "weight-fixed-point": "passes.quantize.weight_fixed_point:WeightFixedPoint",
     "weight-fp8": "passes.quantize.weight_fp8:WeightFp8",
@@ -24,5 +23,6 @@ PASSES = {
     "weight-int2": "passes.quantize.weight_int2:WeightInt2",
     "weight-int4": "passes.quantize.weight_int4:WeightInt4",
     "weight-mx": "passes.quantize.weight_mx:WeightMx",
+    "weight-int8": "passes.quantize.weight_int8:WeightInt8",
 }
 """By name, imported when a pipeline asks for it."""
