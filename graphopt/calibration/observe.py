@@ -59,7 +59,8 @@ class Observer:
 
     def _why_not_seen(self, value: Tensor | Original) -> str | None:
         if isinstance(value, Original):
-            return None
+            known = value.name in self._data.names
+            return None if known else f"the model as it was read computes no {value.name!r}"
         if isinstance(value, Constant):
             return "it is a constant"
         makers = [node.graph for node in value.inputs]

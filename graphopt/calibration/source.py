@@ -21,6 +21,16 @@ class CalibrationData:
     make: Callable[[], Feeds]
     original: Source
     _feeds: Feeds | None = field(default=None, repr=False)
+    _names: frozenset[str] | None = field(default=None, repr=False)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The inputs of the original, and what its nodes make."""
+        if self._names is None:
+            graph = self.original.proto.graph
+            made = (name for node in graph.node if node.op_type != "Constant" for name in node.output)
+            self._names = frozenset({*(one.name for one in graph.input), *made} - {""})
+        return self._names
 
     def feeds(self) -> Feeds:
         """The feeds; they can be gone through any number of times."""

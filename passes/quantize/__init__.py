@@ -3,6 +3,7 @@
 PASSES = {
     "half-precision": "passes.quantize.half_precision:HalfPrecision",
     "integer-hard-swish": "passes.quantize.integer_hard_swish:IntegerHardSwish",
+    "refit": "passes.quantize.refit:Refit",
     "scalars-into-grids": "passes.quantize.scalars_into_grids:ScalarsIntoGrids",
     "static-int8": "passes.quantize.static_int8:StaticInt8",
     "weight-half": "passes.quantize.weight_half:WeightHalf",

@@ -121,7 +121,9 @@ def why_not_rebias(node: Node, scale: float) -> str | None:
         return f"the bias of {node.op} {node.label!r} is an integer, and its weight has no scale that is known"
     codes, _, factor = _rebiased(bias, found.scale, scale)
     over = bool((np.abs(codes) > _MOST).any())
-    return f"the bias of {node.op} {node.label!r} would not fit 32 bits" if over or not np.isfinite(factor).all() else None
+    return (
+        f"the bias of {node.op} {node.label!r} would not fit 32 bits" if over or not np.isfinite(factor).all() else None
+    )
 
 
 def rebias(node: Node, scale: float) -> None:
