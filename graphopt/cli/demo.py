@@ -53,6 +53,7 @@ def command(
         validate="each",
         latency=latency,
         progress=not quiet,
+        calibration=FeedPlan({"image": data.calibration}) if any(one.calibrates for one in steps.passes()) else None,
     )
     target = None if out is None else Target(Path(out), keep=keep)
     result = optimized(model_path(), job, target, Extras.of(report))

@@ -24,8 +24,8 @@ from graphopt.pipeline import manager
 from graphopt.pipeline.instrument import Instrument, Veto
 from graphopt.report.summary import Report, pass_rows, step_rows
 from graphopt.runtime.client import Worker
+from graphopt.session.calibrating import Calibrating
 from graphopt.session.evidence import (
-    calibration_data,
     input_row,
     latency,
     on_disk,
@@ -153,9 +153,11 @@ def run(
             validating = stack.enter_context(validator(source, reference, job, worker))
         if validating is not None and job.validate != "none":
             validating.prepare(job.pipeline.contract, job.budgets)
+        calibrating = Calibrating(source, reference, job, worker)
+        calibrating.prepare()
         watch = _Watch(job, source, validating, work)
         if recording is not None:
-            recording.validating = validating
+            recording.validating, recording.calibrating = validating, calibrating
             watch.all.insert(0, recording.hashes)  # after-hooks run in reverse: it hashes what passed its checks
         if history is not None:
             watch.all.insert(0, history)
@@ -164,11 +166,11 @@ def run(
             with clock.phase("check"):
                 refuse_invalid(watch.check, reference, worker, job.validate != "none")
         with clock.phase("passes"):
-            outcome = _passes(
-                source, job, WorkerServices(worker, data=calibration_data(source, reference, job, worker)), watch
-            )
+            outcome = _passes(source, job, WorkerServices(worker, data=calibrating.data), watch)
         changed = outcome.rewrites > 0
         report = _report(source, job, outcome, watch, changed)
+        report.calibration = calibrating.report
+        report.warnings += calibrating.warnings
         with clock.phase("write"):
             written = _put(staged, source, outcome.graph, changed)
         report.after = output_row(written, outcome.graph, report.before, changed)
