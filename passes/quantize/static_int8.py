@@ -9,6 +9,7 @@ from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.quantize.static.calibrate import Ranges, Wanted, units_reading
 from passes.quantize.static.choice import Choice, choose
+from passes.quantize.static.fringe import cheap_first
 from passes.quantize.static.schemes import CODES, SCHEMES, Scheme
 from passes.quantize.static.units import Unit, matching, unit_of
 from passes.quantize.static.weights import Codes, Weighted, Wishes, codes_of, integers_of
@@ -60,7 +61,9 @@ class StaticInt8(Pass):
         Fold BatchNormalization first (recipe default). A model with the weights only behind
         DequantizeLinear is slower than floats; here both sides are integers. uint8 activations with int8 weights
         overflow 16-bit sums on CPUs without VNNI: reduce-range keeps weights in 7 bits. A depthwise
-        convolution alone is slower in integers; skip it when it stands alone.
+        convolution alone is slower in integers; skip it when it stands alone. The first convolutions of a
+        network have few products to sum, so that integers save no time, and their rounding errors
+        are seen by all others: min-products=64 leaves them.
 
         Cost: two runs of the float model over the calibration feeds (one with min-max), nothing kept but
         2,048 counts a value.
@@ -94,12 +97,15 @@ class StaticInt8(Pass):
     )
     products: bool = option(False, "quantize MatMul of two activations as well, whatever the target")
     reduce_range: bool = option(False, "weights in 7 bits, for CPUs without VNNI")
+    min_products: int = option(0, "leave the first convolutions floating point that sum fewer products an output")
     skip: tuple[str, ...] = option((), "patterns such as /head/* of nodes, values and weights to leave as they are")
     only: tuple[str, ...] = option((), "patterns of the nodes, values and weights to quantize; all when empty")
 
     def __post_init__(self) -> None:
         if not 50 <= self.percentile <= 100:
             raise ValueError(f"percentile must be from 50 to 100, and {self.percentile:g} is not")
+        if self.min_products < 0:
+            raise ValueError(f"min-products must not be negative, and {self.min_products} is")
 
     def run(self, graph: Graph, ctx: Context) -> None:
         scheme = self._scheme()
@@ -112,7 +118,7 @@ class StaticInt8(Pass):
                 ctx.missed(RULE, unit.node, why)
             return
         ranges = Ranges(ctx, Wanted(self.range, self.percentile, scheme.code, scheme.symmetric))
-        choice, weighted = self._settle(units, scheme, ranges, ctx)
+        choice, weighted = self._settle(graph, units, scheme, ranges, ctx)
         grids = ranges.grids(choice, scheme)
         writer = Writer(choice, grids, scheme)
         for unit in choice.units:
@@ -165,12 +171,12 @@ class StaticInt8(Pass):
         return "only has no pattern for it" if self.only and matching(node, self.only) is None else None
 
     def _settle(
-        self, units: list[Unit], scheme: Scheme, ranges: Ranges, ctx: Context
+        self, graph: Graph, units: list[Unit], scheme: Scheme, ranges: Ranges, ctx: Context
     ) -> tuple[Choice, dict[Unit, Weighted]]:
         """Choose until everything that is chosen has a range and integers for its weight."""
         wishes = Wishes(self.granularity == "channel", self.reduce_range)
         codes: dict[Unit, Codes] = {}
-        lost = dict[Unit, str]()
+        lost = cheap_first(graph.nodes, units, self.min_products)
         for unit in units:
             if unit.weight is not None:
                 found = codes_of(unit, scheme, wishes)
