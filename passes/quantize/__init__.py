@@ -6,6 +6,7 @@ PASSES = {
     "ort-gather-block-quantized": "passes.quantize.ort_gather_block_quantized:OrtGatherBlockQuantized",
     "ort-matmul-nbits": "passes.quantize.ort_matmul_nbits:OrtMatMulNBits",
     "integer-hard-swish": "passes.quantize.integer_hard_swish:IntegerHardSwish",
+    "refit": "passes.quantize.refit:Refit",
     "scalars-into-grids": "passes.quantize.scalars_into_grids:ScalarsIntoGrids",
     "packed-tables": "passes.quantize.packed_tables:PackedTables",
     "static-int8": "passes.quantize.static_int8:StaticInt8",

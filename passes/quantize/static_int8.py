@@ -10,6 +10,7 @@ from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.quantize.static.calibrate import Ranges, Wanted, units_reading
 from passes.quantize.static.choice import Choice, choose
 from passes.quantize.static.correction import Correction
+from passes.quantize.static.fringe import cheap_first
 from passes.quantize.static.schemes import CODES, SCHEMES, Scheme
 from passes.quantize.static.units import Unit, matching, unit_of
 from passes.quantize.static.weights import Codes, Weighted, Wishes, codes_of, integers_of
@@ -64,7 +65,9 @@ class StaticInt8(Pass):
         Fold BatchNormalization first (recipe default). A model with the weights only behind
         DequantizeLinear is slower than floats; here both sides are integers. uint8 activations with int8 weights
         overflow 16-bit sums on CPUs without VNNI: reduce-range keeps weights in 7 bits. A depthwise
-        convolution alone is slower in integers; skip it when it stands alone.
+        convolution alone is slower in integers; skip it when it stands alone. The first convolutions of a
+        network have few products to sum, so that integers save no time, and their rounding errors
+        are seen by all others: min-products=64 leaves them.
 
         Cost: two runs of the float model over the calibration feeds (one with min-max), one of the
         quantized model for each round of bias correction; nothing kept but 2,048 counts a value.
@@ -101,6 +104,7 @@ class StaticInt8(Pass):
     products: bool = option(False, "quantize MatMul of two activations as well, whatever the target")
     bias_correction: int = option(1, "rounds in which biases take out the mean error of their operators; 0 for none")
     reduce_range: bool = option(False, "weights in 7 bits, for CPUs without VNNI")
+    min_products: int = option(0, "leave the first convolutions floating point that sum fewer products an output")
     skip: tuple[str, ...] = option((), "patterns such as /head/* of nodes, values and weights to leave as they are")
     only: tuple[str, ...] = option((), "patterns of the nodes, values and weights to quantize; all when empty")
 
@@ -109,6 +113,8 @@ class StaticInt8(Pass):
             raise ValueError(f"percentile must be from 50 to 100, and {self.percentile:g} is not")
         if self.bias_correction < 0:
             raise ValueError(f"bias-correction must not be negative, and {self.bias_correction} is")
+        if self.min_products < 0:
+            raise ValueError(f"min-products must not be negative, and {self.min_products} is")
 
     def run(self, graph: Graph, ctx: Context) -> None:
         scheme = self._scheme()
@@ -123,7 +129,7 @@ class StaticInt8(Pass):
         correction = Correction(units if self.bias_correction else ())
         wanted = Wanted(self.range, self.percentile, scheme.code, scheme.symmetric)
         ranges = Ranges(ctx, wanted, correction.questions)
-        choice, weighted = self._settle(units, scheme, ranges, ctx)
+        choice, weighted = self._settle(graph, units, scheme, ranges, ctx)
         grids = ranges.grids(choice, scheme)
         writer = Writer(choice, grids, scheme)
         written = set[Unit]()
@@ -179,12 +185,12 @@ class StaticInt8(Pass):
         return "only has no pattern for it" if self.only and matching(node, self.only) is None else None
 
     def _settle(
-        self, units: list[Unit], scheme: Scheme, ranges: Ranges, ctx: Context
+        self, graph: Graph, units: list[Unit], scheme: Scheme, ranges: Ranges, ctx: Context
     ) -> tuple[Choice, dict[Unit, Weighted]]:
         """Choose until everything that is chosen has a range and integers for its weight."""
         wishes = Wishes(self.granularity == "channel", self.reduce_range, self.fit)
         codes: dict[Unit, Codes] = {}
-        lost = dict[Unit, str]()
+        lost = cheap_first(graph.nodes, units, self.min_products)
         for unit in units:
             if unit.weight is not None:
                 found = codes_of(unit, scheme, wishes)
