@@ -108,7 +108,7 @@ def optimize(
     Look at `result.verdict` before using `result.graph`, or call `result.raise_unless_passed()`.
     Raises UsageError, BadModel, Unsafe, OverLimit, and InternalError for a pass that failed.
     """
-    steps, name, budgets = plan(
+    steps, name, budgets, planner = plan(
         recipe=recipe,
         pipeline=pipeline,
         budget=(budget,) if isinstance(budget, str) else tuple(budget or ()),
@@ -124,6 +124,7 @@ def optimize(
         metric,
         validate,
         seed=seed,
+        planner=planner,
         **options,
     )
     source, goal = source_of(model), Target(Path(output)) if output is not None else None
@@ -164,12 +165,12 @@ def bisect(
     from graphopt.debug.command import Command
     from graphopt.session.bisecting import bisect as find_guilty
 
-    steps, name, budgets = plan(
+    steps, name, budgets, planner = plan(
         recipe=recipe, pipeline=pipeline, budget=(budget,) if isinstance(budget, str) else tuple(budget or ())
     )
     held = feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds)
     judged: Validate = "end" if check is None else "none"
-    job = Job(steps, name, budgets, held, labels, metric, judged, seed=seed, **options)
+    job = Job(steps, name, budgets, held, labels, metric, judged, seed=seed, planner=planner, **options)
     command = None if check is None else Command(check, job.worker_seconds)
     return find_guilty(source_of(model), job, check=command, most=most)
 

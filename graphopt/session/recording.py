@@ -36,10 +36,11 @@ _MOST_FEEDS = 1 << 30  # bytes of feeds that a bundle holds
 
 
 class Recording:
-    """Kept by `run` while it goes: hashes after passes, and the validator that knows the feeds."""
+    """Kept by `run` while it goes: hashes after passes, the validator that knows the feeds, and the job as planned."""
 
     def __init__(self) -> None:
         self.hashes = Hashes()
+        self.job: Job | None = None
         self.validating: Validator | None = None
 
 
@@ -53,6 +54,7 @@ def write_bundle(
     gate), and UsageError or OverLimit when the file cannot be written.
     """
     feeds, notes = _feeds(recording)
+    job = recording.job if recording.job is not None else job
     labels = None if job.labels is None else read_labels(job.labels)
     if labels is not None and labels.dtype.hasobject:
         labels = labels.astype(np.str_)

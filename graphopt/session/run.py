@@ -41,9 +41,11 @@ from graphopt.storage.write import Staged, stage
 from graphopt.validation.verdict import Verdict, not_validated
 
 if TYPE_CHECKING:
+    from graphopt.calibration.source import CalibrationData
     from graphopt.instruments.history import History
     from graphopt.instruments.validate import ValidateEach
     from graphopt.session.recording import Recording
+    from graphopt.tune.plan import Plan
     from graphopt.validation.validate import Validator
 
 
@@ -153,9 +155,13 @@ def run(
             validating = stack.enter_context(validator(source, reference, job, worker))
         if validating is not None and job.validate != "none":
             validating.prepare(job.pipeline.contract, job.budgets)
+        data, planned = calibration_data(source, reference, job, worker), None
+        if job.planner is not None:
+            with clock.phase("plan"):
+                job, planned = _planned(source, reference, job, worker, data)
         watch = _Watch(job, source, validating, work)
         if recording is not None:
-            recording.validating = validating
+            recording.validating, recording.job = validating, job
             watch.all.insert(0, recording.hashes)  # after-hooks run in reverse: it hashes what passed its checks
         if history is not None:
             watch.all.insert(0, history)
@@ -164,11 +170,10 @@ def run(
             with clock.phase("check"):
                 refuse_invalid(watch.check, reference, worker, job.validate != "none")
         with clock.phase("passes"):
-            outcome = _passes(
-                source, job, WorkerServices(worker, data=calibration_data(source, reference, job, worker)), watch
-            )
+            outcome = _passes(source, job, WorkerServices(worker, data=data), watch)
         changed = outcome.rewrites > 0
         report = _report(source, job, outcome, watch, changed)
+        report.plan = planned
         with clock.phase("write"):
             written = _put(staged, source, outcome.graph, changed)
         report.after = output_row(written, outcome.graph, report.before, changed)
@@ -184,6 +189,18 @@ def run(
                 _commit(report, staged, target)
         report.seconds = clock.seconds
         return Result(outcome.graph, report)
+
+
+def _planned(
+    source: Source, reference: Path, job: Job, worker: Worker, data: CalibrationData
+) -> tuple[Job, Plan]:
+    from graphopt.session.planning import plan_of
+
+    progress = Progress()
+    try:
+        return plan_of(source, reference, job, worker, data, progress)
+    finally:
+        progress.stop()
 
 
 def _passes(source: Source, job: Job, services: WorkerServices, watch: _Watch) -> manager.Outcome:
