@@ -155,7 +155,8 @@ class Recipe:
             if key not in _KEYS:
                 ending = did_you_mean(key, _KEYS) or f"; the keys are {', '.join(_KEYS)}"
                 raise UsageError(f"unknown key {shorten(key)!r}{ending}")
-        planner, candidates = _planner(table), ()
+        planner = _planner(table)
+        candidates: tuple[Candidate, ...] = ()
         if planner == "auto":
             candidates = _candidates(table, registry)
             table = {**table, "pipeline": ""}

@@ -191,9 +191,7 @@ def run(
         return Result(outcome.graph, report)
 
 
-def _planned(
-    source: Source, reference: Path, job: Job, worker: Worker, data: CalibrationData
-) -> tuple[Job, Plan]:
+def _planned(source: Source, reference: Path, job: Job, worker: Worker, data: CalibrationData) -> tuple[Job, Plan]:
     from graphopt.session.planning import plan_of
 
     progress = Progress()

@@ -22,9 +22,9 @@ from graphopt.tune.levers import Choice, chosen, levers, subsets
 from graphopt.tune.plan import Stayed, Tried
 from graphopt.tune.sensitivity import energies
 from graphopt.tune.speed import Speed
-from graphopt.tune.splice import Splice, Unit
+from graphopt.tune.splice import Unit
 from graphopt.tune.variants import Variant, Workshop
-from graphopt.tune.whole import Whole, spliced
+from graphopt.tune.whole import spliced
 
 _ROUNDS: Final = 6  # of putting back more where the real pipeline is not within the budget
 
@@ -211,9 +211,7 @@ class Fit:
              for step in taken},
         )  # fmt: skip
 
-    def _tried(
-        self, pipeline: Pipeline, mixture: Mixture, data: bytes, reached: str, timing: Latency | None
-    ) -> Tried:
+    def _tried(self, pipeline: Pipeline, mixture: Mixture, data: bytes, reached: str, timing: Latency | None) -> Tried:
         if self.limits.bytes is not None and len(data) > self.limits.bytes:
             raise _Refused(
                 f"within the budget it takes {len(data)} bytes, more than the {self.limits.bytes} asked for ({reached})"

@@ -44,7 +44,9 @@ def planned(
     """
     start = time.perf_counter()
     asked = tuple(measurable(budget, evidence) for budget in question.budgets)
-    warnings = [f"{old} was planned for as {new}" for old, new in zip(question.budgets, asked, strict=True) if old != new]
+    warnings = [
+        f"{old} was planned for as {new}" for old, new in zip(question.budgets, asked, strict=True) if old != new
+    ]
     measuring = bench(evidence, tuple(dict.fromkeys(stricter(budget, MARGIN_DB) for budget in asked)))
     tried: list[Tried] = []
     for number, candidate in enumerate(question.candidates, 1):
@@ -59,9 +61,7 @@ def planned(
     if pipeline is None:
         pipeline = without_levers(question.candidates[0])
         warnings.append("nothing is quantized: " + "; ".join(dict.fromkeys(one.why for one in tried)))
-    return Plan(
-        question.planner, pipeline, tuple(tried), taken, feeds, tuple(warnings), time.perf_counter() - start
-    )
+    return Plan(question.planner, pipeline, tuple(tried), taken, feeds, tuple(warnings), time.perf_counter() - start)
 
 
 def best(tried: Sequence[Tried]) -> int | None:
@@ -77,6 +77,3 @@ def without_levers(pipeline: Pipeline) -> Pipeline:
     """The pipeline with nothing in it that quantizes."""
     gone = set(levers(pipeline))
     return Pipeline(tuple(step for index, step in enumerate(pipeline.steps) if index not in gone))
-
-
-

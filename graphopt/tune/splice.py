@@ -79,7 +79,7 @@ class Splice:
 
     def everything(self, variant: int) -> dict[Unit, int]:
         """The mixture that is one of the variants."""
-        return {unit: variant for unit in self.units}
+        return dict.fromkeys(self.units, variant)
 
     def mixed(self, mixture: Mixture) -> bytes:
         """The model that a mixture stands for. Raises CouldNotTell where it is too large to be one message."""
@@ -89,13 +89,13 @@ class Splice:
         # A value that changes and is no unit's follows the others: it is the levers' all the same.
         plain = len(self._views) - 1
         rest = min(mixture.values(), default=plain)
-        return {name: mixture.get(self._unit_of[name], plain) if name in self._unit_of else rest for name in self._order}
+        return {
+            name: mixture.get(self._unit_of[name], plain) if name in self._unit_of else rest for name in self._order
+        }
 
     def _units(self) -> Iterator[Unit]:
         plain = self._views[-1]
-        changed = [
-            name for name in self._order if len({signature.get(name) for signature in self._signatures}) > 1
-        ]
+        changed = [name for name in self._order if len({signature.get(name) for signature in self._signatures}) > 1]
         regions = {name: plain.region(name, self._borders) for name in changed}
         groups = _Groups()
         for view in self._views:
@@ -207,7 +207,8 @@ class _Mixer:
                 versions[one.domain] = max(one.version, versions.get(one.domain, 0))
         for domain, version in versions.items():
             self.made.opset_import.add(domain=domain, version=version)
-        return self.made.SerializeToString()
+        data: bytes = self.made.SerializeToString()
+        return data
 
     def _nodes(self, wanted: Sequence[str]) -> list[NodeProto]:
         """The nodes behind the wanted values, each after what it reads."""

@@ -57,9 +57,7 @@ class Workshop:
 
     def run(self, pipeline: Pipeline) -> tuple[manager.Outcome, bytes]:
         """Run a pipeline; the outcome, and the whole model that it makes. Raises GraphoptError subclasses."""
-        outcome = manager.run(
-            lambda: decode(self.source.proto, self.source.store), pipeline, services=self.services()
-        )
+        outcome = manager.run(lambda: decode(self.source.proto, self.source.store), pipeline, services=self.services())
         encoded = encode(outcome.graph)
         return outcome, b"".join(join(encoded.proto, encoded.store))
 

@@ -26,7 +26,7 @@ class Whole:
 
     def everything(self, variant: int) -> dict[Unit, int]:
         """The mixture that is one of the variants."""
-        return {unit: variant for unit in self.units}
+        return dict.fromkeys(self.units, variant)
 
     def mixed(self, mixture: Mixture) -> bytes:
         """The model that a mixture stands for."""
