@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from graphopt.analysis.weights import Weight
+from graphopt.analysis.movement import is_mover
+from graphopt.analysis.shapes import Shapes
+from graphopt.analysis.weights import Site, Weight
 from graphopt.ir.dtypes import np_dtype
+from passes.quantize.pieces import steps_shape
 
 _SINGLE = np.dtype(np.float32)
 _HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
@@ -20,38 +24,46 @@ _FLOATS = (_SINGLE, *_HALVES, _DOUBLE)
 _FIRST = 10  # the opset in which DequantizeLinear appeared, with one scale a tensor
 _AXIS = 13  # ... could have one scale for each index of an axis
 _HALF = 19  # ... could have scales and results of float16 and bfloat16
-_WIDE = 21  # ... could read 16-bit integers
+_WIDE = 21  # ... could read integers of 16 and of 4 bits, and have scales for blocks
+_NARROW = 25  # ... could read integers of 2 bits
 _INITIALIZERS = 4  # the IR version in which initializers need not be graph inputs
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asked for: the options that every weight-only quantization has."""
+    """What the user asked for: the options that every weight-only quantization has.
+
+    With a `block`, each run of that many inputs of a channel has a scale, where an operator has
+    such an axis; other weights get what `per_channel` says.
+    """
 
     min_elements: int
     skip: tuple[str, ...]
     bits: int
     per_channel: bool
+    block: int = 0
 
 
 @dataclass(frozen=True)
 class Plan:
     """How one weight can be quantized: along `axis` of the stored tensor, None for one scale.
 
-    `note` says in a clause why the scale is not per channel although that was asked for.
+    With a `block`, scales are for runs of that many elements along the axis, else for each index.
+    `note` says in a clause why the scales are fewer than was asked for.
     """
 
     weight: Weight
     dtype: np.dtype[Any]
     axis: int | None
     note: str = ""
+    block: int = 0
 
 
-def plan(weight: Weight, wishes: Wishes) -> Plan | str | None:
+def plan(weight: Weight, wishes: Wishes, shapes: Shapes) -> Plan | str | None:
     """The plan for one stored tensor, or a clause that says why there is none.
 
     None for what nobody would expect to be quantized: tensors that are not read, integers, and
-    small tensors that no operator reads as a weight. No values are read.
+    small tensors that no operator reads as a weight. No values of the weight are read.
     """
     dtype = np_dtype(weight.constant.onnx_dtype)
     if not weight.tensor.is_read or _is_bystander(weight, dtype, wishes):
@@ -59,9 +71,28 @@ def plan(weight: Weight, wishes: Wishes) -> Plan | str | None:
     why = _why_not(weight, dtype, wishes)
     if why is not None or dtype is None:
         return why
-    axis, note = _axis(weight) if wishes.per_channel else (None, "")
-    why = _why_not_here(weight, dtype, axis, wishes.bits) or _why_not_smaller(weight, dtype, axis, wishes.bits)
-    return why or Plan(weight, dtype, axis, note)
+    made = _plan(weight, dtype, wishes, shapes)
+    return (
+        _why_not_here(made, wishes.bits)
+        or _why_not_moved(made, wishes.bits)
+        or _why_not_smaller(made, wishes.bits)
+        or made
+    )
+
+
+def _plan(weight: Weight, dtype: np.dtype[Any], wishes: Wishes, shapes: Shapes) -> Plan:
+    note = ""
+    if wishes.block:
+        along, note = _block_axis(weight)
+        if along is not None:
+            size = int(weight.constant.shape[along])
+            if wishes.block < size or not _may_look_alone(weight, shapes):
+                return Plan(weight, dtype, along, "", wishes.block)
+            if len(weight.constant.shape) > 1:
+                return Plan(weight, dtype, along, "", -(-size // 2))
+            note = "it is one block"
+    axis, without = _axis(weight) if wishes.per_channel else (None, "")
+    return Plan(weight, dtype, axis, note if axis is not None else without or note)
 
 
 def _is_bystander(weight: Weight, dtype: np.dtype[Any] | None, wishes: Wishes) -> bool:
@@ -90,20 +121,58 @@ def _why_not(weight: Weight, dtype: np.dtype[Any] | None, wishes: Wishes) -> str
     return None
 
 
+def _block_axis(weight: Weight) -> tuple[int | None, str]:
+    """The axis along which every reader allows blocks, or None and why there is none."""
+    axes = {_block_axis_at(weight, site) for site in weight.sites}
+    if len(axes) > 1:
+        return None, f"its readers {_readers(weight)} would have blocks along different axes"
+    (axis,) = axes
+    label = weight.sites[0].node.label
+    return axis, "" if axis is not None else f"blocks of {label!r} are not along one axis of it"
+
+
+def _block_axis_at(weight: Weight, site: Site) -> int | None:
+    """Blocks lie along the axis that the operator sums over, and along the rows of a table. A
+    convolution has such blocks only where its kernel is one point: scales lie at every point."""
+    if site.is_table:
+        return site.channel
+    if site.node.is_op("Conv", "ConvTranspose"):
+        points = math.prod(int(size) for size in weight.constant.shape[2:])
+        return site.inputs if points == 1 and site.node.op == "Conv" else None
+    return site.inputs
+
+
+def _may_look_alone(weight: Weight, shapes: Shapes) -> bool:
+    """Whether a reader may be left with one axis of the weight: a single block of that would
+    be one scale, which has another form."""
+    if len(weight.constant.shape) == 1:
+        return True
+    for site in weight.sites:
+        if site.is_table and len(weight.constant.shape) == 2:
+            indices = shapes.shape(site.node.inputs[1]) if len(site.node.inputs) > 1 else None
+            if not indices:
+                return True
+    return False
+
+
+def _readers(weight: Weight) -> str:
+    return " and ".join(dict.fromkeys(repr(site.node.label) for site in weight.sites[:4]))
+
+
 def _axis(weight: Weight) -> tuple[int | None, str]:
     """The axis that every reader has its channels along, or None and why there is none."""
     axes = {site.channel for site in weight.sites}
     if len(axes) > 1:
-        readers = " and ".join(dict.fromkeys(repr(site.node.label) for site in weight.sites[:4]))
-        return None, f"its readers {readers} have their channels along different axes"
+        return None, f"its readers {_readers(weight)} have their channels along different axes"
     (axis,) = axes
     if axis is None:
         return None, f"the channels of {weight.sites[0].node.label!r} are not one axis of it"
     return (axis, "") if weight.constant.shape[axis] > 1 else (None, "it has one channel")
 
 
-def _why_not_here(weight: Weight, dtype: np.dtype[Any], axis: int | None, bits: int) -> str | None:
+def _why_not_here(made: Plan, bits: int) -> str | None:
     """What the versions that the model imports are too old for."""
+    weight, dtype, axis = made.weight, made.dtype, made.axis
     version = weight.home.root.ir_version
     if version is not None and version < _INITIALIZERS:
         return f"the model has IR version {version}, where every initializer is an input"
@@ -112,8 +181,12 @@ def _why_not_here(weight: Weight, dtype: np.dtype[Any], axis: int | None, bits: 
         needs.append((_AXIS, "one scale a channel"))
     if dtype in _HALVES:
         needs.append((_HALF, f"DequantizeLinear to {dtype}"))
-    if bits == 16:
-        needs.append((_WIDE, "DequantizeLinear from 16 bits"))
+    if made.block:
+        needs.append((_WIDE, "one scale a block"))
+    if bits in (4, 16):
+        needs.append((_WIDE, f"DequantizeLinear from {bits} bits"))
+    if bits == 2:
+        needs.append((_NARROW, "DequantizeLinear from 2 bits"))
     opset = weight.home.opset_of()
     found = next(((least, what) for least, what in reversed(needs) if opset < least), None)
     if found is None:
@@ -125,11 +198,23 @@ def _why_not_here(weight: Weight, dtype: np.dtype[Any], axis: int | None, bits: 
     return f"{found[1]} needs opset {found[0]} and the model has {opset}: {advice}"
 
 
-def _why_not_smaller(weight: Weight, dtype: np.dtype[Any], axis: int | None, bits: int) -> str | None:
+def _why_not_moved(made: Plan, bits: int) -> str | None:
+    """Runtimes put a Transpose before DequantizeLinear, where they cannot transpose codes of 2 bits."""
+    mover = next((node for node in made.weight.tensor.readers if is_mover(node)), None)
+    if bits > 2 or made.block or mover is None:
+        return None
+    return (
+        f"it is read through {mover.op} {mover.label!r}, and runtimes cannot move codes of 2 bits: fold constants first"
+    )
+
+
+def _why_not_smaller(made: Plan, bits: int) -> str | None:
     """The file must not grow: codes, scales, zero points and the nodes that join them are counted."""
+    weight = made.weight
     now = weight.constant.nbytes
-    channels = 1 if axis is None else int(weight.constant.shape[axis])
+    shape = tuple(int(size) for size in weight.constant.shape)
+    scales = math.prod(steps_shape(shape, made.axis, made.block))
     name = len(weight.tensor.name.encode()) + 24
-    around = 3 * (name + 40) + len(weight.sites) * (4 * name + 80)
-    then = weight.elements * bits // 8 + channels * (dtype.itemsize + 1) + around
+    around = 3 * (name + 40) + len(weight.sites) * (4 * name + 80) * (2 if made.block else 1)
+    then = weight.elements * bits // 8 + scales * made.dtype.itemsize + -(-scales * bits // 8) + around
     return None if then < now else f"it would not be smaller: {now} bytes now, about {then} quantized"

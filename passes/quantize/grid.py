@@ -1,23 +1,23 @@
 """Grids: evenly spaced values, of which quantization picks the nearest for each weight.
 
 A grid is a step (the scale), and for an asymmetric one the code that stands for zero. Every grid
-made here keeps the theorem |w - (q - z) * s| <= s / 2 for each finite weight w in it, over the
-reals: the step is rounded up, never down, so no weight lies beyond the last code by more than half
-a step. What DequantizeLinear adds is one rounding of the product in the scale's own type.
+made here of a whole range keeps the theorem |w - (q - z) * s| <= s / 2 for each finite weight w in
+it, over the reals: the step is rounded up, never down, so no weight lies beyond the last code by more
+than half a step. What DequantizeLinear adds is one rounding of the product in the scale's own type.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from passes.quantize.pieces import pieces, steps_shape
+
 Array = np.ndarray[Any, Any]
 
-_BLOCK = 1 << 20  # elements worked on together, so that a weight of any size needs little memory
 _SINGLE, _HALF, _BRAIN = np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)
 
 _LARGEST = {_SINGLE: (2 - 2.0**-23) * 2.0**127, _BRAIN: (2 - 2.0**-7) * 2.0**127, _HALF: 65504.0}
@@ -34,10 +34,12 @@ _LEAST = {_SINGLE: 2.0**-126, _BRAIN: 2.0**-126, _HALF: 2.0**-17}
 
 @dataclass(frozen=True)
 class Grid:
-    """Steps and zeros of a quantized tensor, for all of it (`axis` None) or for each index of `axis`.
+    """Steps and zeros of a quantized tensor: for all of it (`axis` None), for each index of `axis`, or,
+    with a `block`, for each run of that many elements along it (the last one may be shorter).
 
-    `scale` has the weight's own dtype and shape () or (C,); `zero` is int8 of the same shape, or
-    None for a grid around zero. Codes lie in `low` to `high` and have dtype `code`.
+    `scale` has the weight's own dtype, and shape (), (C,) or, in blocks, that of the tensor with
+    `axis` counted in blocks. `zero` has dtype `code` and the same shape; None for a grid around
+    zero. Codes lie in `low` to `high` and have dtype `code`, one of ONNX's of 2, 4, 8 or 16 bits.
     """
 
     scale: Array
@@ -46,11 +48,12 @@ class Grid:
     low: int
     high: int
     code: np.dtype[Any]
+    block: int = 0
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The smallest and largest value of a tensor, or of each index of an axis: float64 () or (C,)."""
+    """The smallest and largest value that one scale is for: float64, in the shape of the scales."""
 
     low: Array
     high: Array
@@ -61,14 +64,24 @@ class Spread:
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
-def spread(values: Array, axis: int | None) -> Spread:
-    """The range of `values` (any float type, not empty) as a whole or along `axis`; NaN where one is."""
-    shape = () if axis is None else (values.shape[axis],)
+def code_dtype(bits: int, signed: bool = True) -> np.dtype[Any]:
+    """The dtype of codes of 2, 4, 8 or 16 bits; those below a byte are ONNX's, one a byte in memory."""
+    name = f"{'int' if signed else 'uint'}{bits}"
+    return np.dtype(getattr(ml_dtypes, name) if bits < 8 else name)
+
+
+def spread(values: Array, axis: int | None, block: int = 0) -> Spread:
+    """The range of `values` (any float type, not empty) that each scale is for; NaN where one is."""
+    shape = steps_shape(values.shape, axis, block)
     low, high = np.full(shape, np.inf), np.full(shape, -np.inf)
-    for _, block, part in _blocks(values, axis):
-        others = tuple(i for i in range(block.ndim) if i != axis)
-        low[part] = np.minimum(low[part], block.min(others))
-        high[part] = np.maximum(high[part], block.max(others))
+    values = np.asarray(values, order="C")
+    for part, steps in pieces(values.shape, axis, block):
+        found = part.of(values)
+        found = found if found.dtype == _SINGLE else found.astype(np.float64)
+        bottom, top = steps.of(low), steps.of(high)
+        others = tuple(i for i in range(4) if bottom.shape[i] == 1)
+        np.minimum(bottom, found.min(others, keepdims=True), out=bottom)
+        np.maximum(top, found.max(others, keepdims=True), out=top)
     return Spread(low, high)
 
 
@@ -84,17 +97,43 @@ def why_no_grid(found: Spread, dtype: np.dtype[Any]) -> str | None:
     return None
 
 
-def symmetric(found: Spread, axis: int | None, dtype: np.dtype[Any]) -> Grid:
-    """Codes -127 to 127 around zero, the step the largest magnitude / 127 (Jacob et al. 2018, section 2.1)."""
-    return Grid(_step(found.peak / 127, dtype), None, axis, -127, 127, np.dtype(np.int8))
+def symmetric(
+    found: Spread, axis: int | None, dtype: np.dtype[Any], bits: int = 8, *, block: int = 0, signed: bool = True
+) -> Grid:
+    """As many codes on each side of zero, -127 to 127 for 8 bits, the step the largest magnitude / 127
+    (Jacob et al. 2018, section 2.1).
+
+    Codes without a sign have the middle one, 128, for zero.
+    """
+    most = (1 << bits - 1) - 1
+    scale = step(found.peak / most, dtype)
+    return around_zero(scale, -most, most, axis, bits, block=block, signed=signed)
 
 
-def asymmetric(found: Spread, axis: int | None, dtype: np.dtype[Any]) -> Grid:
-    """Codes -128 to 127 over the range of the values, widened to hold zero, which gets a code of its own."""
+def around_zero(
+    scale: Array, low: int, high: int, axis: int | None, bits: int, *, block: int = 0, signed: bool = True
+) -> Grid:
+    """A grid of steps `scale` with the codes `low` to `high`, where 0 stands for zero; codes without a
+    sign are that plus the middle one, which is their zero point."""
+    code = code_dtype(bits, signed)
+    if signed:
+        return Grid(scale, None, axis, low, high, code, block)
+    middle = 1 << bits - 1
+    return Grid(scale, np.full(scale.shape, middle, code), axis, low + middle, high + middle, code, block)
+
+
+def asymmetric(
+    found: Spread, axis: int | None, dtype: np.dtype[Any], bits: int = 8, *, block: int = 0, signed: bool = True
+) -> Grid:
+    """All codes, -128 to 127 for 8 bits, over the range of the values, widened to hold zero, which gets a
+    code of its own."""
     low, high = np.minimum(found.low, 0.0), np.maximum(found.high, 0.0)
-    scale = _step((high - low) / 255, dtype)
-    zero = np.clip(-128 - np.rint(low / scale.astype(np.float64)), -128, 127).astype(np.int8)
-    return Grid(scale, zero, axis, -128, 127, np.dtype(np.int8))
+    least = -(1 << bits - 1) if signed else 0
+    most = least + (1 << bits) - 1
+    scale = step((high - low) / (most - least), dtype)
+    zero = np.clip(least - np.rint(low / scale.astype(np.float64)), least, most)
+    code = code_dtype(bits, signed)
+    return Grid(scale, _as_codes(zero, code), axis, least, most, code, block)
 
 
 def fixed_point(found: Spread, bits: int, dtype: np.dtype[Any], p: int | None = None) -> Grid:
@@ -127,21 +166,53 @@ def saturates(found: Spread, p: int, low: int, high: int) -> bool:
 
 def codes(values: Array, grid: Grid) -> Array:
     """The nearest code of each value, ties to even, of `values`' shape; beyond the ends, the last one."""
+    values = np.asarray(values, order="C")
     made = np.empty(values.shape, grid.code)
-    step = grid.scale.astype(np.float64)
-    zero = np.zeros(step.shape) if grid.zero is None else grid.zero.astype(np.float64)
-    for place, block, part in _blocks(values, grid.axis):
-        lined_up = [1] * block.ndim
-        if grid.axis is not None:
-            lined_up[grid.axis] = -1
-        block /= step[part].reshape(lined_up)
-        np.rint(block, out=block)
-        block += zero[part].reshape(lined_up)
-        made[place] = np.clip(block, grid.low, grid.high, out=block)
+    integers = made.view(_storage(grid.code))
+    exact = grid.scale.astype(np.float64)
+    work = _working_type(grid)
+    step_of = exact.astype(work)
+    zeros = None if grid.zero is None else grid.zero.astype(work)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for part, steps in pieces(values.shape, grid.axis, grid.block):
+            found = part.of(values).astype(work, copy=False)
+            ratio = found / steps.of(step_of)
+            nearest = np.rint(ratio)
+            if work == _SINGLE:
+                _settle_ties(nearest, ratio, found, steps.of(exact))
+            if zeros is not None:
+                nearest += steps.of(zeros)
+            part.of(integers)[...] = np.clip(nearest, grid.low, grid.high, out=nearest)
     return made
 
 
-def _step(exact: Array, dtype: np.dtype[Any]) -> Array:
+def values_of(made: Array, grid: Grid) -> Array:
+    """What DequantizeLinear makes of codes: (q - z) * s in the type of the scales, multiplied in float32."""
+    made = np.asarray(made, order="C")
+    result = np.empty(made.shape, grid.scale.dtype)
+    scale = grid.scale.astype(np.float32)
+    zeros = None if grid.zero is None else grid.zero.astype(np.float32)
+    for part, steps in pieces(made.shape, grid.axis, grid.block):
+        whole = part.of(made).astype(np.float32)
+        if zeros is not None:
+            whole -= steps.of(zeros)
+        whole *= steps.of(scale)
+        part.of(result)[...] = whole
+    return result
+
+
+def over(one: Array, grid: Grid, shape: tuple[int, ...]) -> Array:
+    """`grid.scale` or `grid.zero` for each element of a tensor of `shape`: broadcast, repeated in blocks."""
+    if grid.axis is None:
+        return np.broadcast_to(one, shape)
+    if not grid.block:
+        lined_up = [1] * len(shape)
+        lined_up[grid.axis] = -1
+        return np.broadcast_to(one.reshape(lined_up), shape)
+    return np.repeat(one, grid.block, grid.axis)[(slice(None),) * grid.axis + (slice(shape[grid.axis]),)]
+
+
+def step(exact: Array, dtype: np.dtype[Any]) -> Array:
     """The smallest number of `dtype` that is not below `exact` nor below the least step; 1 for 0."""
     wanted = np.where(exact > 0, np.maximum(exact, _LEAST[dtype]), 1.0)
     rounded = wanted.astype(dtype)
@@ -149,16 +220,35 @@ def _step(exact: Array, dtype: np.dtype[Any]) -> Array:
     return np.asarray(np.where(short, np.nextafter(rounded, np.asarray(np.inf, dtype)), rounded))
 
 
-def _blocks(values: Array, axis: int | None) -> Iterator[tuple[Any, Array, Any]]:
-    """Slices along the longest axis as fresh float64 arrays: (index of the slice, slice, index into
-    what is kept for each index of `axis`)."""
-    if values.ndim == 0:
-        yield (), values.astype(np.float64).reshape(()), ()
+def near_step(exact: Array, dtype: np.dtype[Any]) -> Array:
+    """The number of `dtype` nearest to `exact`, not below the least step."""
+    return np.asarray(np.maximum(exact, _LEAST[dtype]).astype(dtype))
+
+
+def _settle_ties(nearest: Array, ratio: Array, values: Array, exact: Array) -> None:
+    """Round again, in float64, what lies so near to the middle of two codes that float32 may err.
+
+    A ratio of up to 2^8 is off by at most 2^-17; whatever is beyond saturates.
+    """
+    np.subtract(ratio, nearest, out=ratio)
+    np.abs(ratio, out=ratio)
+    if not float(ratio.max(initial=0.0)) > 0.5 - 2.0**-16:
         return
-    longest = int(np.argmax(values.shape))
-    width = max(1, _BLOCK * values.shape[longest] // max(values.size, 1))
-    for start in range(0, values.shape[longest], width):
-        cut = slice(start, start + width)
-        place = (slice(None),) * longest + (cut,)
-        part: Any = () if axis is None else (cut if axis == longest else slice(None))
-        yield place, values[place].astype(np.float64), part
+    near = ratio > 0.5 - 2.0**-16
+    nearest[near] = np.rint(values[near].astype(np.float64) / np.broadcast_to(exact, values.shape)[near])
+
+
+def _working_type(grid: Grid) -> np.dtype[Any]:
+    """Codes of 16 bits are more than float32 divides well."""
+    return np.dtype(np.float64) if grid.high - grid.low > 255 else _SINGLE
+
+
+def _storage(code: np.dtype[Any]) -> np.dtype[Any]:
+    """The integer type whose low bits codes are: codes below a byte are written as whole bytes."""
+    if code.kind in "iu":
+        return code
+    return np.dtype(np.uint8 if code.name.startswith("u") else np.int8)
+
+
+def _as_codes(whole: Array, code: np.dtype[Any]) -> Array:
+    return np.asarray(whole).astype(_storage(code)).view(code)

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from graphopt.analysis.weights import weights
+from graphopt.analysis.weights import Weight, weights
 from graphopt.ir import Graph
 from graphopt.pipeline.protocol import Context
 from passes.quantize.candidates import Plan, Wishes, plan
 from passes.quantize.dequantize import Order, order_of, write
-from passes.quantize.grid import Grid, Spread, codes, spread, why_no_grid
+from passes.quantize.grid import Array, Grid, Spread, codes, spread, why_no_grid
 
 RULE = "quantize"
 
-Choice = Callable[[Plan, Spread], Grid | str]
+Choice = Callable[[Plan, Spread, Array], Grid | str]
 """Gives the grid for a planned weight with values of a certain range, or a clause that says why none."""
 
+Rounding = Callable[[Weight, Array, Grid], Array]
+"""Gives a code of the grid for each of the values of a weight, in their shape."""
 
-def quantize(graph: Graph, ctx: Context, wishes: Wishes, choose: Choice) -> None:
-    """Quantize every weight that the wishes and the model allow, on the grid that `choose` gives.
+
+def nearest(weight: Weight, values: Array, grid: Grid) -> Array:
+    """The rounding that looks at nothing but the values: each gets the nearest code."""
+    return codes(values, grid)
+
+
+def quantize(graph: Graph, ctx: Context, wishes: Wishes, choose: Choice, rounding: Rounding = nearest) -> None:
+    """Quantize every weight that the wishes and the model allow, on the grid that `choose` gives, with
+    the codes that `rounding` picks.
 
     The values of one weight at a time are in memory.
     """
     order = order_of(graph)
-    for weight in weights(graph):
-        planned = plan(weight, wishes)
+    shapes = ctx.shapes
+    plans = [(weight, plan(weight, wishes, shapes)) for weight in weights(graph)]
+    for weight, planned in plans:
         if isinstance(planned, Plan):
-            why = _quantize(planned, ctx, choose, order)
+            why = _quantize(planned, ctx, choose, rounding, order)
             weight.constant.forget()
         else:
             why = planned
@@ -34,21 +44,24 @@ def quantize(graph: Graph, ctx: Context, wishes: Wishes, choose: Choice) -> None
             ctx.missed(RULE, weight.subject, why)
 
 
-def _quantize(planned: Plan, ctx: Context, choose: Choice, order: Order) -> str | None:
+def _quantize(planned: Plan, ctx: Context, choose: Choice, rounding: Rounding, order: Order) -> str | None:
     """Quantize one weight; returns why not where its values forbid it."""
     weight = planned.weight
     values = weight.constant.values
-    found = spread(values, planned.axis)
-    grid = why_no_grid(found, planned.dtype) or choose(planned, found)
+    found = spread(values, planned.axis, planned.block)
+    grid = why_no_grid(found, planned.dtype) or choose(planned, found, values)
     if isinstance(grid, str):
         return grid
     if ctx.rewrite(RULE, weight.subject, _detail(planned, grid)):
-        write(weight, grid, codes(values, grid), order)
+        write(weight, grid, rounding(weight, values, grid), order)
     return None
 
 
 def _detail(planned: Plan, grid: Grid) -> str:
     if grid.axis is None:
         text = f"one scale, {float(grid.scale):.4g}"
-        return f"{text}: {planned.note}" if planned.note else text
-    return f"{grid.scale.size} scales along axis {grid.axis}"
+    elif grid.block:
+        text = f"{grid.scale.size} scales, one for each {grid.block} along axis {grid.axis}"
+    else:
+        text = f"{grid.scale.size} scales along axis {grid.axis}"
+    return f"{text}: {planned.note}" if planned.note else text

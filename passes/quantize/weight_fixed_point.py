@@ -8,7 +8,7 @@ from typing import Literal
 from graphopt.ir import Graph
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.quantize.candidates import Plan, Wishes
-from passes.quantize.grid import Grid, Spread, fixed_point, point_limits, saturates
+from passes.quantize.grid import Array, Grid, Spread, fixed_point, point_limits, saturates
 from passes.quantize.rewriting import quantize
 
 
@@ -67,7 +67,7 @@ class WeightFixedPoint(Pass):
     def run(self, graph: Graph, ctx: Context) -> None:
         quantize(graph, ctx, Wishes(self.min_elements, self.skip, self.bits, per_channel=False), self._grid)
 
-    def _grid(self, plan: Plan, found: Spread) -> Grid | str:
+    def _grid(self, plan: Plan, found: Spread, values: Array) -> Grid | str:
         if self.p is not None:
             least, most = point_limits(plan.dtype)
             if not least <= self.p <= most:

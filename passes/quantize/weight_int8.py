@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from graphopt.ir import Graph
-from graphopt.pipeline.protocol import Context, Contract, Pass, option
-from passes.quantize.candidates import Plan, Wishes
-from passes.quantize.grid import Grid, Spread, asymmetric, symmetric
-from passes.quantize.rewriting import quantize
+from passes.quantize.integers import WeightIntegers
 
 
 @dataclass(frozen=True)
-class WeightInt8(Pass):
+class WeightInt8(WeightIntegers):
     """Keep weights as 8-bit integers and scales, about a quarter of their size.
 
     What it does
@@ -28,11 +23,16 @@ class WeightInt8(Pass):
         output), the N axis of Gemm and of a right operand of MatMul, the M axis of a left one, the
         gate axis 1 of LSTM, GRU and RNN (shared by the directions), and the columns of a Gather
         table. A tensor that several operators read gets one scale for all where their channels
-        lie along different axes.
+        lie along different axes. granularity=block gives each `block` inputs of a channel a scale:
+        along the K axis of MatMul and Gemm, the input axis of LSTM, GRU, RNN and of a Conv of one
+        point, and along the rows of a table, so that a table that is also a projection agrees with
+        itself; every other weight gets scales for each channel. A block longer than a row is the row.
 
         Symmetric codes are -127 to 127 and s is the largest magnitude / 127, rounded up; with
         symmetric=false, codes are -128 to 127 over the range of the values and zero, and zero has
-        a code of its own, kept as an int8 zero point. Zero always stays zero. The scale of a
+        a code of its own, kept as an int8 zero point. signed=false stores the same codes as uint8
+        with a zero point. range=mse looks, for each scale, for the part of the range that makes the
+        squared error least, and clips what lies beyond. Zero always stays zero. The scale of a
         channel of zeros is 1, and no scale is below the smallest normal number (2^-17 in float16).
 
         DequantizeLinear stands behind nodes that only move elements: a Gather looks up integers
@@ -47,7 +47,8 @@ class WeightInt8(Pass):
         Left, with the reason: weights that callers may override, that are graph outputs, or that
         something else reads too; biases; float64; NaN, infinities and values beyond half the
         largest float; tensors below min-elements, or that would not get smaller. Scales for each
-        channel need opset 13, float16 and bfloat16 weights opset 19: raise it with the pass opset.
+        channel need opset 13, float16 and bfloat16 weights opset 19, blocks opset 21: raise it with
+        the pass opset.
 
         This makes files small, not models fast. Runtimes dequantize at every run where they have
         no kernel for integer weights: measured on a CPU, a Conv takes 1.2 times as long. onnxruntime
@@ -65,21 +66,4 @@ class WeightInt8(Pass):
     """
 
     name = "weight-int8"
-    contract = Contract.LOSSY
-
-    granularity: Literal["channel", "tensor"] = option("channel", "one scale for each output channel, or one in all")
-    symmetric: bool = option(True, "codes around zero; otherwise over the range of the values, with a zero point")
-    min_elements: int = option(1024, "leave smaller weights as they are")
-    skip: tuple[str, ...] = option((), "patterns such as /head/* of weights and nodes to leave as they are")
-
-    def __post_init__(self) -> None:
-        if self.min_elements < 0:
-            raise ValueError(f"min-elements must not be negative, and {self.min_elements} is")
-
-    def run(self, graph: Graph, ctx: Context) -> None:
-        wishes = Wishes(self.min_elements, self.skip, 8, self.granularity == "channel")
-        quantize(graph, ctx, wishes, self._grid)
-
-    def _grid(self, plan: Plan, found: Spread) -> Grid:
-        make = symmetric if self.symmetric else asymmetric
-        return make(found, plan.axis, plan.dtype)
+    bits = 8

@@ -1,0 +1,90 @@
+"""Tensors seen as lines of blocks, and worked on piece by piece.
+
+A tensor with one scale in all, one for each index of an axis, or one for each block of an axis is
+the same thing seen from the scales: an array [before, steps, run, after] beside scales
+[1 or before, steps or 1, 1, 1 or after]. A piece is a part of it that fits a processor's cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+_PIECE = 1 << 16  # elements worked on together: 256 KiB of float32
+
+
+def steps_shape(shape: tuple[int, ...], axis: int | None, block: int = 0) -> tuple[int, ...]:
+    """The shape of the scales of a tensor: (), that of `axis`, or the tensor's with `axis` in blocks."""
+    if axis is None:
+        return ()
+    if not block:
+        return (shape[axis],)
+    return (*shape[:axis], -(-shape[axis] // block), *shape[axis + 1 :])
+
+
+def pieces(shape: tuple[int, ...], axis: int | None, block: int = 0) -> Iterator[tuple[Piece, Piece]]:
+    """The parts of a tensor of `shape`, each with the part of the scales that belongs to it."""
+    for face in _faces(shape, axis, block):
+        yield from face.cut()
+
+
+class Piece:
+    """How to take a four-dimensional part out of an array: the range along `axis`, a shape, an index."""
+
+    def __init__(self, axis: int | None, span: slice, shape: tuple[int, ...], place: tuple[slice, ...]) -> None:
+        self.axis, self.span, self.shape, self.place = axis, span, shape, place
+
+    def of(self, array: Array) -> Array:
+        """The part of `array`, a view where its memory allows that."""
+        if self.axis is not None:
+            array = array[(slice(None),) * self.axis + (self.span,)]
+        return array.reshape(self.shape)[self.place]
+
+
+class _Face:
+    """The whole blocks of a tensor, or the last one where it is shorter."""
+
+    def __init__(self, values: Piece, scales: Piece) -> None:
+        self.values, self.scales = values, scales
+
+    def cut(self) -> Iterator[tuple[Piece, Piece]]:
+        shape = self.values.shape
+        wanted = -(-math.prod(shape) // _PIECE)
+        along = next((i for i, size in enumerate(shape) if size >= wanted), int(np.argmax(shape)))
+        width = -(-shape[along] // max(wanted, 1))
+        for start in range(0, shape[along], max(width, 1)):
+            yield _part(self.values, along, start, width), _part(self.scales, along, start, width)
+
+
+def _part(whole: Piece, along: int, start: int, width: int) -> Piece:
+    if whole.shape[along] == 1:
+        return whole
+    place = (slice(None),) * along + (slice(start, start + width),)
+    return Piece(whole.axis, whole.span, whole.shape, place)
+
+
+def _faces(shape: tuple[int, ...], axis: int | None, block: int) -> list[_Face]:
+    everything = slice(None)
+    if axis is None:
+        return [
+            _Face(Piece(None, everything, (1, 1, math.prod(shape), 1), ()), Piece(None, everything, (1, 1, 1, 1), ()))
+        ]
+    before, size, after = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+    if not block:
+        return [
+            _Face(Piece(None, everything, (before, size, 1, after), ()), Piece(None, everything, (1, size, 1, 1), ()))
+        ]
+    whole, rest = divmod(size, block)
+    faces = []
+    for first, count, run in ((0, whole, block), (whole, 1, rest)):
+        if count and run:
+            span = slice(first * block, first * block + count * run)
+            values = Piece(axis, span, (before, count, run, after), ())
+            scales = Piece(axis, slice(first, first + count), (before, count, 1, after), ())
+            faces.append(_Face(values, scales))
+    return faces
