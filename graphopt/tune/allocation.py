@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ def moves(ladders: Sequence[Sequence[Rung[T]]]) -> list[Move[T]]:
     found: list[tuple[float, int, int, Move[T]]] = []
     for unit, ladder in enumerate(ladders):
         hull = _hull(ladder)
-        for place, (before, after) in enumerate(zip(hull, hull[1:], strict=False)):
+        for place, (before, after) in enumerate(pairwise(hull)):
             cost = max(after.cost - before.cost, _LEAST)
             gain = (before.error - after.error) / cost
             found.append((-gain, unit, place, Move(unit, after.option, gain, cost)))

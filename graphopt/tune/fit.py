@@ -28,6 +28,8 @@ from graphopt.tune.whole import spliced
 
 _ROUNDS: Final = 6  # of putting back more where the real pipeline is not within the budget
 
+_WORTH: Final = 0.001  # of all the error: a unit behind less is not measured in between
+
 Mixture = dict[Unit, int]
 
 
@@ -134,12 +136,14 @@ class Fit:
     def _ladder(self, unit: Unit, mixture: Mixture, energy: float, total: float) -> list[Rung[int]]:
         """The ways to have a unit: as it is, in between where that is worth measuring, and as it was."""
         now = mixture[unit]
-        ladder = [Rung(now, energy, 0.0)]
-        if energy > 0.001 * total:
-            for option in unit.options():
-                if unit.kinds[option] not in (unit.kinds[now], unit.kinds[self.plain]):
-                    ladder.append(Rung(option, self._alone({unit: option}, [unit]), self._cost(unit, mixture, option)))
-        return [*ladder, Rung(self.plain, 0.0, self._cost(unit, mixture, self.plain))]
+        between = [one for one in unit.options() if unit.kinds[one] not in (unit.kinds[now], unit.kinds[self.plain])]
+        ends = Rung(now, energy, 0.0), Rung(self.plain, 0.0, self._cost(unit, mixture, self.plain))
+        worth = between if energy > _WORTH * total else []
+        return [
+            ends[0],
+            *(Rung(one, self._alone({unit: one}, [unit]), self._cost(unit, mixture, one)) for one in worth),
+            ends[1],
+        ]
 
     def _cost(self, unit: Unit, mixture: Mixture, option: int) -> float:
         """What putting one unit back costs: the part by which the file grows and the model slows down."""

@@ -44,7 +44,7 @@ class Speed:
         groups = ordered[:KINDS]
         if len(ordered) > KINDS:
             groups = [*ordered[: KINDS - 1], [unit for units in ordered[KINDS - 1 :] for unit in units]]
-        return {number: units for number, units in enumerate(groups)}
+        return dict(enumerate(groups))
 
     def tune(self, mixture: dict[Unit, int]) -> dict[Unit, int]:
         """The mixture with each kind of units as whichever variant makes the model fastest.

@@ -154,7 +154,7 @@ WRONG = {
     'nmae = "x"': ": unknown key 'nmae'; did you mean 'name'?",
     HEAD + 'pipeline = ""\nBudgets = []': ": unknown key 'Budgets'; did you mean 'budget'?",
     HEAD + 'pipeline = ""\n[feeds]\nx = 1': ": unknown key 'feeds'; the keys are name, description, base, "
-    "pipeline, budget, targets",
+    "pipeline, budget, targets, planner, candidates",
     'name = 3\npipeline = ""': ": name expects a text, not 3",
     'name = "My Recipe"\npipeline = ""': ": the name 'My Recipe' is not in kebab-case (such as int8-weights)",
     HEAD + 'pipeline = ""\ndescription = ["x"]': ": description expects a text, not a list",
