@@ -44,7 +44,7 @@ _PLANNERS: Final = ("fit", "auto")
 _TIMED: Final = ("portable", "onnxruntime")  # targets whose latency can be measured here
 _BUDGET = re.compile(
     r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(>=|<=)\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
-    r"\s*((?<=[0-9.\s])[KMG]?i?B)?\s*"
+    r"\s*((?:[KMG]i?)?B)?\s*"
 )
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 

@@ -8,12 +8,13 @@ until it is kept. What comes out is run as the ordinary pipeline that it is, and
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from graphopt.errors import GraphoptError
-from graphopt.measure.latency import MARGIN, Latency
+from graphopt.measure.latency import Latency
 from graphopt.pipeline.pipeline import Pipeline
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.tune.allocation import Move, Rung, applied, fewest, moves, spared
@@ -28,6 +29,7 @@ from graphopt.tune.whole import spliced
 
 _ROUNDS: Final = 6  # of putting back more where the real pipeline is not within the budget
 
+SLOWER: Final = 0.01  # by how much the median may be above float's: two sessions of one model differ by as much
 _WORTH: Final = 0.001  # of all the error: a unit behind less is not measured in between
 
 Mixture = dict[Unit, int]
@@ -56,6 +58,7 @@ class Fit:
     original_bytes: int
     notes: list[str] = field(default_factory=list)
     why: dict[Unit, str] = field(default_factory=dict)
+    _size: int = 0  # of the mixture that nodes are put back from
 
     def run(self) -> Tried:
         """Fit the pipeline."""
@@ -82,7 +85,7 @@ class Fit:
         if whole is not None:
             self.notes.append(whole)
         if not self.splice.units:
-            raise _Refused("its passes quantize nothing of this model")
+            raise _Refused(f"its passes quantize nothing of this model{self._missed()}")
         self.plain = len(self.variants) - 1
         self.speed = Speed(self.splice, self.bench, self.limits.bytes, why=self.why)
         mixture = self.splice.everything(0)
@@ -107,11 +110,20 @@ class Fit:
                 found.append(made)
         return found
 
+    def _missed(self) -> str:
+        """Why the levers took nothing, most often."""
+        steps = {self.pipeline.steps[step].name for step in levers(self.pipeline)}  # type: ignore[union-attr]
+        missed = Counter(
+            one.why for one in self.variants[0].outcome.remarks if one.kind == "missed" and one.pass_name in steps
+        )
+        return f", most often because {missed.most_common(1)[0][0]}" if missed else ""
+
     def _within(self, mixture: Mixture) -> Mixture:
         """The mixture with as much put back as the budget asks for, and no more."""
         if self._holds(mixture):
             return mixture
         units, alone = self._energies(mixture)
+        self._size = len(self.splice.mixed(mixture))
         ladders = [self._ladder(unit, mixture, alone[unit], sum(alone.values())) for unit in units]
         found = moves(ladders)
         start = {place: mixture[unit] for place, unit in enumerate(units)}
@@ -147,8 +159,7 @@ class Fit:
 
     def _cost(self, unit: Unit, mixture: Mixture, option: int) -> float:
         """What putting one unit back costs: the part by which the file grows and the model slows down."""
-        now, then = (len(self.splice.mixed({**mixture, unit: one})) for one in (mixture[unit], option))
-        bytes_ = (then - now) / max(now, 1)
+        bytes_ = len(self.splice.mixed({**mixture, unit: option})) / max(self._size, 1) - 1.0
         if self.limits.bytes is not None or not self.limits.timed:
             return bytes_
         for number, units in self.speed.kinds().items():
@@ -174,7 +185,6 @@ class Fit:
 
     def _settled(self, mixture: Mixture) -> Tried:
         """Run the mixture as a pipeline; put back more where that is over the budget or slower than float."""
-        plain = self.variants[self.plain].data
         for _ in range(_ROUNDS):
             pipeline = self._emitted(mixture)
             if all(option == self.plain for option in mixture.values()):
@@ -184,8 +194,8 @@ class Fit:
             if not kept(figures):
                 mixture = self._more(mixture)
                 continue
-            timing = self.bench.latency(plain, data) if self.limits.timed else None
-            if timing is not None and timing.ratio > 1.0 + MARGIN:
+            timing = self.bench.latency(self.bench.original, data) if self.limits.timed else None
+            if timing is not None and timing.ratio > 1.0 + SLOWER:
                 better = self.speed.faster(mixture, self.plain)
                 if better is None:
                     raise _Refused(f"it takes {timing.ratio:.2f} times as long as float")

@@ -27,7 +27,7 @@ class Tried:
     """One candidate, fitted: the pipeline that came of it, and what that reached on the planning feeds.
 
     `pipeline` is None where nothing came of it, and `why` says in a clause why it was not taken. `reached` are
-    the budgets' figures in words; `latency` is against the model with nothing quantized, `bytes` are of the
+    the budgets' figures in words; `latency` is against the model as it was read, `bytes` are of the
     whole file.
     """
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from graphopt.errors import NotEquivalent
+from graphopt.errors import GraphoptError, NotEquivalent
 from graphopt.pipeline.pipeline import Pipeline
-from graphopt.tune.bench import Bench, Evidence, measurable, stricter
-from graphopt.tune.fit import Fit, Limits
+from graphopt.tune.bench import Bench, Evidence, kept, measurable, stricter
+from graphopt.tune.fit import SLOWER, Fit, Limits
 from graphopt.tune.levers import levers
 from graphopt.tune.plan import Plan, Tried
 from graphopt.tune.variants import Workshop
@@ -59,9 +59,22 @@ def planned(
         raise NotEquivalent(f"no candidate keeps the budget with at most {question.bytes} bytes: {whys}")
     pipeline = tried[taken].pipeline if taken is not None else None
     if pipeline is None:
-        pipeline = without_levers(question.candidates[0])
+        pipeline = _plain(question, workshop, measuring)
         warnings.append("nothing is quantized: " + "; ".join(dict.fromkeys(one.why for one in tried)))
     return Plan(question.planner, pipeline, tuple(tried), taken, feeds, tuple(warnings), time.perf_counter() - start)
+
+
+def _plain(question: Question, workshop: Workshop, measuring: Bench) -> Pipeline:
+    """A candidate with nothing quantized that is not slower for the rest of its passes; nothing at all failing that."""
+    for pipeline in dict.fromkeys(without_levers(one) for one in question.candidates):
+        try:
+            _, data = workshop.run(pipeline)
+            holds = kept(measuring.figures(data, both=True))
+            if holds and not (question.timed and measuring.latency(measuring.original, data).ratio > 1.0 + SLOWER):
+                return pipeline
+        except GraphoptError:
+            continue
+    return Pipeline(())
 
 
 def best(tried: Sequence[Tried]) -> int | None:

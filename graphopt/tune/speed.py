@@ -51,7 +51,6 @@ class Speed:
 
         A switch is made when it is surely faster, by at least a hundredth.
         """
-        plain = len(self.splice.variants) - 1
         for number, units in self.kinds().items():
             costs = self.costs[number] = {mixture[units[0]]: 1.0}
             for option in _options(units):
@@ -69,8 +68,7 @@ class Speed:
             if now != 0:
                 slower = costs.get(0, 1.0)
                 for unit in units:
-                    said = f"as {'float' if now == plain else 'it is'} the whole model is faster"
-                    self.why[unit] = f"{said}: the other way it takes {slower:.2f} times as long"
+                    self.why[unit] = f"otherwise the whole model takes {slower:.2f} times as long"
         return mixture
 
     def faster(self, mixture: dict[Unit, int], plain: int) -> tuple[dict[Unit, int], list[Unit]] | None:
@@ -85,7 +83,7 @@ class Speed:
             if found is not None and found.ratio < 1.0 and (best is None or found.ratio < best[0]):
                 best = (found.ratio, switched, some)
                 for unit in some:
-                    self.why[unit] = f"quantized the whole model takes {1 / found.ratio:.2f} times as long"
+                    self.why[unit] = f"otherwise the whole model takes {1 / found.ratio:.2f} times as long"
         return None if best is None else best[1:]
 
     def _race(self, one: dict[Unit, int], other: dict[Unit, int]) -> Latency | None:

@@ -34,7 +34,7 @@ NEEDS_LABELS: Final = frozenset({"top1_drop"})
 NEEDS_METRIC: Final = frozenset({"metric_drop"})
 BYTES: Final = "bytes"
 UNITS: Final = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_UNIT: Final = re.compile(r"(?P<number>.*?)\s*(?P<unit>[KMG]?i?B)", re.DOTALL)
+_UNIT: Final = re.compile(r"(?P<number>.*?)\s*(?P<unit>(?:[KMG]i?)?B)", re.DOTALL)
 
 _SPELLING = re.compile(r"\s*(?P<name>[^\s<>=!]*)\s*(?P<sign>[<>=!]*)\s*(?P<number>.*?)\s*\Z", re.DOTALL)
 _EXAMPLE = "for example 'sqnr_db>=30'"
