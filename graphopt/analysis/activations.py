@@ -7,8 +7,9 @@ model as it was read (`Original`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,9 +18,16 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+_CHUNK: Final = 1 << 16  # elements that are summed up at a time: they stay in the cache
+_ROWS: Final = 4096  # vectors whose products are summed in float32 before they are added in float64
+
 
 class Accumulator(Protocol):
-    """Sums up what one value (or several together) is over all feeds."""
+    """Sums up what one value (or several together) is over all feeds.
+
+    A large feed may come in several pieces along its leading axis, and a value in a loop comes once for
+    each round, so the sum must not depend on how the samples are cut.
+    """
 
     @property
     def key(self) -> str:
@@ -27,7 +35,21 @@ class Accumulator(Protocol):
         ...
 
     def update(self, *values: Array) -> None:
-        """See the values of one feed. They are read-only and must not be kept."""
+        """See the values of one feed, or of some of its rows. They are read-only and must not be kept."""
+        ...
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """An accumulator whose sums can be written down: those of an earlier run are then used again."""
+
+    def state(self) -> dict[str, Array]:
+        """All that `update` has changed."""
+        ...
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Be as the accumulator of the same key was whose state this is. Raises LookupError or ValueError
+        for what is none."""
         ...
 
 
@@ -78,32 +100,60 @@ class Extremes:
         for value in values:
             if value.size == 0:
                 continue
-            others = None if self.axis is None else _others(value.ndim, self.axis)
-            low = np.asarray(np.fmin.reduce(value, axis=others), np.float64)
-            high = np.asarray(np.fmax.reduce(value, axis=others), np.float64)
-            self.finite = self.finite and bool(np.isfinite(low).all() and np.isfinite(high).all())
-            self.finite = self.finite and not bool(np.isnan(value).any())
-            self.low, self.high = np.fmin(self.low, low), np.fmax(self.high, high)
+            planes = _planes(value, self.axis)
+            low, high = _reduced(np.minimum, planes), _reduced(np.maximum, planes)
+            if not (np.isfinite(low).all() and np.isfinite(high).all()):
+                self.finite = False
+                low, high = _reduced(np.fmin, planes), _reduced(np.fmax, planes)
+            shape = () if self.axis is None else (-1,)
+            self.low, self.high = np.fmin(self.low, low.reshape(shape)), np.fmax(self.high, high.reshape(shape))
+
+    def state(self) -> dict[str, Array]:
+        return {"low": self.low, "high": self.high, "finite": np.asarray(self.finite)}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        self.low, self.high, self.finite = state["low"], state["high"], bool(state["finite"])
 
 
 class Histogram:
-    """Counts of values in `bins` equal bins from `low` to `high`; what lies outside counts in the last ones."""
+    """Counts of values in `bins` equal bins from `low` to `high`; what lies outside counts in the last ones.
 
-    def __init__(self, low: float, high: float, bins: int = 2048) -> None:
-        self.low, self.high, self.bins = float(low), float(high), bins
+    Places are computed in float32: a value within a millionth of the range of a border may count on its
+    other side. NaN and infinities do not count. With `most`, no more than so many elements of each piece
+    of a feed are looked at, evenly spread.
+    """
+
+    def __init__(self, low: float, high: float, bins: int = 2048, most: int | None = None) -> None:
+        self.low, self.high, self.bins, self.most = float(low), float(high), bins, most
         self.counts: Array = np.zeros(bins, np.int64)
 
     @property
     def key(self) -> str:
-        return f"histogram {self.low!r} {self.high!r} {self.bins}"
+        return f"histogram {self.low!r} {self.high!r} {self.bins}{_limited(self.most)}"
 
     def update(self, *values: Array) -> None:
         width = (self.high - self.low) / self.bins or 1.0
+        scale, last = np.float32(1 / width), np.float32(self.bins - 1)
+        offset = np.float32(-self.low / width)
+        scaled, places = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.int64)
         for value in values:
-            flat = value.reshape(-1)
-            flat = flat[np.isfinite(flat)]
-            place = np.clip((flat - np.float32(self.low)) * np.float32(1 / width), 0, self.bins - 1)
-            self.counts += np.bincount(place.astype(np.int64), minlength=self.bins)
+            for chunk in _chunks(_some(value.reshape(-1), self.most)):
+                low, high = chunk.min(), chunk.max()
+                if not (np.isfinite(low) and np.isfinite(high)):
+                    chunk = chunk[np.isfinite(chunk)]
+                at = scaled[: len(chunk)]
+                np.multiply(chunk, scale, out=at, casting="same_kind")
+                at += offset
+                np.clip(at, 0, last, out=at)
+                place = places[: len(chunk)]
+                place[...] = at
+                self.counts += np.bincount(place, minlength=self.bins)
+
+    def state(self) -> dict[str, Array]:
+        return {"counts": self.counts}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        self.counts = _shaped(state["counts"], (self.bins,))
 
 
 class Moments:
@@ -129,31 +179,112 @@ class Moments:
 
     def update(self, *values: Array) -> None:
         for value in values:
-            others = None if self.axis is None else _others(value.ndim, self.axis)
-            self._sum = self._sum + np.sum(value, axis=others, dtype=np.float64)
-            self._squares = self._squares + np.sum(np.square(value, dtype=np.float64), axis=others)
-            self.count += value.size if self.axis is None else value.size // max(value.shape[self.axis], 1)
+            if value.size == 0:
+                continue
+            planes = _planes(value, self.axis)
+            if planes.dtype != np.float32:
+                planes = planes.astype(np.float64)
+            outer, indices, inner = planes.shape
+            sums, squares = np.zeros(indices), np.zeros(indices)
+            across = max(1, min(256, _CHUNK // max(indices, 1)))  # few enough to be summed in float32
+            for start in range(0, inner, _CHUNK) if inner > 1 else (0,):
+                for first in range(0, outer, across):
+                    part = planes[first : first + across, :, start : start + _CHUNK]
+                    sums += _summed(part)
+                    squares += _summed(np.square(part))
+            shape = () if self.axis is None else (-1,)
+            self._sum, self._squares = self._sum + sums.reshape(shape), self._squares + squares.reshape(shape)
+            self.count += outer * inner
+
+    def state(self) -> dict[str, Array]:
+        return {"count": np.asarray(self.count), "sum": self._sum, "squares": self._squares}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        self.count, self._sum, self._squares = int(state["count"]), state["sum"], state["squares"]
 
 
 class Gram:
-    """The sum of x xT over all vectors x along `axis` (float64 (K, K)), and how many there were."""
+    """The sum of x xT over all vectors x along `axis` (float64 (K, K)), and how many there were.
 
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
+    With `most`, no more than so many vectors of each piece of a feed are looked at, evenly spread.
+    """
+
+    def __init__(self, axis: int = -1, most: int | None = None) -> None:
+        self.axis, self.most = axis, most
         self.count = 0
         self.matrix: Array = np.zeros((0, 0))
 
     @property
     def key(self) -> str:
-        return f"gram axis={self.axis}"
+        return f"gram axis={self.axis}{_limited(self.most)}"
 
     def update(self, *values: Array) -> None:
         for value in values:
-            rows = np.moveaxis(value, self.axis, -1).reshape(-1, value.shape[self.axis]).astype(np.float32, copy=False)
-            found = (rows.T @ rows).astype(np.float64)
-            self.matrix = found if self.count == 0 else self.matrix + found
-            self.count += len(rows)
+            size = value.shape[self.axis]
+            if self.matrix.shape != (size, size):
+                self.matrix = np.zeros((size, size))
+            for columns in _columns(value, self.axis, self.most):
+                self.matrix += columns @ columns.T  # one triangle is computed, the other copied
+                self.count += columns.shape[1]
+
+    def state(self) -> dict[str, Array]:
+        return {"count": np.asarray(self.count), "matrix": self.matrix}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        self.count, self.matrix = int(state["count"]), state["matrix"]
 
 
-def _others(rank: int, axis: int) -> tuple[int, ...]:
-    return tuple(i for i in range(rank) if i != axis % rank)
+def _planes(value: Array, axis: int | None) -> Array:
+    """The value as (what is before an axis, the axis, what is after it); all of it is after where there is none."""
+    if axis is None:
+        return value.reshape(1, 1, -1)
+    axis %= value.ndim
+    before, size = int(np.prod(value.shape[:axis], dtype=np.int64)), value.shape[axis]
+    return value.reshape(before, size, -1)
+
+
+def _reduced(how: np.ufunc, planes: Array) -> Array:
+    """A reduction for each index of the middle axis; along what lies together in memory first."""
+    if planes.shape[2] > 1:
+        planes = how.reduce(planes, axis=2, keepdims=True)
+    return np.asarray(how.reduce(planes[:, :, 0], axis=0), np.float64)
+
+
+def _summed(part: Array) -> Array:
+    if part.shape[2] > 1:
+        return np.asarray(part.sum(axis=2).sum(axis=0, dtype=np.float64))
+    return np.asarray(part[:, :, 0].sum(axis=0), np.float64)
+
+
+def _columns(value: Array, axis: int, most: int | None) -> Iterator[Array]:
+    """The vectors along an axis as columns of float32 matrices (K, n), in parts."""
+    planes = _planes(value, axis)
+    outer, size, inner = planes.shape
+    if inner >= size // 4 and inner > 1 and (most is None or outer * inner <= most):
+        for plane in planes:  # as they lie in memory
+            for start in range(0, inner, _ROWS):
+                yield plane[:, start : start + _ROWS].astype(np.float32, copy=False)
+        return
+    rows = _some(planes.transpose(0, 2, 1).reshape(-1, size), most)
+    for start in range(0, len(rows), _ROWS):
+        yield rows[start : start + _ROWS].astype(np.float32, copy=False).T
+
+
+def _chunks(flat: Array) -> Iterator[Array]:
+    for start in range(0, len(flat), _CHUNK):
+        yield flat[start : start + _CHUNK]
+
+
+def _some(rows: Array, most: int | None) -> Array:
+    """At most so many rows, evenly spread."""
+    return rows if most is None or len(rows) <= most else rows[:: -(-len(rows) // most)]
+
+
+def _limited(most: int | None) -> str:
+    return "" if most is None else f" most={most}"
+
+
+def _shaped(array: Array, shape: tuple[int, ...]) -> Array:
+    if array.shape != shape:
+        raise ValueError(f"{array.shape} where {shape} belongs")
+    return array

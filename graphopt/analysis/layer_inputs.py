@@ -36,7 +36,7 @@ class Vectors:
 
     def places(self, data: Array) -> int:
         """How many rows each group has in `data`."""
-        return data.size // max(data.shape[self.axis], 1)
+        return int(data.size // max(data.shape[self.axis], 1))
 
     def rows(self, data: Array, which: Array) -> Array:
         """The rows of the places `which`: float32 [groups, places, inputs]."""
@@ -63,7 +63,7 @@ class Points:
 
     def places(self, data: Array) -> int:
         """How many rows each group has in `data`."""
-        return data.size // max(data.shape[1], 1)
+        return int(data.size // max(data.shape[1], 1))
 
     def rows(self, data: Array, which: Array) -> Array:
         """The rows of the places `which`: float32 [groups, places, inputs]."""
@@ -105,9 +105,9 @@ class Patches:
             padded = np.pad(data, ((0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)))
         extents = tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
         windows = np.lib.stride_tricks.sliding_window_view(padded, extents, axis=tuple(range(2, 2 + rank)))
-        windows = windows[(..., *(slice(None, None, d) for d in self.dilations))]
-        starts = (at * step for at, step in zip(corner, self.strides, strict=True))
-        return _grouped(windows[(sample, slice(None), *starts)], self.groups)
+        thinned: Any = (..., *(slice(None, None, d) for d in self.dilations))
+        chosen: Any = (sample, slice(None), *(at * step for at, step in zip(corner, self.strides, strict=True)))
+        return _grouped(windows[thinned][chosen], self.groups)
 
     def _sizes(self, spatial: Sequence[int]) -> tuple[int, ...]:
         """How many places there are along each spatial axis."""

@@ -1,24 +1,19 @@
-"""Streams calibration feeds through the graph as it is now, and through the model as it was read."""
+"""Answers the questions of passes: statistics of the graph as it is now, and of the model as it was read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from typing import Any
-
-import numpy as np
-import onnx
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 
 from graphopt.analysis.activations import Observation, Observed, Original
-from graphopt.calibration.source import CalibrationData, Feeds
+from graphopt.calibration.source import CalibrationData, Survey
+from graphopt.calibration.stream import Stream
+from graphopt.calibration.tapped import Tapped
 from graphopt.errors import GraphoptError
 from graphopt.ir import Constant, Graph, Tensor, encode
-from graphopt.ir.store import Store
-from graphopt.runtime.client import Options, Session, Worker
-from graphopt.runtime.failure import WorkerFailure
-from graphopt.storage.wire import join
-
-_MODE = Options(optimize=True, prepack=True, threads=1)
+from graphopt.runtime.client import Worker
 
 
 class Observer:
@@ -27,18 +22,25 @@ class Observer:
     def __init__(self, graph: Graph, worker: Worker, data: CalibrationData) -> None:
         self._graph, self._worker, self._data = graph, worker, data
 
+    @cached_property
+    def _originals(self) -> frozenset[str]:
+        """Names of the main graph of the model as it was read that a run can give."""
+        graph = self._data.original.proto.graph
+        made = (name for node in graph.node for name in node.output if name)
+        return frozenset((*made, *(one.name for one in graph.input)))
+
     @property
     def why_not(self) -> str | None:
         """Why no feeds can be had, in a clause."""
-        found = self._feeds()
+        found = self._survey()
         return found if isinstance(found, str) else None
 
     def observe(self, observations: Sequence[Observation]) -> Observed:
         """One run over all feeds for everything asked."""
         answer = Observed()
-        feeds = self._feeds()
-        if isinstance(feeds, str):
-            answer.refused = dict.fromkeys(observations, feeds)
+        survey = self._survey()
+        if isinstance(survey, str):
+            answer.refused = dict.fromkeys(observations, survey)
             return answer
         asked = list[Observation]()
         for one in observations:
@@ -48,18 +50,18 @@ class Observer:
             else:
                 answer.refused[one] = why
         if asked:
-            self._stream(asked, feeds, answer)
+            self._stream(asked, survey, answer)
         return answer
 
-    def _feeds(self) -> Feeds | str:
+    def _survey(self) -> Survey | str:
         try:
-            return self._data.feeds()
+            return self._data.survey()
         except GraphoptError as error:
             return str(error).rstrip(". ")
 
     def _why_not_seen(self, value: Tensor | Original) -> str | None:
         if isinstance(value, Original):
-            return None
+            return None if value.name in self._originals else "the model as it was read has no such value"
         if isinstance(value, Constant):
             return "it is a constant"
         makers = [node.graph for node in value.inputs]
@@ -67,48 +69,16 @@ class Observer:
             return "it is inside a body or a function"
         return None
 
-    def _stream(self, asked: Sequence[Observation], feeds: Feeds, answer: Observed) -> None:
-        now = dict.fromkeys(value.name for one in asked for value in one.values if not isinstance(value, Original))
-        before = dict.fromkeys(value.name for one in asked for value in one.values if isinstance(value, Original))
-        encoded = encode(self._graph.root)
-        try:
-            with ExitStack() as stack:
-                runs = [
-                    (self._load(stack, encoded.proto, encoded.store, list(now)), list(now)),
-                    (
-                        self._load(stack, self._data.original.proto, self._data.original.store, list(before)),
-                        list(before),
-                    ),
-                ]
-                for feed in feeds:
-                    seen, told = (dict(_run(session, feed, names)) for session, names in runs)
-                    for one in asked:
-                        one.accumulator.update(
-                            *((told if isinstance(value, Original) else seen)[value.name] for value in one.values)
-                        )
-                    answer.feeds += 1
-        except WorkerFailure as failure:
-            why = f"the model does not run on the calibration feeds: {str(failure).rstrip('. ')}"
-            answer.refused.update(dict.fromkeys(asked, why))
-
-    def _load(self, stack: ExitStack, proto: onnx.ModelProto, store: Store, names: list[str]) -> Session | None:
-        if not names:
-            return None
-        tapped = onnx.ModelProto()
-        tapped.CopyFrom(proto)
-        known = {each.name for each in tapped.graph.output}
-        for name in names:
-            if name not in known:
-                tapped.graph.output.add(name=name)
-        return stack.enter_context(self._worker.load(b"".join(join(tapped, store)), _MODE, label="the model"))
-
-
-def _run(session: Session | None, feed: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, Any]]:
-    if session is None:
-        return
-    fed = {port.name for port in (*session.inputs, *session.overridable)}
-    inputs = {name: value for name, value in feed.items() if name in fed}
-    made = {port.name for port in session.outputs}
-    found = session.run(inputs, [name for name in names if name in made])
-    for name in names:
-        yield name, np.asarray(found[name] if name in made else inputs[name])
+    def _stream(self, asked: Sequence[Observation], survey: Survey, answer: Observed) -> None:
+        old = [isinstance(value, Original) for one in asked for value in one.values]
+        with tempfile.TemporaryDirectory(prefix="graphopt-calibration-") as name:
+            models = dict[bool, Tapped]()
+            if not all(old):
+                now = encode(self._graph.root)
+                models[False] = Tapped(now.proto, now.store, self._worker, Path(name) / "now")
+            if any(old):
+                before = self._data.original
+                models[True] = Tapped(before.proto, before.store, self._worker, Path(name) / "before")
+            stream = Stream(self._data.feeds(), survey.largest, models)
+            answer.feeds, refused = stream.run(asked)
+            answer.refused.update(refused)

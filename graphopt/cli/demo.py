@@ -54,6 +54,7 @@ def command(
         latency=latency,
         progress=not quiet,
         planner=planner,
+        calibration=FeedPlan({"image": data.calibration}) if any(one.calibrates for one in steps.passes()) else None,
     )
     target = None if out is None else Target(Path(out), keep=keep)
     result = optimized(model_path(), job, target, Extras.of(report))

@@ -65,6 +65,15 @@ Feeds = Annotated[
         rich_help_panel=JUDGE,
     ),
 ]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration",
+        metavar="FEEDS",
+        help="inputs that passes learn from, as for --feeds, whose first half they are unless given",
+        rich_help_panel=JUDGE,
+    ),
+]
 LabelsOf = Annotated[
     str | None,
     typer.Option(
@@ -213,6 +222,13 @@ def choice(flag: str, text: str, words: Sequence[str]) -> Any:
     from graphopt.pipeline.nearest import did_you_mean
 
     raise UsageError(f"{flag} expects {', '.join(words[:-1])} or {words[-1]}, not {text!r}{did_you_mean(text, words)}")
+
+
+def learned(calibration: str | None) -> FeedPlan | None:
+    """The feeds of --calibration, if there are any."""
+    from graphopt.validation.plan import FeedPlan
+
+    return None if calibration is None else FeedPlan(calibration)
 
 
 def feed_plan(

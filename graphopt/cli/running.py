@@ -216,7 +216,12 @@ def _taken(source: Source, job: Job, target: Target | None) -> Iterator[tuple[st
 
 
 def _evidence(job: Job) -> Iterator[tuple[str, Path]]:
-    for what, given in (("the file of --feeds", job.feeds.feeds), ("the file of --labels", job.labels)):
+    learned = None if job.calibration is None else job.calibration.feeds
+    for what, given in (
+        ("the file of --feeds", job.feeds.feeds),
+        ("the file of --calibration", learned),
+        ("the file of --labels", job.labels),
+    ):
         if isinstance(given, str):
             yield what, Path(given)
     for library in job.custom_ops:

@@ -5,7 +5,8 @@ remarks.jsonl    the remarks of the run
 model/...        the model and its external data, as they were; or
 model.txt        its text, weights as hashes, where weights are left out
 feeds/0000.npz   the inputs that outputs were compared on, in order
-labels.npy       the right answers for them
+calibration/...  the inputs that passes learned from, in the same form
+labels.npy       the right answers for the feeds
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ REMARKS: Final = "remarks.jsonl"
 MODEL: Final = "model/"
 MODEL_TEXT: Final = "model.txt"
 FEEDS: Final = "feeds/"
+CALIBRATION: Final = "calibration/"
 LABELS: Final = "labels.npy"
 _LARGEST: Final = 1 << 63
 
@@ -53,6 +55,7 @@ class PackedJob:
     custom_ops: list[str] = field(default_factory=list)
     worker_seconds: float = 600.0
     worker_memory: int | None = None
+    calibration: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Manifest:
     """Everything about a run besides its files.
 
     `feeds` counts the feeds that are packed; 0 where they are made again, from the seed or the text
-    in `job`. `outcome` is the verdict's, None where the run failed, which `failure` then says.
+    in `job`. `learned` counts those that passes learned from. `outcome` is the verdict's, None where the
+    run failed, which `failure` then says.
     """
 
     versions: dict[str, str]
@@ -94,6 +98,7 @@ class Manifest:
     verdict: str | None = None
     failure: str | None = None
     notes: list[str] = field(default_factory=list)
+    learned: int = 0
 
     def dump(self) -> bytes:
         """As `bundle.json`."""
@@ -134,6 +139,8 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "dict[str, str]": (dict,),
 }
 
+_LATER: Final = frozenset(("calibration", "learned"))  # not in bundles of the first versions, which had no such thing
+
 
 def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no number")
@@ -152,6 +159,8 @@ def _fields(kind: Any, plain: dict[str, Any], besides: set[str]) -> dict[str, An
         if one.name in besides:
             continue
         if one.name not in plain:
+            if one.name in _LATER:
+                continue
             raise ValueError(f"{one.name!r} is missing")
         value = plain[one.name]
         if not isinstance(value, _KINDS[str(one.type)]) or (isinstance(value, bool) and one.type != "bool"):

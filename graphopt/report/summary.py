@@ -68,7 +68,7 @@ class ModelRow:
 
 @dataclass
 class Report:
-    """Everything that is known about one run."""
+    """Everything that is known about one run. `calibration` says what passes learned from, None where none did."""
 
     recipe: str | None
     pipeline: str
@@ -84,6 +84,7 @@ class Report:
     step_verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
     latency: Latency | None = None
+    calibration: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
     written: tuple[str, ...] = ()
     kept_despite: bool = False
@@ -119,6 +120,7 @@ class Report:
             "verdict": self.verdict.to_json(),
             "step_verdicts": [{"step": step, "verdict": one.to_json()} for step, one in self.step_verdicts],
             "latency": None if self.latency is None else dataclasses.asdict(self.latency),
+            "calibration": self.calibration,
             "warnings": self.warnings,
             "written": list(self.written),
             "kept_despite": self.kept_despite,

@@ -44,6 +44,7 @@ def print_report(report: Report, console: Console, verbose: int = 0) -> None:
     console.print(_sizes(report))
     console.print()
     _verdict(report, console)
+    _calibration(report, console)
     for one in report.skipped:
         console.print(f"  [yellow]left out[/yellow] {escape(one.pass_name)}: {escape(one.why)}", highlight=False)
     for warning in report.warnings:
@@ -138,6 +139,22 @@ def _verdict(report: Report, console: Console) -> None:
         console.print(f"    {escape(reason)}", highlight=False)
     for warning in verdict.warnings:
         console.print(f"  [yellow]note[/yellow] {escape(warning)}", highlight=False)
+
+
+def _calibration(report: Report, console: Console) -> None:
+    """What passes learned from, and that the outputs were compared on something else."""
+    learned = report.calibration
+    if learned is None:
+        return
+    kind = "generated feed" if learned["generated"] else "feed"
+    said = f"calibrated on {learned['count']} {kind}{'' if learned['count'] == 1 else 's'}"
+    if not learned["generated"]:
+        said += f" of {learned['source']}"
+    said += f" ({learned['part']})" if learned["part"] else ""
+    feeds = report.verdict.feeds
+    if feeds is not None and feeds.part and feeds.part != learned["part"]:
+        said += f", validated on {feeds.part}"
+    console.print(f"  [dim]{escape(said)}[/dim]", highlight=False)
 
 
 def _remarks(remarks: list[Remark], console: Console, verbose: int) -> None:

@@ -40,6 +40,8 @@ def _options(job: Job, disable: str, judged: bool = True) -> Iterator[str]:
     for flag, given in (("--feeds", job.feeds.feeds), ("--labels", job.labels), ("--metric", job.metric)):
         if isinstance(given, str):
             yield from (flag, given)
+    if job.calibration is not None and isinstance(job.calibration.feeds, str):
+        yield from ("--calibration", job.calibration.feeds)
     for name, size in job.feeds.sizes.items():
         yield from ("--dim", f"{name}={size}")
     for name, value in job.feeds.values.items():

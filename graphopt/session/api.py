@@ -86,6 +86,7 @@ def optimize(
     target: Literal["portable", "onnxruntime", "tensorrt", "openvino", "qnn"] | None = None,
     output: str | os.PathLike[str] | None = None,
     feeds: Given | FeedPlan | None = None,
+    calibration: Given | FeedPlan | None = None,
     labels: Labels | None = None,
     metric: str | Function | None = None,
     budget: Budgets = None,
@@ -100,7 +101,8 @@ def optimize(
     `model` is a path, a ModelProto or a Graph; `recipe` a name or a TOML file; `target` what the result is
     for: "portable" (unless given) keeps to standard ONNX, "onnxruntime" also uses operators that only
     onnxruntime has, the others are for recipes that quantize; `feeds` an npz file, a folder of them,
-    "module:function", a mapping of arrays or several, or None to generate them; `budget` texts
+    "module:function", a mapping of arrays or several, or None to generate them; `calibration` the same, for
+    passes that learn from samples (the first half of `feeds` unless given); `budget` texts
     such as "sqnr_db>=30", which LOSSY passes need; `allow_code` lets a recipe run code that it
     names; `options` are further fields of `Job`. With `output` the result is also written there,
     if its verdict allows, with `html` a page that shows every rewrite before and after.
@@ -125,6 +127,7 @@ def optimize(
         validate,
         seed=seed,
         planner=planner,
+        calibration=_learned(calibration),
         **options,
     )
     source, goal = source_of(model), Target(Path(output)) if output is not None else None
@@ -143,6 +146,10 @@ def optimize(
     return result
 
 
+def _learned(given: Given | FeedPlan | None) -> FeedPlan | None:
+    return given if given is None or isinstance(given, FeedPlan) else FeedPlan(given)
+
+
 def bisect(
     model: Model,
     *,
@@ -150,6 +157,7 @@ def bisect(
     pipeline: str | Pipeline | None = None,
     check: str | None = None,
     feeds: Given | FeedPlan | None = None,
+    calibration: Given | FeedPlan | None = None,
     labels: Labels | None = None,
     metric: str | Function | None = None,
     budget: Budgets = None,
@@ -170,7 +178,11 @@ def bisect(
     )
     held = feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds)
     judged: Validate = "end" if check is None else "none"
-    job = Job(steps, name, budgets, held, labels, metric, judged, seed=seed, planner=planner, **options)
+    learned = _learned(calibration)
+    job = Job(
+        steps, name, budgets, held, labels, metric, judged,
+        seed=seed, calibration=learned, planner=planner, **options,
+    )  # fmt: skip
     command = None if check is None else Command(check, job.worker_seconds)
     return find_guilty(source_of(model), job, check=command, most=most)
 

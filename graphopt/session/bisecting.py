@@ -24,6 +24,7 @@ from graphopt.pipeline.instrument import Instrument
 from graphopt.pipeline.protocol import Remark
 from graphopt.runtime.client import Worker
 from graphopt.session.again import bisect_line, optimize_line
+from graphopt.session.calibrating import Calibrating
 from graphopt.session.evidence import on_disk, refuse_invalid, validator
 from graphopt.session.job import Job
 from graphopt.session.planning import settled
@@ -65,7 +66,10 @@ def bisect(source: Source, job: Job, *, check: Command | None = None, most: int 
             judge = by_contract(validating, job)
         else:
             judge = by_command(check)
-        trials = Trials(source, job, worker, work, _said(judge, progress, job.progress), checker, watch)
+        calibrating = Calibrating(source, reference, job, worker)
+        calibrating.prepare()
+        said = _said(judge, progress, job.progress)
+        trials = Trials(source, job, worker, work, said, checker, watch, calibrating.data)
         if check is not None:
             _good_input(trials, reference)
         found = _Search(
@@ -73,6 +77,7 @@ def bisect(source: Source, job: Job, *, check: Command | None = None, most: int 
         ).find()
     return dataclasses.replace(
         found,
+        warnings=calibrating.warnings,
         tries=tuple(trials.tries),
         evaluations=trials.evaluations,
         runs=trials.runs,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graphopt.analysis.cost import Facts, Macs, facts, macs
 from graphopt.analysis.shapes import infer
@@ -21,7 +19,6 @@ from graphopt.storage.wire import join
 from graphopt.storage.write import stage
 
 if TYPE_CHECKING:
-    from graphopt.calibration.source import CalibrationData
     from graphopt.measure.latency import Latency
     from graphopt.validation.validate import Validator
 
@@ -64,24 +61,12 @@ def validator(source: Source, reference: Path, job: Job, worker: Worker) -> Vali
     return Validator(
         reference,
         worker=worker,
-        plan=job.feeds,
+        plan=job.judging,
         source=source,
         labels=job.labels,
         metric=job.metric,
         seed=job.seed,
     )
-
-
-def calibration_data(source: Source, reference: Path, job: Job, worker: Worker) -> CalibrationData:
-    """What passes may learn from: gathered when the first of them asks."""
-    from graphopt.calibration.source import CalibrationData
-
-    def make() -> list[Mapping[str, Any]]:
-        plan = job.calibration if job.calibration is not None else job.feeds
-        with validator(source, reference, replace(job, feeds=plan, labels=None, metric=None), worker) as gathering:
-            return [feed.values for feed in gathering.feeds()]
-
-    return CalibrationData(make, source)
 
 
 def input_row(source: Source, counted: Facts) -> ModelRow:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.lib import format as npy
 
+from graphopt.calibration.source import CalibrationData
 from graphopt.contract import Contract
 from graphopt.debug.align import Alignment
 from graphopt.debug.bisect import Answer
@@ -90,7 +91,10 @@ class ByCommand:
 
 
 class ByPipeline:
-    """The pipeline fails on the part, or what it makes of it is not what its contract promises."""
+    """The pipeline fails on the part, or what it makes of it is not what its contract promises.
+
+    Passes that calibrate learn from the part's own feeds: others have no values for its inputs.
+    """
 
     shrinks = True
 
@@ -104,7 +108,7 @@ class ByPipeline:
             outcome = manager.run(
                 lambda: decode(source.proto, source.store),
                 self._job.pipeline,
-                services=WorkerServices(self._worker),
+                services=WorkerServices(self._worker, data=CalibrationData(lambda: [part.feeds], source)),
                 gate=self._job.gate,
                 instruments=[Check(source.proto, each=False)],
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -27,6 +27,10 @@ _RECIPES = {"portable": "default", "onnxruntime": "onnxruntime"}
 onnxruntime has too."""
 
 
+GENERATED = 8
+"""Feeds that are made to calibrate on where the user gives none."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What to do with a model, and how to judge the result.
@@ -34,8 +38,9 @@ class Job:
     `budgets` are only needed for LOSSY passes. `worker_seconds` bounds each request to the worker
     process, `worker_memory` (bytes) its memory; `custom_ops` are operator libraries that only the
     worker loads. `latency` measures input against output, interleaved.
-    `calibration` are the feeds that passes may learn from; None takes some of `feeds`. With a `planner`, the
-    pipeline that runs is the one that it emits.
+    `calibration` are the feeds that passes may learn from; None takes the first half of `feeds`, whose second
+    half then validates, where a pass of the pipeline calibrates at all. With a `planner`, which learns too, the
+    pipeline that runs is the one that it emits; then it was `planned`.
     """
 
     pipeline: Pipeline
@@ -59,6 +64,7 @@ class Job:
     progress: bool = False
     calibration: FeedPlan | None = None
     planner: Planner | None = None
+    planned: bool = False
 
     def __post_init__(self) -> None:
         if self.validate not in ("end", "each", "none"):
@@ -69,6 +75,26 @@ class Job:
         if self.pipeline.contract is Contract.LOSSY and not judged and self.validate != "none":
             lossy = next(one.name for one in self.pipeline.passes() if one.contract is Contract.LOSSY)
             raise UsageError(f"the pass {lossy} is LOSSY and needs a budget, for example --budget 'sqnr_db>=30'")
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether a pass of the pipeline learns from feeds, or planning does."""
+        return self.planned or self.planner is not None or any(one.calibrates for one in self.pipeline.passes())
+
+    @property
+    def learning(self) -> FeedPlan:
+        """The feeds that passes learn from; generated ones are others than those that validate (see `seed`)."""
+        if self.calibration is not None:
+            return self.calibration
+        if self.feeds.feeds is None:
+            return replace(self.feeds, generate=GENERATED)
+        return replace(self.feeds, half="first")
+
+    @property
+    def judging(self) -> FeedPlan:
+        """The feeds that the result is validated on: none of those that passes learn from."""
+        given = self.calibration is None and self.feeds.feeds is not None
+        return replace(self.feeds, half="second") if given and self.calibrates else self.feeds
 
 
 class Chosen(NamedTuple):

@@ -29,6 +29,7 @@ from graphopt.storage.source import Source
 from graphopt.validation.labels import read_labels
 
 if TYPE_CHECKING:
+    from graphopt.session.calibrating import Calibrating
     from graphopt.session.run import Result
     from graphopt.validation.validate import Validator
 
@@ -36,12 +37,14 @@ _MOST_FEEDS = 1 << 30  # bytes of feeds that a bundle holds
 
 
 class Recording:
-    """Kept by `run` while it goes: hashes after passes, the validator that knows the feeds, and the job as planned."""
+    """Kept by `run` while it goes: hashes after passes, what knows the feeds, to compare on and to learn from, and
+    the job as it was planned."""
 
     def __init__(self) -> None:
         self.hashes = Hashes()
         self.job: Job | None = None
         self.validating: Validator | None = None
+        self.calibrating: Calibrating | None = None
 
 
 def write_bundle(
@@ -53,9 +56,11 @@ def write_bundle(
     Raises UsageError for a job that only this process can run (a function of its own as metric or
     gate), and UsageError or OverLimit when the file cannot be written.
     """
-    feeds, notes = _feeds(recording)
+    feeds, learned, notes = _all_feeds(recording)
     job = recording.job if recording.job is not None else job
     labels = None if job.labels is None else read_labels(job.labels)
+    if feeds and labels is not None and recording.validating is not None:
+        labels = recording.validating.labels  # those of the feeds that are packed
     if labels is not None and labels.dtype.hasobject:
         labels = labels.astype(np.str_)
     name = source.path.name if source.path is not None else "model.onnx"
@@ -71,6 +76,7 @@ def write_bundle(
         verdict=None if result is None else result.verdict.sentence(),
         failure=None if error is None else str(error).rstrip("."),
         notes=notes,
+        learned=len(learned),
     )
     with replacing(path, "the bundle") as stream, Packing(stream) as pack:
         pack.text(bundle.MANIFEST, manifest.dump())
@@ -85,9 +91,10 @@ def write_bundle(
                             out.write(one)
         else:
             pack.text(bundle.MODEL_TEXT, to_text(decode(source.proto, source.store)).encode())
-        for index, arrays in enumerate(feeds):
-            with pack.member(f"{bundle.FEEDS}{index:04d}.npz") as out:
-                _write_npz(out, arrays)
+        for folder, several in ((bundle.FEEDS, feeds), (bundle.CALIBRATION, learned)):
+            for index, arrays in enumerate(several):
+                with pack.member(f"{folder}{index:04d}.npz") as out:
+                    _write_npz(out, arrays)
         if labels is not None:
             with pack.member(bundle.LABELS) as out:
                 npy.write_array(out, labels, allow_pickle=False)
@@ -100,6 +107,7 @@ def packed(job: Job) -> PackedJob:
         raise UsageError("a run with a gate of its own cannot be packed in a bundle; use --disable and --limit")
     if job.metric is not None and not isinstance(job.metric, str):
         raise UsageError("a run whose metric is a function cannot be packed in a bundle; name it as module:function")
+    learned = None if job.calibration is None else job.calibration.feeds
     ordered = sorted(gate.disabled, key=lambda one: (one[0], one[1] or 0))
     return PackedJob(
         job.pipeline.text(full=True),
@@ -121,25 +129,30 @@ def packed(job: Job) -> PackedJob:
         [str(one) for one in job.custom_ops],
         job.worker_seconds,
         job.worker_memory,
+        str(learned) if isinstance(learned, str | Path) else None,
     )
 
 
-def _feeds(recording: Recording) -> tuple[list[dict[str, Any]], list[str]]:
-    """The feeds as arrays that a file can hold, or none and a note that says why."""
-    validating = recording.validating
-    gathered = None if validating is None else validating.gathered
-    if gathered is None:
-        return [], []
-    found, size = [], 0
-    for feed in gathered:
-        arrays = {name: _storable(value) for name, value in feed.values.items()}
-        size += sum(one.nbytes for one in arrays.values() if one is not None)
-        if any(one is None for one in arrays.values()):
-            return [], ["the feeds hold values that an .npz file cannot; they are made again by a replay"]
-        if size > _MOST_FEEDS:
-            return [], [f"the feeds have more than {_MOST_FEEDS} bytes; they are made again by a replay"]
-        found.append(arrays)
-    return found, []
+def _all_feeds(recording: Recording) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """The feeds that outputs were compared on and those that passes learned from, as arrays that a file can
+    hold; or neither, because they may be halves of the same, and a note that says why."""
+    validating, calibrating = recording.validating, recording.calibrating
+    compared = None if validating is None else validating.gathered
+    learned = None if calibrating is None else calibrating.gathered
+    if learned is not None and compared is None and validating is not None:
+        return [], [], ["the run ended before the feeds were known; they are made again by a replay"]
+    found: list[list[dict[str, Any]]] = [[], []]
+    size = 0
+    for place, gathered in enumerate((compared, learned)):
+        for feed in gathered or ():
+            arrays = {name: _storable(value) for name, value in feed.values.items()}
+            size += sum(one.nbytes for one in arrays.values() if one is not None)
+            if any(one is None for one in arrays.values()):
+                return [], [], ["the feeds hold values that an .npz file cannot; they are made again by a replay"]
+            if size > _MOST_FEEDS:
+                return [], [], [f"the feeds have more than {_MOST_FEEDS} bytes; they are made again by a replay"]
+            found[place].append(arrays)
+    return found[0], found[1], []
 
 
 def _storable(value: Any) -> np.ndarray[Any, Any] | None:

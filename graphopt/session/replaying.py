@@ -68,7 +68,8 @@ def replay(path: Path, *, model: Path | None = None, allow_code: bool = False, p
         manifest = read_manifest(archive, str(path))
         pipeline = Pipeline.parse(manifest.job.pipeline)
         refuse_code(f"the bundle {shown_path(path)}", _code(manifest, pipeline), allow_code)
-        archive.unpack(folder, lambda one: one.startswith((bundle.MODEL, bundle.FEEDS)) or one == bundle.LABELS)
+        packed = (bundle.MODEL, bundle.FEEDS, bundle.CALIBRATION, bundle.LABELS)
+        archive.unpack(folder, lambda one: one.startswith(packed))
         source = _input(archive, manifest, folder, path, model)
         job = _job(manifest, pipeline, folder, progress)
         recording = Recording()
@@ -103,6 +104,8 @@ def _code(manifest: Manifest, pipeline: Pipeline) -> tuple[str, ...]:
         found.append(f"the metric {job.metric}")
     if job.feeds is not None and not manifest.feeds and ":" in job.feeds:
         found.append(f"the feeds {job.feeds}")
+    if job.calibration is not None and not manifest.learned and ":" in job.calibration:
+        found.append(f"the calibration feeds {job.calibration}")
     found += [f"the library of operators {library}" for library in job.custom_ops]
     return tuple(found)
 
@@ -138,6 +141,9 @@ def _job(manifest: Manifest, pipeline: Pipeline, folder: Path, progress: bool) -
         plan = FeedPlan(str(folder / bundle.FEEDS.rstrip("/")))
     else:
         plan = FeedPlan(packed.feeds, parse_values(packed.values), parse_sizes(packed.sizes))
+    learned = None if packed.calibration is None else FeedPlan(packed.calibration)
+    if manifest.learned:
+        learned = FeedPlan(str(folder / bundle.CALIBRATION.rstrip("/")))
     labels = str(folder / bundle.LABELS) if manifest.labels else None
     return Job(
         pipeline,
@@ -157,6 +163,7 @@ def _job(manifest: Manifest, pipeline: Pipeline, folder: Path, progress: bool) -
         worker_seconds=packed.worker_seconds,
         worker_memory=packed.worker_memory,
         progress=progress,
+        calibration=learned,
     )
 
 

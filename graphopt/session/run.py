@@ -24,8 +24,8 @@ from graphopt.pipeline import manager
 from graphopt.pipeline.instrument import Instrument, Veto
 from graphopt.report.summary import Report, pass_rows, step_rows
 from graphopt.runtime.client import Worker
+from graphopt.session.calibrating import Calibrating
 from graphopt.session.evidence import (
-    calibration_data,
     input_row,
     latency,
     on_disk,
@@ -34,6 +34,7 @@ from graphopt.session.evidence import (
     validator,
 )
 from graphopt.session.job import Job, Target
+from graphopt.session.planning import plan_of
 from graphopt.session.services import WorkerServices
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
@@ -41,11 +42,9 @@ from graphopt.storage.write import Staged, stage
 from graphopt.validation.verdict import Verdict, not_validated
 
 if TYPE_CHECKING:
-    from graphopt.calibration.source import CalibrationData
     from graphopt.instruments.history import History
     from graphopt.instruments.validate import ValidateEach
     from graphopt.session.recording import Recording
-    from graphopt.tune.plan import Plan
     from graphopt.validation.validate import Validator
 
 
@@ -155,13 +154,15 @@ def run(
             validating = stack.enter_context(validator(source, reference, job, worker))
         if validating is not None and job.validate != "none":
             validating.prepare(job.pipeline.contract, job.budgets)
-        data, planned = calibration_data(source, reference, job, worker), None
+        planned = None
         if job.planner is not None:
             with clock.phase("plan"):
-                job, planned = _planned(source, reference, job, worker, data)
+                job, planned = plan_of(source, reference, job, worker)
+        calibrating = Calibrating(source, reference, job, worker)
+        calibrating.prepare()
         watch = _Watch(job, source, validating, work)
         if recording is not None:
-            recording.validating, recording.job = validating, job
+            recording.validating, recording.calibrating, recording.job = validating, calibrating, job
             watch.all.insert(0, recording.hashes)  # after-hooks run in reverse: it hashes what passed its checks
         if history is not None:
             watch.all.insert(0, history)
@@ -170,10 +171,11 @@ def run(
             with clock.phase("check"):
                 refuse_invalid(watch.check, reference, worker, job.validate != "none")
         with clock.phase("passes"):
-            outcome = _passes(source, job, WorkerServices(worker, data=data), watch)
+            outcome = _passes(source, job, WorkerServices(worker, data=calibrating.data), watch)
         changed = outcome.rewrites > 0
         report = _report(source, job, outcome, watch, changed)
-        report.plan = planned
+        report.plan, report.calibration = planned, calibrating.report
+        report.warnings += calibrating.warnings
         with clock.phase("write"):
             written = _put(staged, source, outcome.graph, changed)
         report.after = output_row(written, outcome.graph, report.before, changed)
@@ -189,16 +191,6 @@ def run(
                 _commit(report, staged, target)
         report.seconds = clock.seconds
         return Result(outcome.graph, report)
-
-
-def _planned(source: Source, reference: Path, job: Job, worker: Worker, data: CalibrationData) -> tuple[Job, Plan]:
-    from graphopt.session.planning import plan_of
-
-    progress = Progress()
-    try:
-        return plan_of(source, reference, job, worker, data, progress)
-    finally:
-        progress.stop()
 
 
 def _passes(source: Source, job: Job, services: WorkerServices, watch: _Watch) -> manager.Outcome:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from graphopt.calibration.source import CalibrationData
 from graphopt.contract import Contract
 from graphopt.debug.bisect import Answer, Spent
 from graphopt.debug.command import Command, Judged
@@ -67,10 +68,10 @@ class Trials:
 
     def __init__(
         self, source: Source, job: Job, worker: Worker, work: Path, judge: Judge,
-        check: Check | None, watch: tuple[Instrument, ...] = (),
+        check: Check | None, watch: tuple[Instrument, ...] = (), data: CalibrationData | None = None,
     ) -> None:  # fmt: skip
         self._source, self._job, self._worker, self._work = source, job, worker, work
-        self._judge, self._check, self._watch = judge, check, watch
+        self._judge, self._check, self._watch, self._data = judge, check, watch, data
         self._answers: dict[Selection, Judged] = {}
         self._known: dict[tuple[str, Contract], Judged] = {}
         self.original: Judged | None = None  # what is said of the input itself
@@ -89,7 +90,7 @@ class Trials:
             outcome = manager.run(
                 lambda: decode(self._source.proto, self._source.store),
                 self._job.pipeline,
-                services=WorkerServices(self._worker),
+                services=WorkerServices(self._worker, data=self._data),
                 gate=gate,
                 instruments=instruments,
             )

@@ -48,20 +48,20 @@ class Found:
 
 def explore(
     proto: onnx.ModelProto, required: tuple[Input, ...], pins: Mapping[str, Array], sizes: Mapping[str, int],
-    trial: Trial, seed: int, store: Store | None = None,
+    trial: Trial, seed: int, store: Store | None = None, count: int = FEEDS,
 ) -> Found:  # fmt: skip
-    """Generate feeds until the model accepts `FEEDS` of them, at `BINDINGS` bindings where sizes are free.
+    """Generate feeds until the model accepts `count` of them, at `BINDINGS` bindings where sizes are free.
 
     Raises `UsageError` for a pin that names nothing or does not fit, `CouldNotTell` quoting
     onnxruntime where no feed is accepted.
     """
-    return _Search(proto, required, pins, sizes, trial, seed, store).run()
+    return _Search(proto, required, pins, sizes, trial, seed, store, count).run()
 
 
 class _Search:
     def __init__(
         self, proto: onnx.ModelProto, required: tuple[Input, ...], pins: Mapping[str, Array], sizes: Mapping[str, int],
-        trial: Trial, seed: int, store: Store | None,
+        trial: Trial, seed: int, store: Store | None, count: int,
     ) -> None:  # fmt: skip
         for each in required:
             if each.form == "sparse tensor":
@@ -70,7 +70,7 @@ class _Search:
         self._inputs = required + tuple(each for each in default_inputs(proto) if each.name in pins)
         self._roles: dict[str, Role] = {each.name: role_of(each, flow, required) for each in required}
         self._symbols = Symbols(self._inputs, size_hints(required, flow), sizes)
-        self._pins, self._trial, self._seed = pins, trial, seed
+        self._pins, self._trial, self._seed, self._count = pins, trial, seed, count
         self._found = Found()
         self._bindings: list[tuple[Sizes, bool]] = []
         self._rank = RANKS[0]
@@ -114,12 +114,12 @@ class _Search:
     def _fill_up(self) -> None:
         """More feeds at the bindings found, in the styles not yet used."""
         for sizes, timid in list(self._cycle()):
-            if len(self._found.feeds) >= (FEEDS if self._inputs else 1):
+            if len(self._found.feeds) >= (self._count if self._inputs else 1):
                 break
             self._attempt(sizes, timid)
 
     def _cycle(self) -> Iterator[tuple[Sizes, bool]]:
-        for _ in range(FEEDS):
+        for _ in range(self._count):
             yield from self._bindings
 
     def _flip_switches(self) -> None:

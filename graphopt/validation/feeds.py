@@ -12,8 +12,9 @@ import onnx
 
 from graphopt.errors import OverLimit, UsageError
 from graphopt.ir.store import Store
-from graphopt.validation.explore import Trial, explore
+from graphopt.validation.explore import FEEDS, Trial, explore
 from graphopt.validation.feed_files import Feed, cut, ignored
+from graphopt.validation.halves import ALONE, Part, halved, samples
 from graphopt.validation.imports import load_function
 from graphopt.validation.npz import natural_key, read_npz
 from graphopt.validation.pins import check_pins
@@ -28,13 +29,21 @@ FUNCTION_LIMIT: Final = 4 << 30  # bytes that a feeds function may give in all
 class FeedSet:
     """Feeds that can be gone through any number of times, in the same order.
 
-    Files are read again each time, so that a folder of any size takes the memory of one file.
+    Files are read again each time, so that a folder of any size takes the memory of one file. `part` is what
+    half of the user's feeds they are, None where they are all.
     """
 
-    def __init__(self, make: Callable[[], Iterator[Feed]], report: FeedsReport, warnings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Iterator[Feed]],
+        report: FeedsReport,
+        warnings: Sequence[str] = (),
+        part: Part | None = None,
+    ) -> None:
         self._make = make
         self.report = report
         self.warnings = tuple(warnings)
+        self.part = part
 
     def __iter__(self) -> Iterator[Feed]:
         return self._make()
@@ -55,7 +64,7 @@ def gather(plan: FeedPlan, proto: onnx.ModelProto, trial: Trial, seed: int = 0, 
         raise UsageError(f"the number of feeds cannot be {plan.limit}; give 1 or more")
     if plan.feeds is None:
         pins = check_pins(plan.values, (*required, *optional))
-        found = explore(proto, required, pins, plan.sizes, trial, seed, store)
+        found = explore(proto, required, pins, plan.sizes, trial, seed, store, plan.generate or FEEDS)
         feeds = found.feeds[: plan.limit]
         return FeedSet(lambda: iter(feeds), _report(feeds, "generated", seed), found.warnings)
     if plan.values or plan.sizes:
@@ -67,23 +76,39 @@ def _given(plan: FeedPlan, required: tuple[Input, ...], optional: tuple[Input, .
     """The user's feeds, gone through once to check and count them."""
     sources, name = _sources(plan.feeds)
     notes: dict[str, None] = {}
+    items = 0
 
-    def make() -> Iterator[Feed]:
+    def whole() -> Iterator[Feed]:
+        nonlocal items
+        items = 0
         for label, arrays in sources():
+            items += 1
             for extra in ignored(arrays, required, optional):
                 notes.setdefault(f"the array {extra!r} of {label} is no input and was not fed")
             yield from cut(arrays, required, optional, label)
 
+    def make() -> Iterator[Feed]:
+        return itertools.islice(whole(), plan.limit)
+
+    sizes = [samples(feed, (*required, *optional)) for feed in make()]
+    if not sizes:
+        raise UsageError(f"{name} gave no feeds; give at least one")
+    part = halved(sizes, items == 1)[plan.half] if plan.half else None
+    if part is not None and part.everything:
+        notes.setdefault(ALONE)
+
+    def chosen() -> Iterator[Feed]:
+        return make() if part is None else part.of(make())
+
     shapes: dict[str, None] = {}
     count = 0
-    for feed in itertools.islice(make(), plan.limit):
+    for feed in chosen():
         count += 1
         if len(shapes) < 8:
             shapes.setdefault(_shapes(feed))
-    if count == 0:
-        raise UsageError(f"{name} gave no feeds; give at least one")
-    report = FeedsReport(generated=False, count=count, source=name, shapes=tuple(shapes))
-    return FeedSet(lambda: itertools.islice(make(), plan.limit), report, tuple(notes))
+    said = "" if part is None else str(part)
+    report = FeedsReport(generated=False, count=count, source=name, shapes=tuple(shapes), part=said)
+    return FeedSet(chosen, report, tuple(notes), part)
 
 
 def _sources(given: Given | None) -> tuple[Callable[[], Iterator[tuple[str, Arrays]]], str]:

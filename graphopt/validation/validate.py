@@ -27,6 +27,7 @@ from graphopt.validation.plan import FeedPlan
 from graphopt.validation.reference import Reference
 from graphopt.validation.runs import OFF, ON, Runs
 from graphopt.validation.trial import ModelTrial
+from graphopt.validation.values import Array
 from graphopt.validation.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -90,7 +91,14 @@ class Validator:
                 trial = ModelTrial(self._path, self._worker)
                 with contextlib.closing(trial):
                     self._feeds = gather(self._plan, proto, trial, self._seed, store)
+            if self._labels is not None and self._feeds.part is not None:
+                self._labels = self._feeds.part.labels(self._labels)
         return self._feeds
+
+    @property
+    def labels(self) -> Array | None:
+        """The labels of the feeds, once those are gathered."""
+        return self._labels
 
     def prepare(self, contract: Contract, budgets: Sequence[Budget] = ()) -> None:
         """Refuse now, before a long run, what `check` would refuse of the user's after it.

@@ -95,13 +95,15 @@ class BudgetResult:
 
 @dataclass(frozen=True)
 class FeedsReport:
-    """Where the inputs came from: `source` and, for each binding of sizes, its shapes in words."""
+    """Where the inputs came from: `source` and, for each binding of sizes, its shapes in words; `part` says which
+    samples of the source they are where they are not all."""
 
     generated: bool
     count: int
     source: str
     shapes: tuple[str, ...] = ()
     seed: int | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,22 +10,20 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from graphopt.analysis.constants import constant_of
+from graphopt.analysis.matching import maker
 from graphopt.analysis.movement import is_mover
 from graphopt.analysis.shapes import Shapes
 from graphopt.analysis.weights import Site, Weight
 from graphopt.ir.dtypes import np_dtype
 from passes.quantize.pieces import steps_shape
+from passes.quantize.versions import Form, needs_of, why_too_old
 
 _SINGLE = np.dtype(np.float32)
 _HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 _DOUBLE = np.dtype(np.float64)
 _FLOATS = (_SINGLE, *_HALVES, _DOUBLE)
 
-_FIRST = 10  # the opset in which DequantizeLinear appeared, with one scale a tensor
-_AXIS = 13  # ... could have one scale for each index of an axis
-_HALF = 19  # ... could have scales and results of float16 and bfloat16
-_WIDE = 21  # ... could read integers of 16 and of 4 bits, and have scales for blocks
-_NARROW = 25  # ... could read integers of 2 bits
 _INITIALIZERS = 4  # the IR version in which initializers need not be graph inputs
 
 
@@ -34,7 +32,7 @@ class Wishes:
     """What the user asked for: the options that every weight-only quantization has.
 
     With a `block`, each run of that many inputs of a channel has a scale, where an operator has
-    such an axis; other weights get what `per_channel` says.
+    such an axis; other weights get what `per_channel` says. `form` is what makes floats of codes.
     """
 
     min_elements: int
@@ -42,6 +40,7 @@ class Wishes:
     bits: int
     per_channel: bool
     block: int = 0
+    form: Form = "dequantize"
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,7 @@ def plan(weight: Weight, wishes: Wishes, shapes: Shapes) -> Plan | str | None:
     if why is not None or dtype is None:
         return why
     made = _plan(weight, dtype, wishes, shapes)
-    return (
-        _why_not_here(made, wishes.bits)
-        or _why_not_moved(made, wishes.bits)
-        or _why_not_smaller(made, wishes.bits)
-        or made
-    )
+    return _why_not_here(made, wishes) or _why_not_moved(made, wishes) or _why_not_smaller(made, wishes) or made
 
 
 def _plan(weight: Weight, dtype: np.dtype[Any], wishes: Wishes, shapes: Shapes) -> Plan:
@@ -109,6 +103,8 @@ def _why_not(weight: Weight, dtype: np.dtype[Any] | None, wishes: Wishes) -> str
         return f"it is {kind} already, not floating point"
     if not weight.sites:
         return "only its shape is read"
+    if all(_looks_up_constants(site) for site in weight.sites):
+        return "it is the codebook of a weight, not a weight"
     pattern = next((p for p in wishes.skip if any(fnmatchcase(name, p) for name in weight.names)), None)
     if pattern is not None:
         return f"skip has {pattern!r}"
@@ -119,6 +115,12 @@ def _why_not(weight: Weight, dtype: np.dtype[Any] | None, wishes: Wishes) -> str
     if dtype == _DOUBLE:
         return "it is float64, and DequantizeLinear makes no float64"
     return None
+
+
+def _looks_up_constants(site: Site) -> bool:
+    """Whether a Gather reads stored indices, cast to a type that it takes."""
+    cast = maker(site.node.inputs[1], "Cast") if site.is_table else None
+    return cast is not None and constant_of(cast.inputs[0]) is not None
 
 
 def _block_axis(weight: Weight) -> tuple[int | None, str]:
@@ -170,51 +172,37 @@ def _axis(weight: Weight) -> tuple[int | None, str]:
     return (axis, "") if weight.constant.shape[axis] > 1 else (None, "it has one channel")
 
 
-def _why_not_here(made: Plan, bits: int) -> str | None:
-    """What the versions that the model imports are too old for."""
-    weight, dtype, axis = made.weight, made.dtype, made.axis
+def _why_not_here(made: Plan, wishes: Wishes) -> str | None:
+    """What the versions that the model imports are too old for, and blocks that the form cannot have."""
+    weight = made.weight
     version = weight.home.root.ir_version
     if version is not None and version < _INITIALIZERS:
         return f"the model has IR version {version}, where every initializer is an input"
-    needs = [(_FIRST, "DequantizeLinear")]
-    if axis is not None:
-        needs.append((_AXIS, "one scale a channel"))
-    if dtype in _HALVES:
-        needs.append((_HALF, f"DequantizeLinear to {dtype}"))
-    if made.block:
-        needs.append((_WIDE, "one scale a block"))
-    if bits in (4, 16):
-        needs.append((_WIDE, f"DequantizeLinear from {bits} bits"))
-    if bits == 2:
-        needs.append((_NARROW, "DequantizeLinear from 2 bits"))
-    opset = weight.home.opset_of()
-    found = next(((least, what) for least, what in reversed(needs) if opset < least), None)
-    if found is None:
-        return None
-    least = max(least for least, _ in needs)
-    advice = f"raise it with opset{{to={least}}} first"
-    if axis is not None and least == _AXIS and opset >= _FIRST:
-        advice += " or ask for granularity=tensor"
-    return f"{found[1]} needs opset {found[0]} and the model has {opset}: {advice}"
+    needs = needs_of(wishes.form, wishes.bits, made.dtype, made.axis is not None, bool(made.block))
+    return why_too_old(needs, weight.home.opset_of())
 
 
-def _why_not_moved(made: Plan, bits: int) -> str | None:
+def _why_not_moved(made: Plan, wishes: Wishes) -> str | None:
     """Runtimes put a Transpose before DequantizeLinear, where they cannot transpose codes of 2 bits."""
     mover = next((node for node in made.weight.tensor.readers if is_mover(node)), None)
-    if bits > 2 or made.block or mover is None:
+    if wishes.form != "dequantize" or wishes.bits > 2 or made.block or mover is None:
         return None
     return (
         f"it is read through {mover.op} {mover.label!r}, and runtimes cannot move codes of 2 bits: fold constants first"
     )
 
 
-def _why_not_smaller(made: Plan, bits: int) -> str | None:
+def _why_not_smaller(made: Plan, wishes: Wishes) -> str | None:
     """The file must not grow: codes, scales, zero points and the nodes that join them are counted."""
-    weight = made.weight
+    weight, bits = made.weight, wishes.bits
+    if wishes.form == "table":
+        return None  # what a table takes depends on the values
     now = weight.constant.nbytes
     shape = tuple(int(size) for size in weight.constant.shape)
     scales = math.prod(steps_shape(shape, made.axis, made.block))
     name = len(weight.tensor.name.encode()) + 24
     around = 3 * (name + 40) + len(weight.sites) * (4 * name + 80) * (2 if made.block else 1)
+    if made.block and made.axis is not None and wishes.form == "cast":
+        around += 4 * shape[made.axis]  # which block each index lies in
     then = weight.elements * bits // 8 + scales * made.dtype.itemsize + -(-scales * bits // 8) + around
     return None if then < now else f"it would not be smaller: {now} bytes now, about {then} quantized"

@@ -45,7 +45,7 @@ def write(weight: Weight, grid: Grid, codes: Array, order: Order) -> None:
     writer.carry(old, form, View.whole([int(size) for size in weight.constant.shape]))
     if old.is_read:
         floats = home.variable(f"{old.name}_dequantized")
-        home.insert(writer.dequantizer(home, form, grid.axis, floats), before=_first_reader(old, home, order))
+        home.insert(writer.dequantizer(home, form, grid.axis, floats), before=first_reader(old, home, order))
         home.replace_uses(old, floats)
     if weight.holder is None:
         home.remove_initializer(weight.constant)
@@ -165,7 +165,7 @@ class _Writer:
         return Node("DequantizeLinear", name, attrs, [form.codes, *form.parameters], [floats])
 
 
-def _first_reader(tensor: Tensor, home: Graph, order: Order) -> Node:
+def first_reader(tensor: Tensor, home: Graph, order: Order) -> Node:
     """The first node of `home` that reads `tensor`, itself or in one of its bodies."""
     return min((_ancestor(node, home) for node in tensor.readers), key=lambda node: order[node])
 

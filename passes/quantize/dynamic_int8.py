@@ -8,7 +8,7 @@ from typing import Literal
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.quantize.integer_product import Writer
-from passes.quantize.products import PRODUCTS, Products, Selection
+from passes.quantize.products import PRODUCTS, Product, Products, Selection
 
 RULE = "dynamic"
 _FIRST = 11  # the opset in which DynamicQuantizeLinear appeared
@@ -87,16 +87,19 @@ class DynamicInt8(Pass):
         nodes = [node for scope in graph.scopes() for node in scope.nodes if node.is_op(*PRODUCTS, *_OTHERS)]
         products = Products(graph, ctx.shapes)
         for node in nodes:
-            why = self._why_not(node, selection)
-            found = why or products.read(node)
-            if not isinstance(found, str) and found.depth * found.outputs < self.min_elements:
-                found = f"its weight has {found.depth * found.outputs} elements, fewer than min-elements={self.min_elements}"
+            found = self._why_not(node, selection) or products.read(node)
             if not isinstance(found, str):
-                found = writer.why_not(found) or found
+                found = self._why_not_product(found, writer) or found
             if isinstance(found, str):
                 ctx.missed(RULE, node, found)
             elif ctx.rewrite(RULE, node, f"{found.depth} x {found.outputs}"):
                 writer.write(found)
+
+    def _why_not_product(self, product: Product, writer: Writer) -> str | None:
+        elements = product.depth * product.outputs
+        if elements < self.min_elements:
+            return f"its weight has {elements} elements, fewer than min-elements={self.min_elements}"
+        return writer.why_not(product)
 
     def _why_not(self, node: Node, selection: Selection) -> str | None:
         opset = node.graph.opset_of() if node.graph is not None else 0

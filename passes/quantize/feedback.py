@@ -15,7 +15,8 @@ _BLOCK = 128  # inputs whose errors are passed on at once, so that most of the w
 
 
 def rounded(layer: Layer, lattice: Lattice, ordered: bool) -> Array:
-    """Codes for the weights of `layer`, whose H has to be positive definite (see `Layer.damped`).
+    """Codes for the weights of `layer`, whose H has to be positive definite (see `Layer.damped`) and whose
+    weights are its target.
 
     `ordered` takes inputs in the order of their energy, largest first, so that the errors that are
     hard to make up for are made while most inputs are left; scales stay those of their inputs.
@@ -23,15 +24,14 @@ def rounded(layer: Layer, lattice: Lattice, ordered: bool) -> Array:
     Raises numpy.linalg.LinAlgError for an H that is not positive definite.
     """
     shape = layer.weights.shape
-    gram, linear, lattice = layer.gram, layer.linear, lattice.over(shape)
+    gram, target, lattice = layer.gram, layer.weights.copy(), lattice.over(shape)
     order = np.broadcast_to(np.arange(shape[1]), shape[:2])
     if ordered:
         order = np.argsort(-np.einsum("gkk->gk", gram), axis=1, kind="stable")
         gram = np.take_along_axis(np.take_along_axis(gram, order[:, :, None], 1), order[:, None, :], 2)
-        linear = np.take_along_axis(linear, order[:, :, None], 1)
+        target = np.take_along_axis(target, order[:, :, None], 1)
         lattice = lattice.taken(order)
-    root = _inverse_root(gram)
-    codes = _in_turn(root.transpose(0, 2, 1) @ (root @ linear), root, lattice)
+    codes = _in_turn(target, _inverse_root(gram), lattice)
     back = np.empty_like(codes)
     np.put_along_axis(back, order[:, :, None], codes, 1)
     return back

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 
 from passes.quantize.grid import Array, Grid, near_step
-from passes.quantize.pieces import pieces
+from passes.quantize.pieces import Piece, pieces
 
 _LEAST_PART = {2: 0.15, 4: 0.4, 8: 0.6, 16: 0.9}
 """The smallest part of the range that is tried for each number of bits: past it errors only grow."""
@@ -20,15 +20,16 @@ _LEAST_PART = {2: 0.15, 4: 0.4, 8: 0.6, 16: 0.9}
 _TRIES = 24
 
 
-def fitted(values: Array, grid: Grid) -> Grid:
+def fitted(values: Array, grid: Grid, importance: Array | None = None) -> Grid:
     """`grid` with each step times a factor of at most about 1, where the squared error is least.
 
-    The zeros and the ends of the codes stay. Costs about 27 roundings of the values.
+    `importance` (of the shape of the values, not negative) is what the squared error of each value
+    counts. The zeros and the ends of the codes stay. Costs about 27 roundings of the values.
     """
     width = int(grid.high - grid.low + 1).bit_length() - 1
     parts = np.linspace(1.0, _LEAST_PART.get(width, 0.9), _TRIES).astype(np.float32)
     values = np.asarray(values, order="C")
-    search = _Search(values, grid)
+    search = _Search(values, grid, importance)
     factor = parts[search.errors(parts).argmin(0)]
     fits, squares = search.moments(factor)
     refined = np.where((squares > 0) & (fits > 0), fits / np.where(squares > 0, squares, 1), factor)
@@ -41,8 +42,9 @@ def fitted(values: Array, grid: Grid) -> Grid:
 class _Search:
     """The values in units of the steps that a grid has, rounded on grids of other steps."""
 
-    def __init__(self, values: Array, grid: Grid) -> None:
+    def __init__(self, values: Array, grid: Grid, importance: Array | None) -> None:
         self.values, self.grid = values, grid
+        self.importance = None if importance is None else np.asarray(importance, np.float32, order="C")
         self.step = grid.scale.astype(np.float32)
         zero = np.zeros(grid.scale.shape) if grid.zero is None else grid.zero.astype(np.float64)
         self.low, self.high = (np.asarray(end - zero, np.float32) for end in (grid.low, grid.high))
@@ -61,6 +63,7 @@ class _Search:
                 code *= part
                 code -= ratio
                 code *= code
+                self._weigh(code, piece)
                 _add(steps.of(total), code)
         return found
 
@@ -75,6 +78,7 @@ class _Search:
             code *= steps.of(factor)
             code -= ratio
             code *= code
+            self._weigh(code, piece)
             _add(steps.of(found), code)
         return found
 
@@ -87,10 +91,16 @@ class _Search:
             code = np.rint(ratio / steps.of(factor))
             np.clip(code, steps.of(self.low), steps.of(self.high), out=code)
             ratio *= code
+            self._weigh(ratio, piece)
             _add(steps.of(fits), ratio)
             code *= code
+            self._weigh(code, piece)
             _add(steps.of(squares), code)
         return fits, squares
+
+    def _weigh(self, terms: Array, piece: Piece) -> None:
+        if self.importance is not None:
+            terms *= piece.of(self.importance)
 
 
 def _add(total: Array, part: Array) -> None:

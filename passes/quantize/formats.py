@@ -18,10 +18,11 @@ class Format:
     bits: int
     symmetric: bool = True
     signed: bool = True
-    range: Literal["max", "mse"] = "max"
+    range: Literal["max", "mse", "activations"] = "max"
 
-    def grid(self, plan: Plan, found: Spread, values: Array) -> Grid:
-        """The grid for a planned weight: what `quantize` calls a choice."""
+    def grid(self, plan: Plan, found: Spread, values: Array, importance: Array | None = None) -> Grid:
+        """The grid for a planned weight: what `quantize` calls a choice. `importance` is what the squared
+        error of each value counts."""
         make = symmetric if self.symmetric else asymmetric
         grid = make(found, plan.axis, plan.dtype, self.bits, block=plan.block, signed=self.signed)
         if self.range == "max":
@@ -31,4 +32,4 @@ class Format:
             # that multiply bytes in pairs are safe with -127 to 127 only.
             low, high = -(1 << self.bits - 1), (1 << self.bits - 1) - 1
             grid = around_zero(grid.scale, low, high, plan.axis, self.bits, block=plan.block, signed=self.signed)
-        return fitted(values, grid)
+        return fitted(values, grid, importance)

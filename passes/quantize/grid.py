@@ -136,21 +136,21 @@ def asymmetric(
     return Grid(scale, _as_codes(zero, code), axis, least, most, code, block)
 
 
-def fixed_point(found: Spread, bits: int, dtype: np.dtype[Any], p: int | None = None) -> Grid:
+def fixed_point(found: Spread, bits: int, dtype: np.dtype[Any], p: int | None = None, axis: int | None = None) -> Grid:
     """Codes of `bits` bits in two's complement, the step 2^-p: exact in every float type.
 
-    Without `p`, the largest one for which no code of these values saturates and the step is a
-    normal number of `dtype`. Raises ValueError for a `p` whose step is none.
+    Without `p`, the largest one for each range for which no code saturates and the step is a normal
+    number of `dtype`; 0 for zeros. Raises ValueError for a `p` whose step is none.
     """
     low, high = -(1 << bits - 1), (1 << bits - 1) - 1
     least, most = point_limits(dtype)
-    if p is None:
-        p = most if float(found.peak.max()) else 0
-        while p > least and saturates(found, p, low, high):
-            p -= 1
-    if not least <= p <= most:
+    if p is not None and not least <= p <= most:
         raise ValueError(f"the step 2^{-p} is not a normal number of {dtype}")
-    return Grid(np.asarray(2.0**-p).astype(dtype), None, None, low, high, np.dtype(f"int{bits}"))
+    points = np.where(found.peak > 0, most, 0) if p is None else np.full(found.low.shape, p)
+    while p is None and (coarser := _saturating(found, points, low, high) & (points > least)).any():
+        points = points - coarser
+    scale = np.asarray(np.ldexp(1.0, -points)).astype(dtype)
+    return Grid(scale, None, axis, low, high, np.dtype(f"int{bits}"))
 
 
 def point_limits(dtype: np.dtype[Any]) -> tuple[int, int]:
@@ -160,8 +160,13 @@ def point_limits(dtype: np.dtype[Any]) -> tuple[int, int]:
 
 def saturates(found: Spread, p: int, low: int, high: int) -> bool:
     """Whether rounding value * 2^p leaves the codes `low` to `high` for some value."""
-    bottom, top = np.rint(np.ldexp(found.low, p)), np.rint(np.ldexp(found.high, p))
-    return bool((bottom < low).any() or (top > high).any())
+    return bool(_saturating(found, np.full(found.low.shape, p), low, high).any())
+
+
+def _saturating(found: Spread, points: Array, low: int, high: int) -> Array:
+    """Where rounding value * 2^point leaves the codes."""
+    bottom, top = np.rint(np.ldexp(found.low, points)), np.rint(np.ldexp(found.high, points))
+    return np.asarray((bottom < low) | (top > high))
 
 
 def codes(values: Array, grid: Grid) -> Array:

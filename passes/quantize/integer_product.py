@@ -12,7 +12,6 @@ import numpy as np
 
 from graphopt.analysis.constants import constant_values
 from graphopt.ir import Constant, Graph, Node, Tensor
-from graphopt.ir.values import Array
 from passes.quantize.grid import Grid, Spread, codes, spread, symmetric, why_no_grid
 from passes.quantize.products import Product
 
@@ -195,8 +194,3 @@ def _magnitude(product: Product) -> int:
     if held is not None:
         low, high = int(held.min()), int(held.max())
     return int(max((high - shift).max(), (shift - low).max()))
-
-
-def stored_bytes(values: Array) -> int:
-    """How many bytes an array takes in a file."""
-    return int(values.nbytes)

@@ -29,6 +29,9 @@ class WeightIntegers(Pass):
     range: Literal["max", "mse"] = option(
         "max", "what the codes span: all values, or what makes the squared error least"
     )
+    form: Literal["dequantize", "cast"] = option(
+        "dequantize", "what makes floats of codes: DequantizeLinear, or Cast and Mul, which runtimes compute at load"
+    )
     signed: bool = option(True, "codes with a sign; otherwise from 0 on, with a zero point")
 
     def __post_init__(self) -> None:
@@ -41,7 +44,7 @@ class WeightIntegers(Pass):
     def wishes(self) -> Wishes:
         """Which weights to take, as the options say."""
         block = self.block if self.granularity == "block" else 0
-        return Wishes(self.min_elements, self.skip, self.bits, self.granularity != "tensor", block)
+        return Wishes(self.min_elements, self.skip, self.bits, self.granularity != "tensor", block, self.form)
 
     @property
     def format(self) -> Format:

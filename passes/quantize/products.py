@@ -121,6 +121,8 @@ class Products:
         if version is not None and version < _INITIALIZERS:
             return f"the model has IR version {version}, where every initializer is an input"
         for site in weight.sites:
+            if site.node.graph is None:  # it was rewritten since
+                continue
             if not site.node.is_op(*PRODUCTS) or site.node.inputs[site.slot] is not weight.tensor:
                 return (
                     f"{site.node.op} {site.node.label!r} reads the weight in another way, "
@@ -128,9 +130,7 @@ class Products:
                 )
         return None
 
-    def _dequantized(
-        self, node: Node, slot: int, flipped: bool, rank: int, depth: int, outputs: int
-    ) -> Product | str:
+    def _dequantized(self, node: Node, slot: int, flipped: bool, rank: int, depth: int, outputs: int) -> Product | str:
         source = maker(node.inputs[slot], "DequantizeLinear")
         assert source is not None, "it is stored, and no weight"
         if self.shapes.onnx_dtype(source.inputs[0]) not in _CODES:

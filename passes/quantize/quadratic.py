@@ -59,17 +59,23 @@ class Layer:
     """What is to be rounded: `weights` [groups, inputs, outputs], and how errors in it count.
 
     `gram` is H [groups, inputs, inputs]; `linear` is l as above, of the shape of the weights. For
-    unchanged inputs it is H w (`Layer.of`).
+    unchanged inputs it is H w (`Layer.of`), and the layer is not `corrected`.
     """
 
     weights: Array
     gram: Array
     linear: Array
+    corrected: bool = False
 
     @classmethod
     def of(cls, weights: Array, gram: Array) -> Layer:
         """A layer whose inputs are what they were."""
         return cls(weights, gram, gram @ weights)
+
+    @property
+    def target(self) -> Array:
+        """The weights that would be best without rounding. Raises LinAlgError where H is singular."""
+        return np.linalg.solve(self.gram, self.linear) if self.corrected else self.weights
 
     def loss(self, values: Array) -> Array:
         """J of each output [groups, outputs], less the constant; only differences mean something."""
@@ -84,16 +90,11 @@ class Layer:
         diagonal = np.einsum("gkk->gk", self.gram)
         ridge = share * diagonal.mean(1, keepdims=True)
         ridge = np.where(ridge > 0, ridge, 1.0)
-        more = np.where(diagonal > 0, ridge, np.where(diagonal.any(1, keepdims=True), diagonal.mean(1, keepdims=True), 1))
+        seen = np.maximum(diagonal.mean(1, keepdims=True), ridge)
+        more = np.where(diagonal > 0, ridge, seen)
         gram = self.gram.copy()
         np.einsum("gkk->gk", gram)[...] += more
-        return Layer(self.weights, gram, self.linear + more[:, :, None] * self.weights)
-
-
-def squared_error(layer: Layer, values: Array) -> Array:
-    """(w - q)' H (w - q) of each output [groups, outputs]."""
-    error = layer.weights - values
-    return np.asarray(np.einsum("gkr,gkr->gr", error, layer.gram @ error))
+        return Layer(self.weights, gram, self.linear + more[:, :, None] * self.weights, self.corrected)
 
 
 def better(layer: Layer, lattice: Lattice, one: Array, other: Array) -> Array:

@@ -8,6 +8,7 @@ from graphopt.analysis.weights import Weight, weights
 from graphopt.ir import Graph
 from graphopt.pipeline.protocol import Context
 from passes.quantize.candidates import Plan, Wishes, plan
+from passes.quantize.cast_form import write_cast
 from passes.quantize.dequantize import Order, order_of, write
 from passes.quantize.grid import Array, Grid, Spread, codes, spread, why_no_grid
 
@@ -36,7 +37,7 @@ def quantize(graph: Graph, ctx: Context, wishes: Wishes, choose: Choice, roundin
     plans = [(weight, plan(weight, wishes, shapes)) for weight in weights(graph)]
     for weight, planned in plans:
         if isinstance(planned, Plan):
-            why = _quantize(planned, ctx, choose, rounding, order)
+            why = _quantize(planned, ctx, wishes, choose, rounding, order)
             weight.constant.forget()
         else:
             why = planned
@@ -44,7 +45,9 @@ def quantize(graph: Graph, ctx: Context, wishes: Wishes, choose: Choice, roundin
             ctx.missed(RULE, weight.subject, why)
 
 
-def _quantize(planned: Plan, ctx: Context, choose: Choice, rounding: Rounding, order: Order) -> str | None:
+def _quantize(
+    planned: Plan, ctx: Context, wishes: Wishes, choose: Choice, rounding: Rounding, order: Order
+) -> str | None:
     """Quantize one weight; returns why not where its values forbid it."""
     weight = planned.weight
     values = weight.constant.values
@@ -52,12 +55,13 @@ def _quantize(planned: Plan, ctx: Context, choose: Choice, rounding: Rounding, o
     grid = why_no_grid(found, planned.dtype) or choose(planned, found, values)
     if isinstance(grid, str):
         return grid
-    if ctx.rewrite(RULE, weight.subject, _detail(planned, grid)):
-        write(weight, grid, rounding(weight, values, grid), order)
+    if ctx.rewrite(RULE, weight.subject, detail(planned, grid)):
+        put = write if wishes.form == "dequantize" else write_cast
+        put(weight, grid, rounding(weight, values, grid), order)
     return None
 
 
-def _detail(planned: Plan, grid: Grid) -> str:
+def detail(planned: Plan, grid: Grid) -> str:
     if grid.axis is None:
         text = f"one scale, {float(grid.scale):.4g}"
     elif grid.block:

@@ -11,7 +11,7 @@ from passes.quantize.static.calibrate import Ranges, Wanted, units_reading
 from passes.quantize.static.choice import Choice, choose
 from passes.quantize.static.schemes import CODES, SCHEMES, Scheme
 from passes.quantize.static.units import Unit, matching, unit_of
-from passes.quantize.static.weights import Weighted, Wishes, weights_of
+from passes.quantize.static.weights import Codes, Weighted, Wishes, codes_of, integers_of
 from passes.quantize.static.writer import Writer
 
 RULE = "quantize"
@@ -169,27 +169,36 @@ class StaticInt8(Pass):
     ) -> tuple[Choice, dict[Unit, Weighted]]:
         """Choose until everything that is chosen has a range and integers for its weight."""
         wishes = Wishes(self.granularity == "channel", self.reduce_range)
+        codes: dict[Unit, Codes] = {}
+        lost = dict[Unit, str]()
+        for unit in units:
+            if unit.weight is not None:
+                found = codes_of(unit, scheme, wishes)
+                if isinstance(found, str):
+                    lost[unit] = found
+                else:
+                    codes[unit] = found
         while True:
+            for unit, why in lost.items():
+                ctx.missed(RULE, unit.node, why)
+            units = [unit for unit in units if unit not in lost]
             choice = choose(units, scheme, ctx.shapes)
             lost = units_reading(choice, ranges.learn(choice))
+            if lost:
+                continue
+            grids = ranges.grids(choice, scheme)
             weighted: dict[Unit, Weighted] = {}
-            if not lost:
-                grids = ranges.grids(choice, scheme)
-                for unit in choice.units:
-                    if unit.weight is None:
-                        continue
-                    found = weights_of(unit, scheme, wishes, grids[unit.read[0]])
-                    if isinstance(found, str):
-                        lost[unit] = found
+            for unit in choice.units:
+                if unit in codes:
+                    made = integers_of(unit, scheme, wishes, codes[unit], grids[unit.read[0]])
+                    if isinstance(made, str):
+                        lost[unit] = made
                     else:
-                        weighted[unit] = found
+                        weighted[unit] = made
             if not lost:
                 for node, why in choice.given_up.items():
                     ctx.missed(RULE, node, why)
                 return choice, weighted
-            for unit, why in lost.items():
-                ctx.missed(RULE, unit.node, why)
-            units = [unit for unit in units if unit not in lost]
 
 
 def _detail(unit: Unit, choice: Choice) -> str:

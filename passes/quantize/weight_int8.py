@@ -38,6 +38,10 @@ class WeightInt8(WeightIntegers):
         DequantizeLinear stands behind nodes that only move elements: a Gather looks up integers
         and only the rows that it found are made floats.
 
+        form=cast writes Mul(Cast(q), s) in the weight's place instead, with a Sub where there is a zero
+        point, at any opset from 7 on. Runtimes compute that once, at load, in bodies too: the file is as
+        small, and the model is as fast and takes as much memory as with floats.
+
     Example
         before: y = MatMul(x, w)                                   w: float[512,512]
         after:  w_dequantized = DequantizeLinear<axis=1>(w_int8, w_scale)

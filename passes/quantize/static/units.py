@@ -19,6 +19,7 @@ from passes.quantize.static.schemes import Scheme
 
 FLOAT = 1  # ONNX's number of float32
 
+_NEVER = ("Constant", "ConstantOfShape", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 _BIASED = frozenset({"Conv", "ConvTranspose", "Gemm", "LayerNormalization", "InstanceNormalization"})
 _EVERY_INPUT = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Concat", "PRelu", "Pow"})
 
@@ -51,7 +52,7 @@ class Unit:
 
 def unit_of(node: Node, scheme: Scheme, ctx: Context) -> Unit | str | None:
     """The unit of a node, or a clause that says why it is none; None for what computes no floats."""
-    if not node.is_standard or node.is_op("Constant", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"):
+    if not node.is_standard or node.bodies or node.is_op(*_NEVER):
         return None
     made = [out for out in node.outputs if out.name]
     if not made or not any(ctx.shapes.onnx_dtype(out) in (0, 1, 10, 11, 16) for out in made):
@@ -96,9 +97,6 @@ def _split(node: Node, kind: str, scheme: Scheme) -> Unit | str:
                 return "it reads constants only"
             weight = fixed[0] if fixed else None
             slots = tuple(slot for slot in (0, 1) if slot != weight)
-        why = _why_not_weighted(node, weight, bias, scheme)
-        if why is not None:
-            return why
     read = [slot for slot in slots if node.inputs[slot].name or is_constant(node.inputs[slot])]
     constants = tuple(slot for slot in read if is_constant(node.inputs[slot]))
     data = tuple(slot for slot in read if slot not in constants)
@@ -107,6 +105,9 @@ def _split(node: Node, kind: str, scheme: Scheme) -> Unit | str:
     taken = next((one for slot in data if (one := node.inputs[slot]) and _is_dequantized(one)), None)
     if taken is not None:
         return f"{taken.name!r}, which it reads, is quantized already"
+    why = _why_not_weighted(node, weight, bias, scheme) if kind == "weighted" else None
+    if why is not None:
+        return why
     for slot in constants:
         values = constant_values(node.inputs[slot])
         if values is None or values.dtype != np.float32 or not values.size or not np.isfinite(values).all():

@@ -51,34 +51,28 @@ class Wishes:
     reduce_range: bool
 
 
-def weights_of(unit: Unit, scheme: Scheme, wishes: Wishes, data: Grid) -> Weighted | str:
+def integers_of(unit: Unit, scheme: Scheme, wishes: Wishes, codes_: Codes, data: Grid) -> Weighted | str:
     """The integers for a unit that reads activations on the grid `data`, or a clause that says why there are none."""
-    assert unit.weight is not None
-    found = _codes(unit, scheme, wishes)
-    if isinstance(found, str):
-        return found
     bias = constant_values(unit.node.inputs[unit.bias]) if unit.bias is not None and scheme.bias else None
     if bias is None:
-        overflow = _overflows(unit, found, data, None)
-        return overflow or Weighted(found, None, None)
-    straight = _straight(unit, bias, found)
+        return _overflows(unit, codes_, data, None) or Weighted(codes_, None, None)
+    straight = _straight(unit, bias, codes_)
     if isinstance(straight, str):
         return straight
-    product = data.scale.astype(np.float64) * found.scale.astype(np.float64)
+    product = data.scale.astype(np.float64) * codes_.scale.astype(np.float64)
     needed = np.abs(straight) / _ROOM
     if (needed > product).any():
-        if found.kept:
+        if codes_.kept:
             return "its bias does not fit 32 bits with the scales that its weight has"
-        found = _coarser(unit, found, needed / float(data.scale))
-        product = data.scale.astype(np.float64) * found.scale.astype(np.float64)
-    scale = np.asarray(product, np.float32)
-    scale = np.maximum(scale, np.finfo(np.float32).tiny)
+        codes_ = _coarser(unit, codes_, needed / float(data.scale), wishes)
+        product = data.scale.astype(np.float64) * codes_.scale.astype(np.float64)
+    scale = np.maximum(np.asarray(product, np.float32), np.finfo(np.float32).tiny)
     integers = np.clip(np.rint(straight / scale.astype(np.float64)), -_MOST, _MOST).astype(np.int32)
-    overflow = _overflows(unit, found, data, integers)
-    return overflow or Weighted(found, integers, scale)
+    return _overflows(unit, codes_, data, integers) or Weighted(codes_, integers, scale)
 
 
-def _codes(unit: Unit, scheme: Scheme, wishes: Wishes) -> Codes | str:
+def codes_of(unit: Unit, scheme: Scheme, wishes: Wishes) -> Codes | str:
+    """The integers of a unit's weight, kept or the nearest, or a clause that says why there are none."""
     assert unit.weight is not None
     tensor = unit.node.inputs[unit.weight]
     stored = quantized_weight(tensor)
@@ -128,14 +122,14 @@ def _channel(unit: Unit, shape: tuple[int, ...]) -> int | None:
     return axis if axis is not None and shape[axis] > 1 else None
 
 
-def _coarser(unit: Unit, found: Codes, least: Array) -> Codes:
+def _coarser(unit: Unit, found: Codes, least: Array, wishes: Wishes) -> Codes:
     """The weight again with scales that are not below `least`, so that the bias fits."""
     assert unit.weight is not None
     values = constant_values(unit.node.inputs[unit.weight])
     assert values is not None
     floor = least if found.axis is not None else least.max()
     scale = np.asarray(np.maximum(found.scale, floor * (1 + 2.0**-20)), np.float32).reshape(found.scale.shape)
-    low = -_NARROW if int(np.abs(found.values.astype(np.int16)).max(initial=0)) <= _NARROW else -127
+    low = -_NARROW if wishes.reduce_range else -127
     grid = Grid(scale, None, found.axis, low, -low, found.values.dtype)
     return Codes(codes(values, grid), scale, None, found.axis, False)
 

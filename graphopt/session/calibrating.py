@@ -1,0 +1,80 @@
+"""What the passes of a run learn from: which feeds, gathered when the first pass asks, and what is said of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from graphopt.calibration.source import CalibrationData
+from graphopt.errors import UsageError
+from graphopt.runtime.client import Worker
+from graphopt.session.job import Job
+from graphopt.storage.source import Source
+from graphopt.validation.feeds import FeedSet
+from graphopt.validation.validate import Validator
+
+INVENTED = (
+    "the passes calibrated on generated inputs, whose ranges are not those of real data, so expect a worse result; "
+    "give samples with --calibration, or some dozens of them with --feeds"
+)
+IDLE = "no pass of the pipeline calibrates, so --calibration was not read"
+
+
+class Calibrating:
+    """The calibration feeds of one job on one model, whose file is `reference`."""
+
+    def __init__(self, source: Source, reference: Path, job: Job, worker: Worker) -> None:
+        self._source, self._reference, self._job, self._worker = source, reference, job, worker
+        self.gathered: FeedSet | None = None
+        self.data = CalibrationData(self._make, source)
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """What was calibrated on, as plain data; None where no pass has asked for it."""
+        return None if self.gathered is None else dataclasses.asdict(self.gathered.report)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what that costs."""
+        job = self._job
+        if not job.calibrates:
+            return (
+                ()
+                if job.calibration is None
+                else ("no pass of the pipeline calibrates, so --calibration was not read",)
+            )
+        if self.gathered is None:
+            return ()
+        if self.gathered.report.generated:
+            return (INVENTED,)
+        return self.gathered.warnings
+
+    def prepare(self) -> None:
+        """Refuse feeds of the user's that do not fit the model now, before a long run. Raises UsageError."""
+        if self._job.calibrates and self._job.learning.feeds is not None:
+            self.data.feeds()
+
+    def _make(self) -> Values:
+        job = self._job
+        if not job.calibrates:
+            raise UsageError("no pass of the pipeline says that it calibrates")
+        plan = job.learning
+        seed = job.seed if plan.feeds is not None else job.seed + 1  # others than those that validate
+        with Validator(self._reference, worker=self._worker, plan=plan, source=self._source, seed=seed) as gathering:
+            self.gathered = gathering.feeds()
+        return Values(self.gathered)
+
+
+class Values:
+    """The values of feeds, read again each time."""
+
+    def __init__(self, feeds: FeedSet) -> None:
+        self._feeds = feeds
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return (feed.values for feed in self._feeds)
+
+    def __len__(self) -> int:
+        return len(self._feeds)
