@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 from graphopt.analysis.activations import Observation, Observed, Original
 from graphopt.calibration.source import CalibrationData, Survey
-from graphopt.calibration.stream import Stream
+from graphopt.calibration.stream import BOUND, Stream
 from graphopt.calibration.tapped import Tapped
 from graphopt.errors import GraphoptError
 from graphopt.ir import Constant, Graph, Tensor, encode
@@ -17,17 +16,10 @@ from graphopt.runtime.client import Worker
 
 
 class Observer:
-    """See `graphopt.pipeline.protocol.Calibration`."""
+    """See `graphopt.pipeline.protocol.Calibration`. `bound` are the bytes of values that are held at a time."""
 
-    def __init__(self, graph: Graph, worker: Worker, data: CalibrationData) -> None:
-        self._graph, self._worker, self._data = graph, worker, data
-
-    @cached_property
-    def _originals(self) -> frozenset[str]:
-        """Names of the main graph of the model as it was read that a run can give."""
-        graph = self._data.original.proto.graph
-        made = (name for node in graph.node for name in node.output if name)
-        return frozenset((*made, *(one.name for one in graph.input)))
+    def __init__(self, graph: Graph, worker: Worker, data: CalibrationData, bound: int = BOUND) -> None:
+        self._graph, self._worker, self._data, self._bound = graph, worker, data, bound
 
     @property
     def why_not(self) -> str | None:
@@ -61,7 +53,7 @@ class Observer:
 
     def _why_not_seen(self, value: Tensor | Original) -> str | None:
         if isinstance(value, Original):
-            return None if value.name in self._originals else "the model as it was read has no such value"
+            return None
         if isinstance(value, Constant):
             return "it is a constant"
         makers = [node.graph for node in value.inputs]
@@ -79,6 +71,6 @@ class Observer:
             if any(old):
                 before = self._data.original
                 models[True] = Tapped(before.proto, before.store, self._worker, Path(name) / "before")
-            stream = Stream(self._data.feeds(), survey.largest, models)
+            stream = Stream(self._data.feeds(), survey.largest, models, self._bound)
             answer.feeds, refused = stream.run(asked)
             answer.refused.update(refused)

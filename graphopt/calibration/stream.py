@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ BOUND: Final = 96 << 20
 """Bytes of values that are held at a time."""
 
 _APART: Final = 1e-3  # of the energy of two samples that may change when they are run one by one
+
+NO_NUMBERS: Final = "it is no tensor of numbers"
 
 Place = tuple[bool, str]  # whether of the model as it was read, and the name
 
@@ -56,6 +58,17 @@ class Stream:
             sizes, rows = self._sizes(wanted)
         except WorkerFailure as failure:
             return 0, dict.fromkeys(asked, _not_run(failure))
+        left = self._left(asked, refused)
+        seen = 0
+        for group in _groups(left, sizes, self.bound):
+            try:
+                seen = self._pass(group, rows, refused)
+            except WorkerFailure as failure:
+                refused.update(dict.fromkeys(group, _not_run(failure)))
+        return seen, refused
+
+    def _left(self, asked: Sequence[Observation], refused: dict[Observation, str]) -> list[Observation]:
+        """The observations of which no value is refused; the others are, with the reason of that."""
         left = list[Observation]()
         for one in asked:
             why = next((self.refused[place] for place in places(one) if place in self.refused), None)
@@ -63,20 +76,20 @@ class Stream:
                 left.append(one)
             else:
                 refused[one] = why
-        seen = 0
-        for group in _groups(left, sizes, self.bound):
-            try:
-                seen = self._pass(group, rows)
-            except WorkerFailure as failure:
-                refused.update(dict.fromkeys(group, _not_run(failure)))
-        return seen, refused
+        return left
 
-    def _pass(self, group: Sequence[Observation], rows: int | None) -> int:
-        """One run over all feeds for some observations."""
+    def _pass(self, group: Sequence[Observation], rows: int | None, refused: dict[Observation, str]) -> int:
+        """One run over all feeds for some observations; how many feeds there were."""
         wanted = list(dict.fromkeys(place for one in group for place in places(one)))
         seen = 0
         with ExitStack() as stack:
             sessions = self._sessions(stack, wanted)
+            for old, session in sessions.items():
+                numbers = _numbers(session)
+                others = (port.name for port in session.outputs if port.name not in numbers)
+                self.refused.update(((old, name), NO_NUMBERS) for name in others)
+            group = self._left(group, refused)
+            wanted = list(dict.fromkeys(place for one in group for place in places(one)))
             for feed in self.feeds:
                 seen += 1
                 for piece in _pieces(feed, rows):
@@ -98,7 +111,8 @@ class Stream:
         values: dict[Place, Array] = {}
         for old, session in sessions.items():
             self.runs += 1
-            for name, value in session.run(_fed(session, feed)).items():
+            names = [name for before, name in wanted if before == old and name not in self.models[old].inputs]
+            for name, value in session.run(_fed(session, feed), names).items():
                 values[old, name] = _read_only(value)
         values.update((place, _read_only(feed[place[1]])) for place in wanted if place not in values)
         return values
@@ -132,7 +146,8 @@ class Stream:
                         self.refused[old, name] = "it is an input that is not fed"
                 elif not model.makes(name):
                     constant = name in model.weights
-                    self.refused[old, name] = "it is a constant" if constant else "the model has no such value"
+                    none = f"the {'model as it was read' if old else 'graph'} has no such value"
+                    self.refused[old, name] = "it is a constant" if constant else none
             made = [name for name in names if model.makes(name)]
             if made:
                 for name, shape in self._shapes(old, model, made, feed).items():
@@ -154,15 +169,22 @@ class Stream:
                 if failure.kind in ("hang", "memory") or (first and not self._runs(model, feed)):
                     raise
                 if len(batch) == 1:
-                    self.refused[old, batch[0]] = f"onnxruntime does not give it: {str(failure).rstrip('. ')}"
+                    self.refused[old, batch[0]] = self._why_not(model, batch[0], failure)
                 else:
                     pending += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
         return found
 
+    def _why_not(self, model: Tapped, name: str, failure: WorkerFailure) -> str:
+        """Why the shape of a value cannot be had, in a clause."""
+        with suppress(WorkerFailure), model.values([name]) as session:
+            if not _numbers(session):
+                return NO_NUMBERS
+        return f"onnxruntime does not give it: {str(failure).rstrip('. ')}"
+
     def _runs(self, model: Tapped, feed: Feed) -> bool:
         """Whether the model runs as it is."""
         try:
-            with model.shapes(model.outputs) as session:
+            with model.values(model.outputs) as session:
                 session.run(_fed(session, feed))
         except WorkerFailure:
             return False
@@ -177,6 +199,12 @@ class Stream:
             parts = [self._values(sessions, some_rows(two, at, at + 1), some) for at in (0, 1)]
             whole = self._values(sessions, two, some)
         return all(_joined(whole[place], *(part[place] for part in parts)) for place in some)
+
+
+def _numbers(session: Session) -> set[str]:
+    """The outputs of a session that are tensors of numbers."""
+    tensors = (port for port in session.outputs if port.type_text.startswith("tensor("))
+    return {port.name for port in tensors if port.dtype is not None and port.dtype != object}
 
 
 def _read_only(value: Any) -> Array:
