@@ -5,7 +5,6 @@ PASSES = {
     "half-precision": "passes.quantize.half_precision:HalfPrecision",
     "ort-gather-block-quantized": "passes.quantize.ort_gather_block_quantized:OrtGatherBlockQuantized",
     "ort-matmul-nbits": "passes.quantize.ort_matmul_nbits:OrtMatMulNBits",
-    "packed-tables": "passes.quantize.packed_tables:PackedTables",
     "integer-hard-swish": "passes.quantize.integer_hard_swish:IntegerHardSwish",
     "refit": "passes.quantize.refit:Refit",
     "scalars-into-grids": "passes.quantize.scalars_into_grids:ScalarsIntoGrids",

@@ -64,13 +64,8 @@ class _Search:
         found = np.zeros(self.step.shape, np.float64)
         factor = np.asarray(factor, np.float32)
         for ratio, at in self.ratios():
-<<<<<<< HEAD
-            squares = _squares(ratio, at(factor), at(self.low), at(self.high), np.empty_like(ratio))
-            _add(at.steps.of(found), at.weighed(squares))
-=======
             errors = _squares(ratio, at(factor), at(self.low), at(self.high), np.empty_like(ratio))
             _add(at.steps.of(found), at.weighed(errors))
->>>>>>> main
         return found
 
     def moments(self, factor: Array) -> tuple[Array, Array]:
@@ -91,18 +86,12 @@ class _Search:
         for piece, steps in pieces(self.values.shape, self.grid.axis, self.grid.block):
             found, step = piece.of(self.values).astype(np.float32, copy=False), steps.of(self.step)
             short = is_short(found, step)
-<<<<<<< HEAD
-            weights = None if self.importance is None else piece.of(self.importance)
-            at = _Beside(steps, short, upright(weights) if weights is not None and short else weights)
-            yield (upright(found) if short else found) / at(self.step), at
-=======
             counts = None if self.importance is None else piece.of(self.importance)
             at = _Beside(steps, short, upright(counts) if short and counts is not None else counts)
             yield (upright(found) if at.short else found) / at(self.step), at
->>>>>>> main
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class _Beside:
     """Lays the part of an array of steps out beside values, which stand upright where runs are short."""
 
@@ -111,11 +100,7 @@ class _Beside:
     importance: Array | None
 
     def weighed(self, terms: Array) -> Array:
-<<<<<<< HEAD
-        """Terms times what each value counts, in place."""
-=======
         """`terms` of the values, in place, each times what it counts."""
->>>>>>> main
         if self.importance is not None:
             terms *= self.importance
         return terms
