@@ -47,9 +47,10 @@ class Observer:
 
     def _survey(self) -> Survey | str:
         try:
-            return self._data.survey()
+            found = self._data.survey()
         except GraphoptError as error:
             return str(error).rstrip(". ")
+        return found if found.count else "there are no feeds to calibrate on"
 
     def _why_not_seen(self, value: Tensor | Original) -> str | None:
         if isinstance(value, Original):
