@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from graphopt.analysis.activations import Observation, Observed, Original
+from graphopt.analysis.shapes import Shapes, infer
+from graphopt.calibration.inner import Inner, Scopes, body_of
 from graphopt.calibration.source import CalibrationData, Survey
-from graphopt.calibration.stream import BOUND, Stream
+from graphopt.calibration.stream import BOUND, Place, Stream
 from graphopt.calibration.tapped import Tapped
 from graphopt.errors import GraphoptError
 from graphopt.ir import Constant, Graph, Tensor, encode
+from graphopt.ir.encode import Encoded
 from graphopt.runtime.client import Worker
 
 
 class Observer:
     """See `graphopt.pipeline.protocol.Calibration`. `bound` are the bytes of values that are held at a time."""
 
-    def __init__(self, graph: Graph, worker: Worker, data: CalibrationData, bound: int = BOUND) -> None:
-        self._graph, self._worker, self._data, self._bound = graph, worker, data, bound
+    def __init__(
+        self,
+        graph: Graph,
+        worker: Worker,
+        data: CalibrationData,
+        shapes: Callable[[Graph], Shapes] = infer,
+        bound: int = BOUND,
+    ) -> None:
+        self._graph, self._worker, self._data, self._shapes, self._bound = graph, worker, data, shapes, bound
 
     @property
     def why_not(self) -> str | None:
@@ -34,15 +44,22 @@ class Observer:
         if isinstance(survey, str):
             answer.refused = dict.fromkeys(observations, survey)
             return answer
-        asked = list[Observation]()
+        now = encode(self._graph.root)  # first: places in it are those of nodes once loose ends are settled
+        scopes = Scopes(self._graph.root, self._shapes(self._graph))
+        asked: dict[Observation, list[Place]] = {}
+        inner: dict[str, Inner] = {}
         for one in observations:
-            why = next((why for value in one.values if (why := self._why_not_seen(value)) is not None), None)
+            found = [_place(value, scopes, inner) for value in one.values]
+            why = next((place for place in found if isinstance(place, str)), None)
+            placed = [place for place in found if not isinstance(place, str)]
+            if why is None and len({body_of(name) for _, name in placed} - {""}) > 1:
+                why = "its values are in different bodies"
             if why is None:
-                asked.append(one)
+                asked[one] = placed
             else:
                 answer.refused[one] = why
         if asked:
-            self._stream(asked, survey, answer)
+            self._stream(asked, survey, answer, now, inner)
         return answer
 
     def _survey(self) -> Survey | str:
@@ -51,26 +68,35 @@ class Observer:
         except GraphoptError as error:
             return str(error).rstrip(". ")
 
-    def _why_not_seen(self, value: Tensor | Original) -> str | None:
-        if isinstance(value, Original):
-            return None
-        if isinstance(value, Constant):
-            return "it is a constant"
-        makers = [node.graph for node in value.inputs]
-        if makers and makers[0] is not self._graph.root:
-            return "it is inside a body or a function"
-        return None
-
-    def _stream(self, asked: Sequence[Observation], survey: Survey, answer: Observed) -> None:
-        old = [isinstance(value, Original) for one in asked for value in one.values]
+    def _stream(
+        self,
+        asked: dict[Observation, list[Place]],
+        survey: Survey,
+        answer: Observed,
+        now: Encoded,
+        inner: dict[str, Inner],
+    ) -> None:
+        old = {place[0] for places in asked.values() for place in places}
         with tempfile.TemporaryDirectory(prefix="graphopt-calibration-") as name:
             models = dict[bool, Tapped]()
-            if not all(old):
-                now = encode(self._graph.root)
-                models[False] = Tapped(now.proto, now.store, self._worker, Path(name) / "now")
-            if any(old):
+            if False in old:
+                models[False] = Tapped(now.proto, now.store, self._worker, Path(name) / "now", inner)
+            if True in old:
                 before = self._data.original
                 models[True] = Tapped(before.proto, before.store, self._worker, Path(name) / "before")
-            stream = Stream(self._data.feeds(), survey.largest, models, self._bound)
-            answer.feeds, refused = stream.run(asked)
+            stream = Stream(self._data.feeds(), survey.largest, models, asked, self._bound)
+            answer.feeds, refused = stream.run(list(asked))
             answer.refused.update(refused)
+
+
+def _place(value: Tensor | Original, scopes: Scopes, inner: dict[str, Inner]) -> Place | str:
+    """Where a value is, or a clause that says why it cannot be seen."""
+    if isinstance(value, Original):
+        return True, value.name
+    if isinstance(value, Constant):
+        return "it is a constant"
+    found = scopes.of(value)
+    if found is None:
+        return False, value.name
+    inner[found.key] = found
+    return False, found.key
