@@ -75,7 +75,7 @@ def command(
     clock = options.seconds("--timeout", timeout)
     evidence = {"--budget": budget, "--feeds": feeds, "--labels": labels, "--metric": metric}
     judging = asked(check, clock, evidence | {"--input-value": input_value, "--dim": dim})
-    steps, name, budgets = plan(recipe=recipe, pipeline=pipeline, budget=budget, allow_code=allow_code)
+    steps, name, budgets, planner = plan(recipe=recipe, pipeline=pipeline, budget=budget, allow_code=allow_code)
     job = Job(
         steps,
         name,
@@ -91,6 +91,7 @@ def command(
         worker_seconds=clock,
         worker_memory=options.size("--memory", memory),
         progress=not quiet,
+        planner=planner,
     )
     extras = Extras.of(bundle=bundle, weights=not no_weights)
     found = bisected(Path(model), job, judging, options.whole("--most", most), extras)

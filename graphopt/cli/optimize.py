@@ -62,7 +62,7 @@ def command(
     place = _place(model, out, in_place)
     from graphopt.session.job import Job, Target, plan
 
-    steps, name, budgets = plan(
+    steps, name, budgets, planner = plan(
         recipe=recipe,
         pipeline=pipeline,
         budget=budget,
@@ -89,6 +89,7 @@ def command(
         worker_seconds=options.seconds("--timeout", timeout),
         worker_memory=options.size("--memory", memory),
         progress=not quiet,
+        planner=planner,
     )
     goal = Target(place, in_place=in_place, keep=keep, require_change=require_change)
     extras = Extras.of(report, html, remarks, bundle, bundle_on_failure, not no_weights)

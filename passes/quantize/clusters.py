@@ -60,7 +60,8 @@ class Points:
 
     def error(self, centres: Array) -> float:
         """The weighted squared error of the nearest of `centres` (ascending)."""
-        ends = self._ends(centres.astype(np.float64))
+        centres = centres.astype(np.float64)
+        ends = self._ends(centres)
         sums = (np.diff(one[ends]) for one in (self.weight, self.first, self.second))
         weight, moment, square = sums
         return float(np.sum(square - 2 * centres * moment + centres * centres * weight))

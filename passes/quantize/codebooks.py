@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -162,5 +161,5 @@ def _symmetric(peak: float, count: int) -> Array:
 def _asymmetric(low: float, high: float, count: int) -> Array:
     """As many evenly spaced values as there may be over a range and zero, one of which is zero."""
     low, high = min(low, 0.0), max(high, 0.0)
-    step: Any = (high - low) / (count - 1)
+    step = (high - low) / (count - 1) or 1.0
     return np.asarray((np.arange(count) + np.rint(low / step)) * step)

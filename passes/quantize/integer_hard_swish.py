@@ -101,7 +101,8 @@ def _swish(node: Node) -> _Swish | str | None:
     read = codes_behind(node.inputs[0])
     if read is None:
         return None
-    nodes, made = (node,), node.outputs[0]
+    nodes: tuple[Node, ...] = (node,)
+    made = node.outputs[0]
     if node.is_op("HardSigmoid"):
         times = only_reader(made)
         if times is None or not times.is_op("Mul") or node.inputs[0] not in times.inputs:
@@ -129,9 +130,10 @@ def _grid(found: _Swish) -> Pair | str:
         return f"{codes.name!r} are written on another grid than they are read on"
     graph = graph_of(found.read)
     if graph.opset_of() < _CLIP:
-        return f"Clip of integers needs opset {_CLIP} and the model has {graph.opset_of()}: raise it with opset{{to={_CLIP}}} first"
+        advice = f"raise it with opset{{to={_CLIP}}} first"
+        return f"Clip of integers needs opset {_CLIP} and the model has {graph.opset_of()}: {advice}"
     span = now.last - now.first
-    steps = round(span * 3 / (3 + now.high))
+    steps = int(span * 3 / (3 + now.high) + 1e-6)  # down, so that the largest x still has a code
     if steps < 1:
         return f"it is computed for values of up to {now.high:.3g}, and 3 would be less than a step"
     return Pair(float(np.float32(3 / steps)), now.first + steps, now.code)

@@ -11,6 +11,7 @@ from graphopt.analysis.constants import constant_node, constant_of, constant_val
 from graphopt.analysis.quantized import quantized_weight
 from graphopt.analysis.weight_axes import axes_of
 from graphopt.ir import Constant, Graph, Node, Tensor
+from passes.quantize.fitting import fitted
 from passes.quantize.grid import Array, Grid, codes, spread, symmetric, why_no_grid
 from passes.quantize.static.grids import limits
 from passes.quantize.static.schemes import Scheme
@@ -49,6 +50,7 @@ class Wishes:
 
     channels: bool
     reduce_range: bool
+    fit: bool
 
 
 def integers_of(unit: Unit, scheme: Scheme, wishes: Wishes, codes_: Codes, data: Grid) -> Weighted | str:
@@ -106,6 +108,8 @@ def codes_of(unit: Unit, scheme: Scheme, wishes: Wishes) -> Codes | str:
     if wishes.reduce_range:
         scale = np.asarray(grid.scale * np.float32(127 / _NARROW) * np.float32(1 + 2**-23), np.float32)
         grid = Grid(scale, None, axis, -_NARROW, _NARROW, grid.code)
+    if wishes.fit:
+        grid = fitted(values, grid)
     return Codes(codes(values, grid), grid.scale, None, axis, False)
 
 
