@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graphopt.analysis.activations import Observation, Observed, Original
 from graphopt.analysis.shapes import Shapes, infer
+from graphopt.calibration.cache import Cache
 from graphopt.calibration.inner import Inner, Scopes, body_of
 from graphopt.calibration.source import CalibrationData, Survey
 from graphopt.calibration.stream import BOUND, Place, Stream
@@ -16,6 +17,7 @@ from graphopt.errors import GraphoptError
 from graphopt.ir import Constant, Graph, Tensor, encode
 from graphopt.ir.encode import Encoded
 from graphopt.runtime.client import Worker
+from graphopt.storage.source import Source
 
 
 class Observer:
@@ -39,8 +41,8 @@ class Observer:
 
     def observe(self, observations: Sequence[Observation]) -> Observed:
         """One run over all feeds for everything asked."""
-        answer = Observed()
         survey = self._survey()
+        answer = Observed(0 if isinstance(survey, str) else survey.count)
         if isinstance(survey, str):
             answer.refused = dict.fromkeys(observations, survey)
             return answer
@@ -76,17 +78,33 @@ class Observer:
         now: Encoded,
         inner: dict[str, Inner],
     ) -> None:
-        old = {place[0] for places in asked.values() for place in places}
+        before = self._data.original
+        sources = {False: Source(None, now.proto, now.store), True: before}
+        used = {place[0] for places in asked.values() for place in places}
+        hashes = [sources[old].sha256() if old in used else "" for old in (False, True)]
+        cache = Cache([*hashes, survey.sha256], self._data.folder, self._data.notes.append)
+        keys = {one: cache.key(one, places) for one, places in asked.items()}
+        unknown = {one: places for one, places in asked.items() if not _recalled(cache, one, keys[one])}
+        used = {place[0] for places in unknown.values() for place in places}
+
+        def done(one: Observation) -> None:
+            key = keys[one]
+            if key is not None:
+                cache.keep(one, key)
+
         with tempfile.TemporaryDirectory(prefix="graphopt-calibration-") as name:
-            models = dict[bool, Tapped]()
-            if False in old:
-                models[False] = Tapped(now.proto, now.store, self._worker, Path(name) / "now", inner)
-            if True in old:
-                before = self._data.original
-                models[True] = Tapped(before.proto, before.store, self._worker, Path(name) / "before")
-            stream = Stream(self._data.feeds(), survey.largest, models, asked, self._bound)
-            answer.feeds, refused = stream.run(list(asked))
-            answer.refused.update(refused)
+            models = {
+                old: Tapped(sources[old].proto, sources[old].store, self._worker, Path(name) / str(old), values)
+                for old, values in ((False, inner), (True, {}))
+                if old in used
+            }
+            if models:
+                stream = Stream(self._data.feeds(), survey.largest, models, unknown, self._bound)
+                answer.refused.update(stream.run(list(unknown), done))
+
+
+def _recalled(cache: Cache, one: Observation, key: str | None) -> bool:
+    return key is not None and cache.recall(one, key)
 
 
 def _place(value: Tensor | Original, scopes: Scopes, inner: dict[str, Inner]) -> Place | str:

@@ -7,7 +7,7 @@ in groups, each in a run of its own over all feeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -49,22 +49,26 @@ class Stream:
     def __post_init__(self) -> None:
         self.refused: dict[Place, str] = {}
 
-    def run(self, asked: Sequence[Observation]) -> tuple[int, dict[Observation, str]]:
-        """Let the accumulators see all feeds: how many there were, and a clause for each that could not."""
+    def run(
+        self, asked: Sequence[Observation], done: Callable[[Observation], None] = lambda _: None
+    ) -> dict[Observation, str]:
+        """Let the accumulators see all feeds; a clause for each that could not. `done` hears of each that has."""
         refused: dict[Observation, str] = {}
         wanted = list(dict.fromkeys(place for one in asked for place in self.places[one]))
         try:
             sizes, rows = self._sizes(wanted)
         except WorkerFailure as failure:
-            return 0, dict.fromkeys(asked, _not_run(failure))
+            return dict.fromkeys(asked, _not_run(failure))
         left = self._left(asked, refused)
-        seen = 0
         for group in self._groups(left, sizes):
             try:
-                seen = self._pass(group, rows, refused)
+                self._pass(group, rows, refused)
             except WorkerFailure as failure:
                 refused.update(dict.fromkeys(group, _not_run(failure)))
-        return seen, refused
+            for one in group:
+                if one not in refused:
+                    done(one)
+        return refused
 
     def _left(self, asked: Sequence[Observation], refused: dict[Observation, str]) -> list[Observation]:
         """The observations of which no value is refused; the others are, with the reason of that."""
@@ -77,10 +81,9 @@ class Stream:
                 refused[one] = why
         return left
 
-    def _pass(self, group: Sequence[Observation], rows: int | None, refused: dict[Observation, str]) -> int:
-        """One run over all feeds for some observations; how many feeds there were."""
+    def _pass(self, group: Sequence[Observation], rows: int | None, refused: dict[Observation, str]) -> None:
+        """One run over all feeds for some observations."""
         wanted = list(dict.fromkeys(place for one in group for place in self.places[one]))
-        seen = 0
         with ExitStack() as stack:
             running = self._running(stack, wanted)
             for old, session in running.items():
@@ -88,13 +91,11 @@ class Stream:
             group = self._left(group, refused)
             wanted = list(dict.fromkeys(place for one in group for place in self.places[one]))
             for feed in self.feeds:
-                seen += 1
                 for piece in _pieces(feed, rows):
                     values = self._values(running, piece, wanted)
                     for one in group:
                         self._update(one, values)
                     del values
-        return seen
 
     def _update(self, one: Observation, values: Values) -> None:
         """Show values to an accumulator as often as they were computed: those in a body once for each round, and
