@@ -18,8 +18,8 @@ from graphopt.analysis.weights import Weight
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.dtypes import bits, onnx_dtype
 from passes.quantize.grid import Array, Grid
-from passes.quantize.small_floats import is_small
 from passes.quantize.pieces import steps_shape
+from passes.quantize.small_floats import is_small
 
 Order = Mapping[Node, int]
 """Where each node of the model stands among the nodes of its graph."""
