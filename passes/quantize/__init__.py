@@ -13,6 +13,7 @@ PASSES = {
     "weight-half": "passes.quantize.weight_half:WeightHalf",
     "adaround": "passes.quantize.adaround:AdaRound",
     "dequantize-as-cast": "passes.quantize.dequantize_as_cast:DequantizeAsCast",
+    "fold-fake-quantization": "passes.quantize.fold_fake_quantization:FoldFakeQuantization",
     "dynamic-int8": "passes.quantize.dynamic_int8:DynamicInt8",
     "gptq": "passes.quantize.gptq:Gptq",
     "hqq": "passes.quantize.hqq:Hqq",
