@@ -23,7 +23,7 @@ from graphopt.validation.verdict import BudgetResult
 _QUICK_SECONDS: Final = 0.4  # of running, for one look at the error of a model
 _ALL_SECONDS: Final = 6.0  # the same, for the figures that decide
 _ROUNDS: Final = 101
-_RACE_SECONDS: Final = 2.0
+_RACE_SECONDS: Final = 1.0
 STANDS: Final = 30.0  # decibels that stand for a metric that cannot be measured
 
 Feeds = Sequence[Mapping[str, Any]]

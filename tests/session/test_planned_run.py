@@ -99,7 +99,7 @@ def test_the_report_says_what_was_planned() -> None:
     result = run_job(source_of(spoiled()), untimed(WEIGHTS))
     found = result.report.plan
     assert found is not None
-    assert found.feeds == "calibrated on 12 feeds, measured on 12 others"
+    assert found.feeds == "calibrated on 6 feeds, measured on 6 others"
     (stayed,) = found.stayed
     assert stayed.nodes == ("n2",)
     plain = json.loads(json.dumps(result.report.to_json()))["plan"]
@@ -111,7 +111,7 @@ def test_the_report_says_what_was_planned() -> None:
 def test_one_command(files: Path) -> None:
     code, shown = run(files, "--recipe", str(files / "fit.toml"), "--report", str(files / "report.json"))
     assert code == 0, shown
-    assert "planned (fit): calibrated on 12 feeds, measured on 12 others" in shown
+    assert "planned (fit): calibrated on 6 feeds, measured on 6 others" in shown
     report = json.loads((files / "report.json").read_text())
     assert report["recipe"] == "fitted"
     assert report["plan"]["planner"] == "fit"
