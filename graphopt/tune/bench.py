@@ -80,7 +80,8 @@ class Bench:
         return max((_share(one.noise, one.signal) for one in floats), default=0.0)
 
     def figures(self, model: bytes, both: bool = False) -> tuple[BudgetResult, ...]:
-        """Every budget with what the model reaches, on the worst part of the feeds where it is a ratio; with `both`, with onnxruntime's optimizations off too."""
+        """Every budget with what the model reaches, on the worst part of the feeds where it is a ratio; with `both`,
+        with onnxruntime's optimizations off too."""
         self.runs += 1
         pairs = [self._pair(model, mode, self.many) for mode in ((OFF, ON) if both else (ON,))]
         found = figures(pairs, self.budgets, self.evidence.labels, self.evidence.metric).budgets
