@@ -92,7 +92,7 @@ class Stream:
             wanted = list(dict.fromkeys(place for one in group for place in self.places[one]))
             for feed in self.feeds:
                 for piece in _pieces(feed, rows):
-                    values = self._values(running, piece, wanted)
+                    values = self._values(running, piece, wanted, lent=len(running) == 1)
                     for one in group:
                         self._update(one, values)
                     del values
@@ -115,11 +115,13 @@ class Stream:
                 found[old] = stack.enter_context(model.values(names))
         return found
 
-    def _values(self, running: Mapping[bool, Running], feed: Feed, wanted: Sequence[Place]) -> Values:
+    def _values(
+        self, running: Mapping[bool, Running], feed: Feed, wanted: Sequence[Place], lent: bool = False
+    ) -> Values:
         values: dict[Place, Sequence[Array]] = {}
         for old, one in running.items():
             names = [name for before, name in wanted if before == old and name not in self.models[old].inputs]
-            values.update(((old, name), arrays) for name, arrays in one.run(feed, names).items())
+            values.update(((old, name), arrays) for name, arrays in one.run(feed, names, lent).items())
         values.update((place, [read_only(feed[place[1]])]) for place in wanted if place not in values)
         return values
 

@@ -40,10 +40,15 @@ class Running:
         self._session, self._taps, self._suffix = session, taps, suffix
         self._fed = {port.name for port in (*session.inputs, *session.overridable)}
 
-    def run(self, feed: Mapping[str, Any], names: Sequence[str]) -> dict[str, list[Array]]:
-        """The values on a feed, each as often as it was computed. A graph may have lost inputs that are fed."""
+    def run(self, feed: Mapping[str, Any], names: Sequence[str], lent: bool = False) -> dict[str, list[Array]]:
+        """The values on a feed, each as often as it was computed; `lent` ones are good until the next run.
+
+        A graph may have lost inputs that are fed.
+        """
         outputs = [tap.name + self._suffix for name in names for tap in self._taps[name]]
-        given = self._session.run({name: value for name, value in feed.items() if name in self._fed}, outputs)
+        given = self._session.run(
+            {name: value for name, value in feed.items() if name in self._fed}, outputs, lent=lent
+        )
         found: dict[str, list[Array]] = {}
         for name in names:
             arrays = [(tap, read_only(given[tap.name + self._suffix])) for tap in self._taps[name]]
