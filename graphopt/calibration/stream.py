@@ -48,6 +48,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         self.refused: dict[Place, str] = {}
+        self._small = False
 
     def run(
         self, asked: Sequence[Observation], done: Callable[[Observation], None] = lambda _: None
@@ -59,6 +60,7 @@ class Stream:
             sizes, rows = self._sizes(wanted)
         except WorkerFailure as failure:
             return dict.fromkeys(asked, _not_run(failure))
+        self._small = sum(sizes.values()) <= self.bound
         left = self._left(asked, refused)
         for group in self._groups(left, sizes):
             try:
@@ -112,7 +114,7 @@ class Stream:
         for old, model in self.models.items():
             names = [name for before, name in wanted if before == old and name not in model.inputs]
             if names:
-                found[old] = stack.enter_context(model.values(names))
+                found[old] = stack.enter_context(model.values(names, self._small))
         return found
 
     def _values(
