@@ -48,6 +48,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         self.refused: dict[Place, str] = {}
+        self._small = False
 
     def run(
         self, asked: Sequence[Observation], done: Callable[[Observation], None] = lambda _: None
@@ -59,6 +60,7 @@ class Stream:
             sizes, rows = self._sizes(wanted)
         except WorkerFailure as failure:
             return dict.fromkeys(asked, _not_run(failure))
+        self._small = sum(sizes.values()) <= self.bound
         left = self._left(asked, refused)
         for group in self._groups(left, sizes):
             try:
@@ -92,7 +94,7 @@ class Stream:
             wanted = list(dict.fromkeys(place for one in group for place in self.places[one]))
             for feed in self.feeds:
                 for piece in _pieces(feed, rows):
-                    values = self._values(running, piece, wanted)
+                    values = self._values(running, piece, wanted, lent=len(running) == 1)
                     for one in group:
                         self._update(one, values)
                     del values
@@ -112,14 +114,16 @@ class Stream:
         for old, model in self.models.items():
             names = [name for before, name in wanted if before == old and name not in model.inputs]
             if names:
-                found[old] = stack.enter_context(model.values(names))
+                found[old] = stack.enter_context(model.values(names, self._small))
         return found
 
-    def _values(self, running: Mapping[bool, Running], feed: Feed, wanted: Sequence[Place]) -> Values:
+    def _values(
+        self, running: Mapping[bool, Running], feed: Feed, wanted: Sequence[Place], lent: bool = False
+    ) -> Values:
         values: dict[Place, Sequence[Array]] = {}
         for old, one in running.items():
             names = [name for before, name in wanted if before == old and name not in self.models[old].inputs]
-            values.update(((old, name), arrays) for name, arrays in one.run(feed, names).items())
+            values.update(((old, name), arrays) for name, arrays in one.run(feed, names, lent).items())
         values.update((place, [read_only(feed[place[1]])]) for place in wanted if place not in values)
         return values
 

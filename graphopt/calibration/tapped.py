@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,10 +41,15 @@ class Running:
         self._session, self._taps, self._suffix = session, taps, suffix
         self._fed = {port.name for port in (*session.inputs, *session.overridable)}
 
-    def run(self, feed: Mapping[str, Any], names: Sequence[str]) -> dict[str, list[Array]]:
-        """The values on a feed, each as often as it was computed. A graph may have lost inputs that are fed."""
+    def run(self, feed: Mapping[str, Any], names: Sequence[str], lent: bool = False) -> dict[str, list[Array]]:
+        """The values on a feed, each as often as it was computed; `lent` ones are good until the next run.
+
+        A graph may have lost inputs that are fed.
+        """
         outputs = [tap.name + self._suffix for name in names for tap in self._taps[name]]
-        given = self._session.run({name: value for name, value in feed.items() if name in self._fed}, outputs)
+        given = self._session.run(
+            {name: value for name, value in feed.items() if name in self._fed}, outputs, lent=lent
+        )
         found: dict[str, list[Array]] = {}
         for name in names:
             arrays = [(tap, read_only(given[tap.name + self._suffix])) for tap in self._taps[name]]
@@ -109,14 +115,14 @@ class Tapped:
         return found
 
     @contextmanager
-    def values(self, names: Sequence[str]) -> Iterator[Running]:
-        """A session that gives these values."""
+    def values(self, names: Sequence[str], small: bool = False) -> Iterator[Running]:
+        """A session that gives these values; where all of them are `small`, it keeps its memory between runs."""
         part, taps = self._led(names)
         outputs = self._cut(part, taps)
         declared = {one.name: one for one in part.graph.output}
         del part.graph.output[:]
         part.graph.output.extend(declared.get(name) or onnx.ValueInfoProto(name=name) for name in outputs)
-        with self._loaded(part) as session:
+        with self._loaded(part, replace(MODE, arena=small)) as session:
             yield Running(session, taps)
 
     @contextmanager
@@ -173,16 +179,16 @@ class Tapped:
         return self._written
 
     @contextmanager
-    def _loaded(self, part: onnx.ModelProto) -> Iterator[Session]:
+    def _loaded(self, part: onnx.ModelProto, mode: Options = MODE) -> Iterator[Session]:
         if self._written is None:
-            with self._worker.load(b"".join(join(part, self._store)), MODE, label=_LABEL) as session:
+            with self._worker.load(b"".join(join(part, self._store)), mode, label=_LABEL) as session:
                 yield session
             return
         self._files += 1
         path = self._folder / f"part-{self._files}.onnx"
         try:
             path.write_bytes(part.SerializeToString())
-            with self._worker.load(path, MODE, label=_LABEL) as session:
+            with self._worker.load(path, mode, label=_LABEL) as session:
                 yield session
         finally:
             path.unlink(missing_ok=True)
