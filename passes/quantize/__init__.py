@@ -14,6 +14,7 @@ PASSES = {
     "adaround": "passes.quantize.adaround:AdaRound",
     "awq": "passes.quantize.awq:Awq",
     "dequantize-as-cast": "passes.quantize.dequantize_as_cast:DequantizeAsCast",
+    "fold-fake-quantization": "passes.quantize.fold_fake_quantization:FoldFakeQuantization",
     "dynamic-int8": "passes.quantize.dynamic_int8:DynamicInt8",
     "gptq": "passes.quantize.gptq:Gptq",
     "hqq": "passes.quantize.hqq:Hqq",
