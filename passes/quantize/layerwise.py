@@ -30,7 +30,7 @@ _SAME = 1e-6  # share of energy by which a value may differ from the original's 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is asked of calibration: in how many `stages`, how many `rows` of each feed at most, and which
+    """What is asked of calibration: in how many `stages`, how many `rows` of each sample at most, and which
     share of the errors of stages before a layer is to make up for (`correction`)."""
 
     stages: int
