@@ -93,6 +93,12 @@ class RunContext:
         """Asked of the session, about the graph as it is when a question is asked."""
         return self._services.calibration(self.graph)
 
+    def originals(self, tensor: Tensor) -> tuple[str, ...]:
+        """By the provenance of all rewrites so far."""
+        self._settle()
+        own = () if tensor.name in self._ledger.made else (tensor.name,)
+        return tuple(dict.fromkeys((*own, *self._ledger.origins.get(tensor.name, ()))))
+
     def evaluate(self, values: Iterable[Tensor]) -> Evaluated:
         """Asked of the session; what is computed depends on the model alone."""
         return self._services.evaluate(self.graph, values)

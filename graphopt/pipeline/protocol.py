@@ -92,6 +92,11 @@ class Context(Protocol):
         """Activations of the graph as it is now, over the calibration feeds."""
         ...
 
+    def originals(self, tensor: Tensor) -> tuple[str, ...]:
+        """Names of the values of the model as it was read that `tensor` may stand for: its own name where
+        no rewrite touched it, else those that the rewrites that led to it took away; none for a new value."""
+        ...
+
     def evaluate(self, values: Iterable[Tensor]) -> Evaluated:
         """The values that are computed from constants only, as onnxruntime computes them.
 

@@ -43,7 +43,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class ScalarsIntoGrids(Pass):
-    """Leave out Mul, Add, Sub and Div by a scalar between quantized values: their codes stay, and stand for other numbers.
+    """Let codes stand for other numbers where they are multiplied by a scalar, or one is added.
 
     What it does
         Codes q with step s and zero point z stand for s * (q - z). Times a positive scalar c they stand
@@ -92,7 +92,8 @@ class ScalarsIntoGrids(Pass):
                 if isinstance(wanted, str):
                     ctx.missed(RULE, node, wanted)
                 elif wanted is not None and isinstance(found, _Step):
-                    if ctx.rewrite(RULE, node, f"step {wanted[1].scale:.4g}, zero point {wanted[1].zero}"):
+                    text = f"step {wanted[1].scale:.4g}, zero point {wanted[1].zero}"
+                    if ctx.rewrite(RULE, node, text):
                         _write(found, *wanted, grids)
 
 
@@ -143,7 +144,7 @@ def _grids(found: _Step) -> tuple[Pair | None, Pair] | str:
         return "it multiplies by a number that is not positive"
     first = None
     if found.summand and abs(found.summand) / now.scale >= _MANY and _is_free(found.read):
-        whole = int(abs(found.summand) / now.scale)
+        whole = int(abs(found.summand) / now.scale * (1 + 1e-6))
         first = Pair(float(np.float32(abs(found.summand) / whole)), now.zero, now.code)
         now = first
     zero = now.zero - round(found.summand / now.scale)
