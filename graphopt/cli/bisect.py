@@ -57,6 +57,8 @@ def command(
     most: Most = "100",
     timeout: options.Timeout = "600",
     memory: options.Memory = None,
+    cache_dir: options.CacheDir = None,
+    resume: options.Resume = False,
     json: Json = False,
     verbose: Verbose = 0,
     quiet: Quiet = False,
@@ -75,7 +77,7 @@ def command(
     clock = options.seconds("--timeout", timeout)
     evidence = {"--budget": budget, "--feeds": feeds, "--labels": labels, "--metric": metric}
     judging = asked(check, clock, evidence | {"--input-value": input_value, "--dim": dim})
-    steps, name, budgets = plan(recipe=recipe, pipeline=pipeline, budget=budget, allow_code=allow_code)
+    steps, name, budgets, planner = plan(recipe=recipe, pipeline=pipeline, budget=budget, allow_code=allow_code)
     job = Job(
         steps,
         name,
@@ -87,10 +89,12 @@ def command(
         gate=gate_of(steps, disable, None),
         seed=options.whole("--seed", seed),
         calibration=options.learned(calibration),
+        cache_dir=options.cache(cache_dir, resume),
         custom_ops=tuple(Path(one) for one in custom_ops or ()),
         worker_seconds=clock,
         worker_memory=options.size("--memory", memory),
         progress=not quiet,
+        planner=planner,
     )
     extras = Extras.of(bundle=bundle, weights=not no_weights)
     found = bisected(Path(model), job, judging, options.whole("--most", most), extras)

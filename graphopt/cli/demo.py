@@ -42,7 +42,7 @@ def command(
     from graphopt.validation.plan import FeedPlan
 
     data = load_data()
-    steps, name, budgets = plan(recipe=recipe or _RECIPE, pipeline=None, budget=budget)
+    steps, name, budgets, planner = plan(recipe=recipe or _RECIPE, pipeline=None, budget=budget)
     job = Job(
         steps,
         name,
@@ -53,6 +53,7 @@ def command(
         validate="each",
         latency=latency,
         progress=not quiet,
+        planner=planner,
         calibration=FeedPlan({"image": data.calibration}) if any(one.calibrates for one in steps.passes()) else None,
     )
     target = None if out is None else Target(Path(out), keep=keep)

@@ -49,6 +49,8 @@ def command(
     on_error: own.OnErrorOf = "stop",
     timeout: options.Timeout = "600",
     memory: options.Memory = None,
+    cache_dir: options.CacheDir = None,
+    resume: options.Resume = False,
     allow_code: options.AllowCode = False,
     latency: own.Latency = False,
     remarks_for: own.RemarksFor = None,
@@ -62,7 +64,7 @@ def command(
     place = _place(model, out, in_place)
     from graphopt.session.job import Job, Target, plan
 
-    steps, name, budgets = plan(
+    steps, name, budgets, planner = plan(
         recipe=recipe,
         pipeline=pipeline,
         budget=budget,
@@ -85,10 +87,12 @@ def command(
         latency=latency,
         seed=options.whole("--seed", seed),
         calibration=options.learned(calibration),
+        cache_dir=options.cache(cache_dir, resume),
         custom_ops=tuple(Path(one) for one in custom_ops or ()),
         worker_seconds=options.seconds("--timeout", timeout),
         worker_memory=options.size("--memory", memory),
         progress=not quiet,
+        planner=planner,
     )
     goal = Target(place, in_place=in_place, keep=keep, require_change=require_change)
     extras = Extras.of(report, html, remarks, bundle, bundle_on_failure, not no_weights)

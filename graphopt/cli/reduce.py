@@ -95,7 +95,7 @@ def command(
     clock = options.seconds("--timeout", timeout)
     failing = asked(check, against, report, clock, {"--recipe": recipe, "-p": pipeline, "--disable": disable})
     given = "" if failing.alone and pipeline is None else pipeline
-    steps, name, budgets = plan(recipe=recipe, pipeline=given, budget=budget, allow_code=allow_code)
+    steps, name, budgets, _ = plan(recipe=recipe, pipeline=given, budget=budget, allow_code=allow_code)
     job = Job(
         steps,
         name,

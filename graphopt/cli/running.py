@@ -109,11 +109,13 @@ def optimized(model: Path, job: Job, target: Target | None, extras: Extras = Ext
 def bisected(model: Path, job: Job, check: Command | None, most: int, extras: Extras) -> Finding:
     """Read a model, find what breaks it, and pack the run that has it. Raises GraphoptError subclasses."""
     from graphopt.session.bisecting import bisect
+    from graphopt.session.planning import settled
     from graphopt.session.run import run
     from graphopt.storage.read import read
 
     source = read(model)
     extras.check(_taken(source, job, None))
+    job = settled(source, job)
     found = bisect(source, job, check=check, most=most)
     if extras.bundle is None:
         return found

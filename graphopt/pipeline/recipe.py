@@ -7,7 +7,11 @@
 
 `pipeline` is a text, or an array of tables (see `tables`). `base` names a built-in recipe whose pipeline
 runs first. `[targets]` has pipelines, in the same two forms, that take the place of `pipeline` for runtimes
-other than any: `onnxruntime`, `tensorrt`, `openvino`, `qnn`. There are no other keys.
+other than any: `onnxruntime`, `tensorrt`, `openvino`, `qnn`.
+
+`planner = "fit"` has a planner choose, for the model at hand, which nodes the lossy passes of `pipeline` may
+take. `planner = "auto"` does so with each of `candidates` and runs what comes out best: built-in recipes by
+name, or pipeline texts, in order of preference; there is no `pipeline` then. There are no other keys.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import os
 import re
 import tomllib
 from dataclasses import dataclass
+from typing import Final
 
 from graphopt.contract import Contract
 from graphopt.errors import UsageError
@@ -29,23 +34,49 @@ from graphopt.pipeline.registry import Registry
 from graphopt.pipeline.tables import from_tables
 from graphopt.pipeline.tokens import shorten
 
-__all__ = ["TARGETS", "Recipe"]
+__all__ = ["TARGETS", "Candidate", "Planner", "Recipe"]
 
 TARGETS = ("portable", "onnxruntime", "tensorrt", "openvino", "qnn")
 """What a pipeline may be made for: any runtime, or one of these."""
 
-_KEYS = ("name", "description", "base", "pipeline", "budget", "targets")
+_KEYS = ("name", "description", "base", "pipeline", "budget", "targets", "planner", "candidates")
+_PLANNERS: Final = ("fit", "auto")
+_TIMED: Final = ("portable", "onnxruntime")  # targets whose latency can be measured here
 _BUDGET = re.compile(
-    r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(>=|<=)\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*"
+    r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(>=|<=)\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+    r"\s*((?:[KMG]i?)?B)?\s*"
 )
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the pipelines that a planner chooses from; `recipe` is the built-in recipe that it is, if it is one."""
+
+    pipeline: Pipeline
+    recipe: str | None = None
+    targets: tuple[tuple[str, Pipeline], ...] = ()
+
+    def made_for(self, target: str) -> Pipeline:
+        """The pipeline for a target; the portable one where there is none of its own."""
+        return dict(self.targets).get(target, self.pipeline)
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What is planned before a run: candidates in order of preference; `timed` where latency counts."""
+
+    name: str
+    candidates: tuple[Pipeline, ...]
+    timed: bool = True
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A named pipeline with its budget. Equal when all parts are.
 
-    `targets` holds the pipelines for particular runtimes, by name.
+    `targets` holds the pipelines for particular runtimes, by name. With a `planner`, "fit" or "auto", a run
+    plans first; `candidates` are what "auto" chooses from, of which `pipeline` is the first.
     `budget` holds bounds as text, `metric>=number` or `metric<=number`, without spaces; validation
     interprets them. Raises `UsageError` when the name is not in kebab-case, a bound is malformed,
     or the pipeline has LOSSY passes and no budget says how much they may cost.
@@ -56,6 +87,8 @@ class Recipe:
     description: str = ""
     budget: tuple[str, ...] = ()
     targets: tuple[tuple[str, Pipeline], ...] = ()
+    planner: str | None = None
+    candidates: tuple[Candidate, ...] = ()
 
     def __post_init__(self) -> None:
         if not is_kebab(self.name):
@@ -65,7 +98,7 @@ class Recipe:
         except UnicodeEncodeError as error:
             raise UsageError("the description is not text that a file can hold") from error
         object.__setattr__(self, "budget", tuple(_bound(text) for text in self.budget))
-        for pipeline in (self.pipeline, *(one for _, one in self.targets)):
+        for pipeline in (self.pipeline, *(one for _, one in self.targets), *(one.pipeline for one in self.candidates)):
             if pipeline.contract is Contract.LOSSY and not self.budget:
                 lossy = next(one.name for one in pipeline.passes() if one.contract is Contract.LOSSY)
                 raise UsageError(
@@ -78,10 +111,19 @@ class Recipe:
         if target == "portable":
             return self.pipeline
         known = dict(self.targets)
+        if self.candidates:
+            return self.candidates[0].made_for(target)
         if target not in known:
             others = ", ".join(("portable", *known))
             raise UsageError(f"the recipe {self.name} has no pipeline for the target {target}; it has {others}")
         return known[target]
+
+    def planned_for(self, target: str) -> Planner | None:
+        """What is planned before a run for one of `TARGETS`; None where nothing is."""
+        if self.planner is None:
+            return None
+        several = tuple(one.made_for(target) for one in self.candidates) or (self.made_for(target),)
+        return Planner(self.planner, tuple(dict.fromkeys(several)), target in _TIMED)
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str], registry: Registry | None = None) -> Recipe:
@@ -113,6 +155,11 @@ class Recipe:
             if key not in _KEYS:
                 ending = did_you_mean(key, _KEYS) or f"; the keys are {', '.join(_KEYS)}"
                 raise UsageError(f"unknown key {shorten(key)!r}{ending}")
+        planner = _planner(table)
+        candidates: tuple[Candidate, ...] = ()
+        if planner == "auto":
+            candidates = _candidates(table, registry)
+            table = {**table, "pipeline": ""}
         for key in ("name", "pipeline"):
             if key not in table:
                 raise UsageError(f"the key {key!r} is missing")
@@ -122,9 +169,9 @@ class Recipe:
         if not isinstance(description, str):
             raise UsageError(f"description expects a text, not {given(description)}")
         first = _base(table["base"], registry) if "base" in table else Pipeline()
-        pipeline = _after(first, _pipeline(table["pipeline"], registry))
+        pipeline = candidates[0].pipeline if candidates else _after(first, _pipeline(table["pipeline"], registry))
         targets = tuple((key, _after(first, one)) for key, one in _targets(table.get("targets", {}), registry))
-        return cls(name, pipeline, description, _budget(table.get("budget", [])), targets)
+        return cls(name, pipeline, description, _budget(table.get("budget", [])), targets, planner, candidates)
 
     @staticmethod
     def list() -> tuple[str, ...]:
@@ -136,7 +183,13 @@ class Recipe:
         lines = [f"name = {_quoted(self.name)}"]
         if self.description:
             lines.append(f"description = {_quoted(self.description)}")
-        lines.append(f"pipeline = {_quoted(str(self.pipeline))}")
+        if self.planner is not None:
+            lines.append(f"planner = {_quoted(self.planner)}")
+        if self.candidates:
+            texts = (_quoted(one.recipe or str(one.pipeline)) for one in self.candidates)
+            lines.append(f"candidates = [{', '.join(texts)}]")
+        else:
+            lines.append(f"pipeline = {_quoted(str(self.pipeline))}")
         if self.budget:
             lines.append(f"budget = [{', '.join(_quoted(bound) for bound in self.budget)}]")
         if self.targets:
@@ -158,6 +211,46 @@ def _base(value: object, registry: Registry | None) -> Pipeline:
         ending = did_you_mean(value, recipe_files.built_in()) if isinstance(value, str) else ""
         raise UsageError(f"base expects the name of a built-in recipe, not {shown!r}{ending}")
     return Recipe.load(value, registry).pipeline
+
+
+def _planner(table: dict[str, object]) -> str | None:
+    """The planner of a recipe; UsageError where there is none of that name, or other keys do not go with it."""
+    if "planner" not in table:
+        if "candidates" in table:
+            raise UsageError('candidates are what a planner chooses from; add planner = "auto"')
+        return None
+    planner = table["planner"]
+    if not isinstance(planner, str) or planner not in _PLANNERS:
+        shown = f"the text {shorten(planner)!r}" if isinstance(planner, str) else given(planner)
+        raise UsageError(f"planner expects {' or '.join(_PLANNERS)}, not {shown}")
+    if planner == "fit" and "candidates" in table:
+        raise UsageError('the planner fit takes the pipeline; leave out candidates, or say planner = "auto"')
+    for key in ("pipeline", "targets") if planner == "auto" else ():
+        if key in table:
+            raise UsageError(f"the planner auto chooses among candidates; put what {key} has there")
+    return planner
+
+
+def _candidates(table: dict[str, object], registry: Registry | None) -> tuple[Candidate, ...]:
+    example = "candidates expects a list of recipes and pipelines as texts, the preferred one first"
+    values = table.get("candidates")
+    if not isinstance(values, list):
+        raise UsageError(example if values is None else f"{example}, not {given(values)}")
+    if not values:
+        raise UsageError(f"{example}, and this one is empty")
+    first = _base(table["base"], registry) if "base" in table else Pipeline()
+    found = []
+    for value in values:
+        if not isinstance(value, str):
+            raise UsageError(f"{example}, and one of its items is {given(value)}")
+        if value in recipe_files.built_in():
+            recipe = Recipe.load(value, registry)
+            if recipe.planner is not None:
+                raise UsageError(f"the candidate {value} is itself planned; name the pipelines that it chooses from")
+            found.append(Candidate(recipe.pipeline, value, recipe.targets))
+        else:
+            found.append(Candidate(_after(first, Pipeline.parse(value, registry))))
+    return tuple(found)
 
 
 def _after(first: Pipeline, then: Pipeline) -> Pipeline:
@@ -189,7 +282,9 @@ def _bound(text: str) -> str:
     match = _BUDGET.fullmatch(text)
     if match is None or not math.isfinite(float(match[3])):
         raise UsageError(f"budget: {shorten(text)!r} is not of the form metric>=number or metric<=number")
-    return "".join(match.groups())
+    if match[4] and match[1] != "bytes":
+        raise UsageError(f"budget: {shorten(text)!r} has a unit of bytes, and only the metric bytes has one")
+    return "".join(group for group in match.groups() if group)
 
 
 def _not_toml(message: str, text: str) -> str:

@@ -20,6 +20,7 @@ from graphopt.validation.verdict import Verdict
 
 if TYPE_CHECKING:
     from graphopt.measure.latency import Latency
+    from graphopt.tune.plan import Plan
 
 FORMAT = 1  # of the JSON; raised when a field changes its meaning
 
@@ -88,6 +89,7 @@ class Report:
     written: tuple[str, ...] = ()
     kept_despite: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
+    plan: Plan | None = None
 
     @property
     def exit_code(self) -> int:
@@ -106,6 +108,7 @@ class Report:
             "versions": versions(),
             "recipe": self.recipe,
             "pipeline": self.pipeline,
+            "plan": None if self.plan is None else self.plan.to_json(),
             "seed": self.seed,
             "changed": self.changed,
             "exit_code": self.exit_code,

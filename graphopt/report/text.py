@@ -35,6 +35,10 @@ def print_report(report: Report, console: Console, verbose: int = 0) -> None:
     recipe = f"recipe {report.recipe}" if report.recipe else report.pipeline
     console.print(f"[bold]{escape(name)}[/bold]  [dim]{escape(recipe)}[/dim]", highlight=False)
     console.print()
+    if report.plan is not None:
+        from graphopt.report.planned import print_plan
+
+        print_plan(report.plan, console, verbose)
     if report.passes:
         console.print(_passes(report, every=verbose > 0))
     console.print(_sizes(report))

@@ -64,4 +64,4 @@ def _built_in(job: Job) -> Recipe | None:
         recipe = Recipe.load(job.recipe)
     except UsageError:
         return None
-    return recipe if recipe.pipeline == job.pipeline else None
+    return recipe if recipe.planner is None and recipe.pipeline == job.pipeline else None

@@ -110,7 +110,7 @@ def optimize(
     Look at `result.verdict` before using `result.graph`, or call `result.raise_unless_passed()`.
     Raises UsageError, BadModel, Unsafe, OverLimit, and InternalError for a pass that failed.
     """
-    steps, name, budgets = plan(
+    steps, name, budgets, planner = plan(
         recipe=recipe,
         pipeline=pipeline,
         budget=(budget,) if isinstance(budget, str) else tuple(budget or ()),
@@ -126,6 +126,7 @@ def optimize(
         metric,
         validate,
         seed=seed,
+        planner=planner,
         calibration=_learned(calibration),
         **options,
     )
@@ -172,13 +173,16 @@ def bisect(
     from graphopt.debug.command import Command
     from graphopt.session.bisecting import bisect as find_guilty
 
-    steps, name, budgets = plan(
+    steps, name, budgets, planner = plan(
         recipe=recipe, pipeline=pipeline, budget=(budget,) if isinstance(budget, str) else tuple(budget or ())
     )
     held = feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds)
     judged: Validate = "end" if check is None else "none"
     learned = _learned(calibration)
-    job = Job(steps, name, budgets, held, labels, metric, judged, seed=seed, calibration=learned, **options)
+    job = Job(
+        steps, name, budgets, held, labels, metric, judged,
+        seed=seed, calibration=learned, planner=planner, **options,
+    )  # fmt: skip
     command = None if check is None else Command(check, job.worker_seconds)
     return find_guilty(source_of(model), job, check=command, most=most)
 

@@ -27,6 +27,7 @@ from graphopt.session.again import bisect_line, optimize_line
 from graphopt.session.calibrating import Calibrating
 from graphopt.session.evidence import on_disk, refuse_invalid, validator
 from graphopt.session.job import Job
+from graphopt.session.planning import settled
 from graphopt.session.trials import Judge, Ran, Trials, by_command, by_contract
 from graphopt.storage.source import Source
 
@@ -46,6 +47,7 @@ def bisect(source: Source, job: Job, *, check: Command | None = None, most: int 
     when `check` finds the input itself bad, and what `run` raises for the model and the feeds.
     """
     start = time.perf_counter()
+    job = settled(source, job)
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
         worker = stack.enter_context(

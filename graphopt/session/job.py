@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from graphopt.contract import Contract
 from graphopt.errors import UsageError
@@ -12,7 +12,7 @@ from graphopt.pipeline.code import code_of, refuse_code
 from graphopt.pipeline.gate import Gate, Open
 from graphopt.pipeline.manager import OnError
 from graphopt.pipeline.pipeline import Pipeline
-from graphopt.pipeline.recipe import TARGETS, Recipe
+from graphopt.pipeline.recipe import TARGETS, Planner, Recipe
 from graphopt.validation.budget import Budget, parse_budgets
 from graphopt.validation.plan import FeedPlan
 
@@ -39,7 +39,9 @@ class Job:
     process, `worker_memory` (bytes) its memory; `custom_ops` are operator libraries that only the
     worker loads. `latency` measures input against output, interleaved.
     `calibration` are the feeds that passes may learn from; None takes the first half of `feeds`, whose second
-    half then validates, where a pass of the pipeline calibrates at all.
+    half then validates, where a pass of the pipeline calibrates at all. With a `planner`, which learns too, the
+    pipeline that runs is the one that it emits; then it was `planned`. `cache_dir` is a folder in which what was
+    learned is kept for other runs.
     """
 
     pipeline: Pipeline
@@ -62,24 +64,28 @@ class Job:
     worker_memory: int | None = None
     progress: bool = False
     calibration: FeedPlan | None = None
+    planner: Planner | None = None
+    planned: bool = False
+    cache_dir: Path | None = None
 
     def __post_init__(self) -> None:
         if self.validate not in ("end", "each", "none"):
             raise UsageError(f"validate expects end, each or none, not {self.validate!r}")
         if self.on_error not in ("stop", "skip"):
             raise UsageError(f"on-error expects stop or skip, not {self.on_error!r}")
-        if self.pipeline.contract is Contract.LOSSY and not self.budgets and self.validate != "none":
+        judged = any(budget.is_of_outputs for budget in self.budgets)
+        if self.pipeline.contract is Contract.LOSSY and not judged and self.validate != "none":
             lossy = next(one.name for one in self.pipeline.passes() if one.contract is Contract.LOSSY)
             raise UsageError(f"the pass {lossy} is LOSSY and needs a budget, for example --budget 'sqnr_db>=30'")
 
     @property
     def calibrates(self) -> bool:
-        """Whether a pass of the pipeline learns from feeds."""
-        return any(one.calibrates for one in self.pipeline.passes())
+        """Whether a pass of the pipeline learns from feeds, or planning does."""
+        return self.planned or self.planner is not None or any(one.calibrates for one in self.pipeline.passes())
 
     @property
     def learning(self) -> FeedPlan:
-        """The feeds that passes learn from; generated ones are others than those that validate (see `seed`)."""
+        """The feeds that passes learn from; generated ones are others than those that validate."""
         if self.calibration is not None:
             return self.calibration
         if self.feeds.feeds is None:
@@ -87,10 +93,24 @@ class Job:
         return replace(self.feeds, half="first")
 
     @property
+    def learning_seed(self) -> int:
+        """Of generated feeds that passes learn from."""
+        return self.seed if self.learning.feeds is not None else self.seed + 1
+
+    @property
     def judging(self) -> FeedPlan:
         """The feeds that the result is validated on: none of those that passes learn from."""
         given = self.calibration is None and self.feeds.feeds is not None
         return replace(self.feeds, half="second") if given and self.calibrates else self.feeds
+
+
+class Chosen(NamedTuple):
+    """What the user chose to run: see `plan`."""
+
+    pipeline: Pipeline
+    recipe: str | None
+    budgets: tuple[Budget, ...]
+    planner: Planner | None = None
 
 
 def plan(
@@ -100,8 +120,8 @@ def plan(
     budget: tuple[str, ...] | list[str] | str | None,
     target: str | None = None,
     allow_code: bool = False,
-) -> tuple[Pipeline, str | None, tuple[Budget, ...]]:
-    """Pipeline, recipe name and budgets from what the user gave; a budget given replaces the recipe's.
+) -> Chosen:
+    """Pipeline, recipe name, budgets and planner from what the user gave; a budget given replaces the recipe's.
 
     `target` (portable unless given) says what the result is for: it picks the recipe when neither it nor a
     pipeline is given, else which pipeline of the recipe runs.
@@ -120,13 +140,15 @@ def plan(
                 "a target picks among the pipelines of a recipe, and one is given; leave out one of the two"
             )
         steps = Pipeline.parse(pipeline) if isinstance(pipeline, str) else pipeline
-        return steps, None, parse_budgets(given)
+        return Chosen(steps, None, parse_budgets(given))
     if recipe is None and target is not None and target not in _RECIPES:
         raise UsageError(f"the target {target} is for quantized models; name a recipe too, such as int8-static")
     loaded = Recipe.load(recipe if recipe is not None else _RECIPES[target or "portable"])
     chosen = loaded.pipeline if recipe is None else loaded.made_for(target or "portable")
-    refuse_code(f"the recipe {loaded.name}", code_of(chosen), allow_code)
-    return chosen, loaded.name, parse_budgets(given or loaded.budget)
+    planner = None if recipe is None else loaded.planned_for(target or "portable")
+    for one in (chosen, *(planner.candidates if planner is not None else ())):
+        refuse_code(f"the recipe {loaded.name}", code_of(one), allow_code)
+    return Chosen(chosen, loaded.name, parse_budgets(given or loaded.budget), planner)
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,12 @@ _MOST_FEEDS = 1 << 30  # bytes of feeds that a bundle holds
 
 
 class Recording:
-    """Kept by `run` while it goes: hashes after passes, and what knows the feeds, to compare on and to learn from."""
+    """Kept by `run` while it goes: hashes after passes, what knows the feeds, to compare on and to learn from, and
+    the job as it was planned."""
 
     def __init__(self) -> None:
         self.hashes = Hashes()
+        self.job: Job | None = None
         self.validating: Validator | None = None
         self.calibrating: Calibrating | None = None
 
@@ -55,6 +57,7 @@ def write_bundle(
     gate), and UsageError or OverLimit when the file cannot be written.
     """
     feeds, learned, notes = _all_feeds(recording)
+    job = recording.job if recording.job is not None else job
     labels = None if job.labels is None else read_labels(job.labels)
     if feeds and labels is not None and recording.validating is not None:
         labels = recording.validating.labels  # those of the feeds that are packed

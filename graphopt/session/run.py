@@ -34,6 +34,7 @@ from graphopt.session.evidence import (
     validator,
 )
 from graphopt.session.job import Job, Target
+from graphopt.session.planning import plan_of
 from graphopt.session.services import WorkerServices
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
@@ -153,11 +154,15 @@ def run(
             validating = stack.enter_context(validator(source, reference, job, worker))
         if validating is not None and job.validate != "none":
             validating.prepare(job.pipeline.contract, job.budgets)
+        planned = None
+        if job.planner is not None:
+            with clock.phase("plan"):
+                job, planned = plan_of(source, reference, job, worker)
         calibrating = Calibrating(source, reference, job, worker)
         calibrating.prepare()
         watch = _Watch(job, source, validating, work)
         if recording is not None:
-            recording.validating, recording.calibrating = validating, calibrating
+            recording.validating, recording.calibrating, recording.job = validating, calibrating, job
             watch.all.insert(0, recording.hashes)  # after-hooks run in reverse: it hashes what passed its checks
         if history is not None:
             watch.all.insert(0, history)
@@ -169,7 +174,7 @@ def run(
             outcome = _passes(source, job, WorkerServices(worker, data=calibrating.data), watch)
         changed = outcome.rewrites > 0
         report = _report(source, job, outcome, watch, changed)
-        report.calibration = calibrating.report
+        report.plan, report.calibration = planned, calibrating.report
         report.warnings += calibrating.warnings
         with clock.phase("write"):
             written = _put(staged, source, outcome.graph, changed)

@@ -6,6 +6,7 @@
 `agreement>=0.99`   fraction of rows whose top-1 is the original's; needs no labels
 `top1_drop<=0.005`  top-1 accuracy before minus after, as a fraction; needs labels
 `metric_drop<=0.01` the metric given with --metric, before minus after
+`bytes<=5MB`        bytes of the file with its external data; `bytes<=0.3` as a fraction of the original's
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ METRICS: Final[dict[str, tuple[str, float, float]]] = {
     "max_error": ("<=", 0.0, math.inf),
     "top1_drop": ("<=", -1.0, 1.0),
     "metric_drop": ("<=", -math.inf, math.inf),
+    "bytes": ("<=", 0.0, math.inf),
 }
 NEEDS_LABELS: Final = frozenset({"top1_drop"})
 NEEDS_METRIC: Final = frozenset({"metric_drop"})
+BYTES: Final = "bytes"
+UNITS: Final = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_UNIT: Final = re.compile(r"(?P<number>.*?)\s*(?P<unit>(?:[KMG]i?)?B)", re.DOTALL)
 
 _SPELLING = re.compile(r"\s*(?P<name>[^\s<>=!]*)\s*(?P<sign>[<>=!]*)\s*(?P<number>.*?)\s*\Z", re.DOTALL)
 _EXAMPLE = "for example 'sqnr_db>=30'"
@@ -51,6 +56,16 @@ class Budget:
     def needs_labels(self) -> bool:
         """Whether the figure cannot be computed without labels."""
         return self.metric in NEEDS_LABELS
+
+    @property
+    def is_of_outputs(self) -> bool:
+        """Whether it limits what happens to the outputs, as LOSSY passes need; the size of the file does not."""
+        return self.metric != BYTES
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether bytes are limited to a fraction of the original's."""
+        return self.metric == BYTES and self.limit <= 1.0
 
     @property
     def needs_metric(self) -> bool:
@@ -122,8 +137,10 @@ def parse_budgets(texts: Iterable[str]) -> tuple[Budget, ...]:
 def _limit(text: str, name: str, number: str, least: float, most: float) -> float:
     if "%" in number:
         raise UsageError(f"the budget {text!r} has a percent sign; write a fraction, 0.5% is 0.005")
+    unit = _UNIT.fullmatch(number) if name == BYTES else None
+    plain = number if unit is None else unit["number"]
     try:
-        limit = float(number.replace("_", "x"))
+        limit = float(plain.replace("_", "x")) * (1 if unit is None else UNITS[unit["unit"]])
     except ValueError:
         raise UsageError(f"the budget {text!r} has {number!r} where a number belongs; {_EXAMPLE}") from None
     if not math.isfinite(limit):

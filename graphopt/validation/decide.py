@@ -20,7 +20,8 @@ _BY_METRIC: Final = frozenset(("top1_drop", "metric_drop"))
 
 @dataclass(frozen=True)
 class Case:
-    """All that a verdict is made of: a reference, comparisons in each mode, what was asked."""
+    """All that a verdict is made of: a reference, comparisons in each mode, what was asked; `sizes` are the
+    bytes of reference and candidate, where a budget on them is to be held."""
 
     reference: Reference
     pairs: Sequence[Pair]
@@ -28,6 +29,7 @@ class Case:
     budgets: tuple[Budget, ...]
     labels: Array | None
     metric: Metric | None
+    sizes: tuple[int, int] | None = None
 
 
 def decide(case: Case) -> Verdict:
@@ -38,9 +40,10 @@ def decide(case: Case) -> Verdict:
     """
     noise = case.reference.noise
     # a detector's boxes may change in number within a budget on mAP: such budgets judge, not shapes
-    shapes = bool(case.budgets) and all(budget.metric in _BY_METRIC for budget in case.budgets)
+    judging = [budget for budget in case.budgets if budget.is_of_outputs]
+    shapes = bool(judging) and all(budget.metric in _BY_METRIC for budget in judging)
     reports = [each for pair in case.pairs for each in judge(pair, case.contract, noise, tolerate_shapes=shapes)]
-    reached = figures(case.pairs, case.budgets, case.labels, case.metric)
+    reached = figures(case.pairs, case.budgets, case.labels, case.metric, case.sizes)
     wrong = [_failure(report) for report in reports if not report.passed]
     wrong += [_over(result) for result in reached.budgets if not result.kept]
     doubts = _doubts(case)

@@ -27,7 +27,7 @@ class Figures:
 
 def check_request(contract: Contract, budgets: Sequence[Budget], labels: Array | None, metric: Metric | None) -> None:
     """Refuse what cannot be measured before anything runs. Raises `UsageError`."""
-    if contract is Contract.LOSSY and not budgets:
+    if contract is Contract.LOSSY and not any(budget.is_of_outputs for budget in budgets):
         raise UsageError("lossy passes need a budget, for example --budget 'sqnr_db>=30'")
     for budget in budgets:
         if budget.needs_labels and labels is None:
@@ -40,10 +40,21 @@ def check_request(contract: Contract, budgets: Sequence[Budget], labels: Array |
         raise UsageError("the metric top1 needs labels; give --labels, or use agreement, which needs none")
 
 
-def figures(pairs: Sequence[Pair], budgets: Sequence[Budget], labels: Array | None, metric: Metric | None) -> Figures:
-    """Measure every budget in every mode that ran (the first pair is optimizations off)."""
+def figures(
+    pairs: Sequence[Pair], budgets: Sequence[Budget], labels: Array | None, metric: Metric | None,
+    sizes: tuple[int, int] | None = None,
+) -> Figures:  # fmt: skip
+    """Measure every budget in every mode that ran (the first pair is optimizations off).
+
+    `sizes` are the bytes of the reference and of the candidate; without them their budget is left out.
+    """
     results = []
     for budget in budgets:
+        if not budget.is_of_outputs:
+            if sizes is not None:
+                size = sizes[1] / max(sizes[0], 1) if budget.is_fraction else float(sizes[1])
+                results.append(BudgetResult(budget, size, size))
+            continue
         reached = [_reached(budget.metric, pair, labels, metric) for pair in pairs]
         results.append(BudgetResult(budget, reached[0], reached[-1]))
     if metric is None:

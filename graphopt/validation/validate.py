@@ -114,7 +114,7 @@ class Validator:
         """Hold `candidate` against the original."""
 
         def judged() -> Verdict:
-            verdict, runs = self._judged(self._first(), Path(candidate), contract, budgets)
+            verdict, runs = self._judged(self._first(), Path(candidate), contract, budgets, whole=True)
             runs.close()
             return verdict
 
@@ -157,8 +157,9 @@ class Validator:
         return replace(verdict, feeds=report, warnings=warnings, seconds=time.perf_counter() - start)
 
     def _judged(
-        self, before: Reference, candidate: Path, contract: Contract, budgets: Sequence[Budget]
+        self, before: Reference, candidate: Path, contract: Contract, budgets: Sequence[Budget], whole: bool = False
     ) -> tuple[Verdict, Runs]:
+        """Hold a candidate against what came before; bytes are limited for the `whole` pipeline only."""
         modes, warnings = _modes(before.runs)
         random = before.unsteady()
         runs = self._runs(candidate, like=before.runs)
@@ -172,7 +173,9 @@ class Validator:
         except WorkerFailure as failure:
             return _failed(failure, contract), runs
         before.noise.measure(needs_noise(pairs, contract))
-        verdict = decide(Case(before, pairs, contract, tuple(budgets), self._labels, self._metric))
+        limited = whole and any(not budget.is_of_outputs for budget in budgets)
+        sizes = (_size(before.path), _size(candidate)) if limited else None
+        verdict = decide(Case(before, pairs, contract, tuple(budgets), self._labels, self._metric, sizes))
         return replace(verdict, warnings=(*warnings, *verdict.warnings)), runs
 
     def _first(self) -> Reference:
@@ -207,6 +210,12 @@ def validate(
         reference, worker=worker, plan=feeds, source=reference_source, labels=labels, metric=metric, seed=seed
     ) as validator:
         return validator.check(candidate, contract, budgets)
+
+
+def _size(model: Path) -> int:
+    """Bytes of a model file with its external data."""
+    source = read(model)
+    return source.size + sum(one.size for one in source.external)
 
 
 def _modes(runs: Runs) -> tuple[list[Options], tuple[str, ...]]:

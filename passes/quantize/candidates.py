@@ -17,7 +17,7 @@ from graphopt.analysis.shapes import Shapes
 from graphopt.analysis.weights import Site, Weight
 from graphopt.ir.dtypes import np_dtype
 from passes.quantize.pieces import steps_shape
-from passes.quantize.versions import Form, needs_of, why_too_old
+from passes.quantize.versions import Coding, Form, Kind, needs_of, why_too_old
 
 _SINGLE = np.dtype(np.float32)
 _HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
@@ -32,7 +32,8 @@ class Wishes:
     """What the user asked for: the options that every weight-only quantization has.
 
     With a `block`, each run of that many inputs of a channel has a scale, where an operator has
-    such an axis; other weights get what `per_channel` says. `form` is what makes floats of codes.
+    such an axis; other weights get what `per_channel` says. `form` is what makes floats of codes, and
+    `kind` what codes are.
     """
 
     min_elements: int
@@ -41,6 +42,7 @@ class Wishes:
     per_channel: bool
     block: int = 0
     form: Form = "dequantize"
+    kind: Kind = "integer"
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ def _looks_up_constants(site: Site) -> bool:
 
 def _block_axis(weight: Weight) -> tuple[int | None, str]:
     """The axis along which every reader allows blocks, or None and why there is none."""
+    if weight.in_parts and len(weight.constant.shape) > 1:
+        return len(weight.constant.shape) - 1, ""
     axes = {_block_axis_at(weight, site) for site in weight.sites}
     if len(axes) > 1:
         return None, f"its readers {_readers(weight)} would have blocks along different axes"
@@ -162,7 +166,12 @@ def _readers(weight: Weight) -> str:
 
 
 def _axis(weight: Weight) -> tuple[int | None, str]:
-    """The axis that every reader has its channels along, or None and why there is none."""
+    """The axis that every reader has its channels along, or None and why there is none.
+
+    What is read in parts becomes floats before it is taken apart, so that scales along any axis do: rows.
+    """
+    if weight.in_parts and len(weight.constant.shape) > 1:
+        return 0, ""
     axes = {site.channel for site in weight.sites}
     if len(axes) > 1:
         return None, f"its readers {_readers(weight)} have their channels along different axes"
@@ -178,8 +187,9 @@ def _why_not_here(made: Plan, wishes: Wishes) -> str | None:
     version = weight.home.root.ir_version
     if version is not None and version < _INITIALIZERS:
         return f"the model has IR version {version}, where every initializer is an input"
-    needs = needs_of(wishes.form, wishes.bits, made.dtype, made.axis is not None, bool(made.block))
-    return why_too_old(needs, weight.home.opset_of())
+    scales = made.axis is not None
+    coding = Coding(wishes.form, wishes.bits, made.dtype, scales, bool(made.block), wishes.kind)
+    return why_too_old(needs_of(coding), weight.home.opset_of())
 
 
 def _why_not_moved(made: Plan, wishes: Wishes) -> str | None:
@@ -195,14 +205,17 @@ def _why_not_moved(made: Plan, wishes: Wishes) -> str | None:
 def _why_not_smaller(made: Plan, wishes: Wishes) -> str | None:
     """The file must not grow: codes, scales, zero points and the nodes that join them are counted."""
     weight, bits = made.weight, wishes.bits
-    if wishes.form == "table":
+    if wishes.form == "table" and wishes.kind == "integer":
         return None  # what a table takes depends on the values
     now = weight.constant.nbytes
     shape = tuple(int(size) for size in weight.constant.shape)
     scales = math.prod(steps_shape(shape, made.axis, made.block))
     name = len(weight.tensor.name.encode()) + 24
     around = 3 * (name + 40) + len(weight.sites) * (4 * name + 80) * (2 if made.block else 1)
-    if made.block and made.axis is not None and wishes.form == "cast":
+    if made.block and made.axis is not None and wishes.form != "dequantize":
         around += 4 * shape[made.axis]  # which block each index lies in
-    then = weight.elements * bits // 8 + scales * made.dtype.itemsize + -(-scales * bits // 8) + around
+    if wishes.form == "table":
+        around += 4 << bits
+    each = 1 if wishes.kind == "micro" else made.dtype.itemsize
+    then = weight.elements * bits // 8 + scales * each + -(-scales * bits // 8) + around
     return None if then < now else f"it would not be smaller: {now} bytes now, about {then} quantized"

@@ -94,9 +94,11 @@ class Layout:
         held = None if zero is None else graph.constant(self.spread_out(zero), f"{stem}_zero")
         if not self.block:
             return Affine(onnx_type, scale, held)
-        axis = self.axis or 0
-        blocks = (np.arange(self.shape[axis]) // self.block).astype(np.int32)
-        return Affine(onnx_type, scale, held, graph.constant(blocks, f"{stem}_blocks"), axis)
+        return Affine(onnx_type, scale, held, graph.constant(self.block_of(), f"{stem}_blocks"), self.axis or 0)
+
+    def block_of(self) -> Array:
+        """The block in which each index of the axis lies: int32."""
+        return (np.arange(self.shape[self.axis or 0]) // self.block).astype(np.int32)
 
 
 def why_not_exact(code: int, zero: Array | None) -> str | None:

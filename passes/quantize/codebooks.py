@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from graphopt.ir.values import Array
 from passes.quantize.clusters import Points, best, nearest
 
-_SAMPLED = 1 << 20  # elements that centres are found on, evenly spaced among all
+_SAMPLED = 1 << 18  # elements that centres are found on, evenly spaced among all
 _PART = 1 << 18  # elements worked on together
 _REFITS = 2  # how often scales are fitted to the codebook and the codebook to the scales
 
@@ -162,5 +161,5 @@ def _symmetric(peak: float, count: int) -> Array:
 def _asymmetric(low: float, high: float, count: int) -> Array:
     """As many evenly spaced values as there may be over a range and zero, one of which is zero."""
     low, high = min(low, 0.0), max(high, 0.0)
-    step: Any = (high - low) / (count - 1)
+    step = (high - low) / (count - 1) or 1.0
     return np.asarray((np.arange(count) + np.rint(low / step)) * step)

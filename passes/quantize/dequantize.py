@@ -19,6 +19,7 @@ from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.dtypes import bits, onnx_dtype
 from passes.quantize.grid import Array, Grid
 from passes.quantize.pieces import steps_shape
+from passes.quantize.small_floats import is_small
 
 Order = Mapping[Node, int]
 """Where each node of the model stands among the nodes of its graph."""
@@ -40,7 +41,7 @@ def write(weight: Weight, grid: Grid, codes: Array, order: Order) -> None:
     parameters = [home.constant(grid.scale, f"{old.name}_scale")]
     if grid.zero is not None:
         parameters.append(home.constant(grid.zero, f"{old.name}_zero_point"))
-    writer = _Writer(old.name, grid)
+    writer = _Writer(old.name, grid, weight.constant.onnx_dtype)
     form = _Form(stored, parameters)
     writer.carry(old, form, View.whole([int(size) for size in weight.constant.shape]))
     if old.is_read:
@@ -69,6 +70,7 @@ class _Writer:
 
     name: str
     grid: Grid
+    onnx_type: int
 
     def carry(self, floats: Tensor, form: _Form, view: View | None) -> None:
         """Let the nodes that move `floats` move the codes, as far as the scales can follow.
@@ -102,6 +104,8 @@ class _Writer:
     def moves(self, node: Node) -> bool:
         """Whether `node` may move codes of this width: ONNX has no Gather of codes below a byte, and
         runtimes have no kernels to move them but to transpose those of 4 bits."""
+        if is_small(self.grid.code):
+            return False  # Gather takes none, and other movers only at the newest opsets
         width = bits(onnx_dtype(self.grid.code))
         return width >= 8 or (width == 4 and node.is_op("Transpose"))
 
@@ -162,6 +166,8 @@ class _Writer:
         attrs = {} if axis is None else {"axis": axis}
         if self.grid.block:
             attrs["block_size"] = self.grid.block
+        if self.grid.scale.dtype.itemsize == 1:  # powers of two, which the result cannot take its type from
+            attrs["output_dtype"] = self.onnx_type
         return Node("DequantizeLinear", name, attrs, [form.codes, *form.parameters], [floats])
 
 

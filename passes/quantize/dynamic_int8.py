@@ -12,6 +12,7 @@ from passes.quantize.products import PRODUCTS, Product, Products, Selection
 
 RULE = "dynamic"
 _FIRST = 11  # the opset in which DynamicQuantizeLinear appeared
+_DEPTH = 8  # below, quantizing the data costs more than the products
 _OTHERS = {
     "Conv": "a convolution of integers (ConvInteger) runs slower than one of floats: static-int8 is for those",
     "ConvTranspose": "there is no transposed convolution of integers",
@@ -99,6 +100,8 @@ class DynamicInt8(Pass):
         elements = product.depth * product.outputs
         if elements < self.min_elements:
             return f"its weight has {elements} elements, fewer than min-elements={self.min_elements}"
+        if product.depth < _DEPTH:
+            return f"it adds up only {product.depth} products, which integers do not make faster"
         return writer.why_not(product)
 
     def _why_not(self, node: Node, selection: Selection) -> str | None:

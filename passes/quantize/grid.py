@@ -14,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from passes.quantize.pieces import pieces, steps_shape
+from passes.quantize.pieces import is_short, pieces, steps_shape, upright
 
 Array = np.ndarray[Any, Any]
 
@@ -79,6 +79,11 @@ def spread(values: Array, axis: int | None, block: int = 0) -> Spread:
         found = part.of(values)
         found = found if found.dtype == _SINGLE else found.astype(np.float64)
         bottom, top = steps.of(low), steps.of(high)
+        if is_short(found, bottom):
+            found = upright(found)
+            bottom[...] = found.min(2).reshape(bottom.shape)
+            top[...] = found.max(2).reshape(top.shape)
+            continue
         others = tuple(i for i in range(4) if bottom.shape[i] == 1)
         np.minimum(bottom, found.min(others, keepdims=True), out=bottom)
         np.maximum(top, found.max(others, keepdims=True), out=top)
@@ -210,11 +215,12 @@ def over(one: Array, grid: Grid, shape: tuple[int, ...]) -> Array:
     """`grid.scale` or `grid.zero` for each element of a tensor of `shape`: broadcast, repeated in blocks."""
     if grid.axis is None:
         return np.broadcast_to(one, shape)
+    axis = grid.axis % len(shape)
     if not grid.block:
         lined_up = [1] * len(shape)
-        lined_up[grid.axis] = -1
+        lined_up[axis] = -1
         return np.broadcast_to(one.reshape(lined_up), shape)
-    return np.repeat(one, grid.block, grid.axis)[(slice(None),) * grid.axis + (slice(shape[grid.axis]),)]
+    return np.repeat(one, grid.block, axis)[(slice(None),) * axis + (slice(shape[axis]),)]
 
 
 def step(exact: Array, dtype: np.dtype[Any]) -> Array:

@@ -31,8 +31,8 @@ class OrtMatMulNBits(Pass):
         Precondition: the right operand of a MatMul, or of a Gemm that only adds a bias, is a stored matrix
         of 2, 4 or 8 bits behind DequantizeLinear (weight-int4, gptq and their like write it), also behind
         Transpose; its scales are one in all, one for each column, or for blocks of the inputs whose size
-        is a multiple of 16; float32 or float16; the left operand has at least two axes; nothing but
-        such products reads the codes. Rewrite: com.microsoft.MatMulNBits on the codes, repacked, with the
+        is a multiple of 16; float32 or float16; nothing but such
+        products reads the codes. Rewrite: com.microsoft.MatMulNBits on the codes, repacked, with the
         same scales and zero points. Where scales are for columns they are repeated for the
         largest block of 16 to largest-block inputs that divides them: activations are rounded block by
         block, so that smaller ones are more accurate, larger ones faster. Main graph, bodies and functions.
@@ -48,8 +48,8 @@ class OrtMatMulNBits(Pass):
 
     When not
         For any other runtime. Left, with the reason: a table that is looked up, too, of which a second
-        copy would be needed (onnxruntime still finds its products at load), scales along the wrong axis,
-        and what is not known to have two axes. Scales that are repeated make the file grow by up to 1/32.
+        copy would be needed (onnxruntime still finds its products at load), and scales along the
+        wrong axis. Scales that are repeated make the file grow by up to 1/32.
 
     Contract
         LOSSY: with accuracy-level=4 activations are rounded to 8 bits for each block of inputs, as
@@ -130,9 +130,6 @@ def _why_not(node: Node, matrix: StoredMatrix, shapes: Shapes) -> str | None:
         return f"MatMulNBits has no blocks that fit those of {matrix.block}"
     if 0 in matrix.codes.shape:
         return "it is empty"
-    rank = shapes.rank(node.inputs[0])
-    if rank is None or rank < 2:
-        return "what it multiplies is not known to have two axes"
     return _why_not_gemm(node, matrix, shapes) if node.op == "Gemm" else None
 
 

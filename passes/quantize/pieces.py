@@ -15,6 +15,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+_SHORT = 1024
 _PIECE = 1 << 16  # elements worked on together: 256 KiB of float32
 
 
@@ -22,6 +23,7 @@ def steps_shape(shape: tuple[int, ...], axis: int | None, block: int = 0) -> tup
     """The shape of the scales of a tensor: (), that of `axis`, or the tensor's with `axis` in blocks."""
     if axis is None:
         return ()
+    axis %= len(shape)
     if not block:
         return (shape[axis],)
     return (*shape[:axis], -(-shape[axis] // block), *shape[axis + 1 :])
@@ -31,6 +33,16 @@ def pieces(shape: tuple[int, ...], axis: int | None, block: int = 0) -> Iterator
     """The parts of a tensor of `shape`, each with the part of the scales that belongs to it."""
     for face in _faces(shape, axis, block):
         yield from face.cut()
+
+
+def is_short(part: Array, steps: Array) -> bool:
+    """Whether the elements that share a scale are many short runs in memory, over which loops are slow."""
+    return bool(part.shape[3] == 1 and 1 < part.shape[2] <= _SHORT and steps.shape[:2] == part.shape[:2])
+
+
+def upright(part: Array) -> Array:
+    """A part of short runs [before, steps, run, 1] as one of long ones, [1, 1, run, before * steps]."""
+    return np.ascontiguousarray(part.reshape(-1, part.shape[2]).T)[None, None]
 
 
 class Piece:
@@ -74,6 +86,7 @@ def _faces(shape: tuple[int, ...], axis: int | None, block: int) -> list[_Face]:
         return [
             _Face(Piece(None, everything, (1, 1, math.prod(shape), 1), ()), Piece(None, everything, (1, 1, 1, 1), ()))
         ]
+    axis %= len(shape)
     before, size, after = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
     if not block:
         return [

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import numpy as np
+
 from graphopt.analysis.constants import constant_values
 from graphopt.analysis.matching import maker, operand
 from graphopt.analysis.movement import MOVERS
@@ -49,6 +51,14 @@ class Product:
         """The tensor that the operator reads as its weight."""
         found: Tensor = self.node.inputs[self.slot]
         return found
+
+    def rows(self, channels: Array) -> Array:
+        """What a float weight of two dims has for some channels of the data: [channels, N], with a Gemm's alpha."""
+        assert self.weight is not None, "asked of floats only"
+        values = self.weight.constant.values
+        found = values[:, channels].T if self.flipped else values[channels]
+        alpha = float(self.node.attrs.get("alpha", 1.0)) if self.node.op == "Gemm" else 1.0
+        return np.ascontiguousarray(found * np.float32(alpha))
 
 
 @dataclass(frozen=True)

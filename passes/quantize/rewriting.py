@@ -11,6 +11,7 @@ from passes.quantize.candidates import Plan, Wishes, plan
 from passes.quantize.cast_form import write_cast
 from passes.quantize.dequantize import Order, order_of, write
 from passes.quantize.grid import Array, Grid, Spread, codes, spread, why_no_grid
+from passes.quantize.table_form import write_table
 
 RULE = "quantize"
 
@@ -34,7 +35,7 @@ def quantize(graph: Graph, ctx: Context, wishes: Wishes, choose: Choice, roundin
     """
     order = order_of(graph)
     shapes = ctx.shapes
-    plans = [(weight, plan(weight, wishes, shapes)) for weight in weights(graph)]
+    plans = [(weight, plan(weight, wishes, shapes)) for weight in weights(graph, parts=rounding is nearest)]
     for weight, planned in plans:
         if isinstance(planned, Plan):
             why = _quantize(planned, ctx, wishes, choose, rounding, order)
@@ -56,7 +57,7 @@ def _quantize(
     if isinstance(grid, str):
         return grid
     if ctx.rewrite(RULE, weight.subject, detail(planned, grid)):
-        put = write if wishes.form == "dequantize" else write_cast
+        put = {"dequantize": write, "cast": write_cast, "table": write_table}[wishes.form]
         put(weight, grid, rounding(weight, values, grid), order)
     return None
 

@@ -10,12 +10,13 @@ from graphopt.analysis.activations import Moments, Observation, Observed
 from graphopt.analysis.channel_scaling import Holder, holders
 from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Graph, Node, Tensor
-from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
+from passes.quantize.apart import put_apart
 from passes.quantize.products import PRODUCTS, Product, Products, Selection
-from passes.quantize.smoothing_error import ChannelRanges, Demand, decibels, search
+from passes.quantize.smoothing_error import ChannelRanges, Choice, Demand, apart, decibels, together
 
 RULE = "smooth"
+_DEPTH = 8  # with fewer channels there is little to even out
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Smooth(Pass):
         nothing else reads the value. Elsewhere (behind a Gelu; where a residual connection reads
         the value, too) a Mul is put in front of the products, if that lowers their own error by
         insert_gain_db and it is above -insert_below_db. The file grows by K numbers for that.
+
+        With outliers=2 or more, the widest channels of a value that a Mul is put behind may be multiplied
+        apart, in float: a Gather takes them out, the Mul sets them to zero for the integer products, and the
+        small product is added. That takes the range of massive activations (one channel a
+        hundred times as wide as others) out of both data and weights, where factors alone only share
+        it between them, for the time of three small nodes.
 
         Factors are max(span, floor)^alpha / peak^(1 - alpha) of a channel's largest activation and weight,
         with alpha and floor searched for each value: they minimize the expected error of the products with
@@ -57,7 +64,8 @@ class Smooth(Pass):
 
     Source
         Xiao et al., "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language
-        Models", ICML 2023. The floor, and the closed form of the error, are additions.
+        Models", ICML 2023. Dettmers et al., "LLM.int8(): 8-bit Matrix Multiplication for Transformers at
+        Scale", NeurIPS 2022 (outlier channels apart). The floor, and the closed form of the error, are additions.
     """
 
     name = "smooth"
@@ -69,6 +77,8 @@ class Smooth(Pass):
     insert: bool = option(True, "put a Mul where no operator before can take the factors")
     insert_gain_db: float = option(3.0, "the gain from which on a Mul is worth it")
     insert_below_db: float = option(35.0, "no Mul for products whose own signal-to-noise ratio is above this")
+    outliers: int = option(0, "where a Mul is put in, how many channels may be multiplied apart, in float")
+    outlier_gain_db: float = option(3.0, "the gain from which on multiplying a channel apart is worth it")
     ranges: str = option("run", "what one range serves: a run, or all of them")
     skip: tuple[str, ...] = option((), "patterns of nodes, weights and values whose operators to leave alone")
     only: tuple[str, ...] = option((), "patterns of the only ones to smooth")
@@ -76,6 +86,8 @@ class Smooth(Pass):
     def __post_init__(self) -> None:
         if self.ranges not in ("run", "all"):
             raise ValueError(f"ranges must be run or all, and {self.ranges!r} is neither")
+        if self.outliers < 0:
+            raise ValueError(f"outliers must not be negative, and {self.outliers} is")
         if self.min_gain_db <= 0:
             raise ValueError(f"min-gain-db must be positive, and {self.min_gain_db} is not")
 
@@ -105,21 +117,24 @@ class Smooth(Pass):
                 demand.high.max(axis=0, keepdims=True),
                 demand.mean_square,
             )
-        factors = search(demand)
-        before, after = demand.noise(np.ones(len(factors))), demand.noise(factors)
-        gain = decibels(before, after)
+        before, choice = demand.noise(np.ones(len(demand.mean_square))), together(demand)
+        takers = group.takers(shapes)
+        if isinstance(takers, str) and self.insert and self.outliers:
+            choice = apart(demand, self.outliers, self.outlier_gain_db)
+        gain = decibels(before, choice.noise)
         if gain < self.min_gain_db:
             return f"its error would be {gain:.1f} dB lower, less than min-gain-db={self.min_gain_db:g}"
-        takers = group.takers(shapes)
         if isinstance(takers, str):
             sizes = [one.outputs for one in group.products]
             energy = sum(float(one.mean_square) * size for one, size in zip(results, sizes, strict=True))
             why = self._why_no_mul(gain, decibels(energy, before))
             if why is not None:
                 return f"{takers}, and {why}"
-        detail = f"factors {factors.min():.3g} to {factors.max():.3g}, taken by {_names(takers)}"
+        detail = f"factors {choice.factors.min():.3g} to {choice.factors.max():.3g}, taken by {_names(takers)}"
+        if len(choice.apart):
+            detail += f", channels {', '.join(map(str, choice.apart.tolist()))} apart"
         if ctx.rewrite(RULE, group.products[0].node, f"{detail}: error {gain:.1f} dB lower"):
-            group.apply(factors, takers)
+            group.apply(choice, takers)
         return None
 
     def _why_no_mul(self, gain: float, own: float) -> str | None:
@@ -161,20 +176,27 @@ class _Group:
             return f"{self.data.name!r} is read elsewhere too"
         return holders(self.data, -1, self.products[0].depth, shapes)
 
-    def apply(self, factors: Array, takers: list[Holder] | str) -> None:
+    def apply(self, choice: Choice, takers: list[Holder] | str) -> None:
+        factors, channels = choice.factors, choice.apart
+        taken = [one.rows(channels) for one in self.products] if len(channels) else []
+        kept = factors.copy()
+        kept[channels] = 0
         for one in self.products:
-            Holder(one.node, one.slot, -1 if one.flipped else -2).apply(factors)
+            Holder(one.node, one.slot, -1 if one.flipped else -2).apply(kept)
         if not isinstance(takers, str):
             for holder in takers:
                 holder.apply(1 / factors)
             return
         first, scope = self.products[0].node, self.products[0].node.graph
         assert scope is not None, "it was found in a graph"
-        made = scope.variable(f"{self.data.name}_smooth")
-        inputs = [self.data, scope.constant((1 / factors).astype(np.float32), f"{made.name}_factors")]
-        scope.insert(Node("Mul", scope.fresh_name(f"{self.data.name}_Mul"), {}, inputs, [made]), before=first)
+        divided = scope.variable(f"{self.data.name}_smooth")
+        inverse = np.where(kept > 0, 1 / factors, 0).astype(np.float32)
+        inputs = [self.data, scope.constant(inverse, f"{divided.name}_factors")]
+        scope.insert(Node("Mul", scope.fresh_name(f"{self.data.name}_Mul"), {}, inputs, [divided]), before=first)
+        if taken:
+            put_apart(scope, self.data, channels, list(zip(self.products, taken, strict=True)))
         for one in self.products:
-            scope.rewire(one.node, 1 - one.slot, made)
+            scope.rewire(one.node, 1 - one.slot, divided)
 
 
 def _groups(graph: Graph, ctx: Context, selection: Selection) -> list[_Group]:
@@ -200,6 +222,8 @@ def _why_not(product: Product) -> str | None:
         return "its weight is quantized already: smooth goes before"
     if len(product.weight.constant.shape) != 2:
         return f"its weight has {len(product.weight.constant.shape)} dims"
+    if product.depth < _DEPTH:
+        return f"it adds up only {product.depth} products"
     if len(product.weight.sites) > 1:
         return "others read its weight, too"
     return None

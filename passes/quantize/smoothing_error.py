@@ -83,6 +83,11 @@ class Demand:
             self.mean_square / factors**2,
         )
 
+    def without(self, channels: Array) -> Demand:
+        """The same for data and weights without some channels."""
+        kept = np.delete(np.arange(len(self.mean_square)), channels)
+        return Demand(self.weights[kept], self.low[:, kept], self.high[:, kept], self.mean_square[kept])
+
     @property
     def span(self) -> Array:
         """The largest magnitude of each channel."""
@@ -153,3 +158,33 @@ def _best(demand: Demand) -> tuple[Array, float]:
             if noise < least:
                 found, least = factors, noise
     return found, least
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Factors [K], the channels that are multiplied apart and count for nothing else, and the error that remains."""
+
+    factors: Array
+    apart: Array
+    noise: float
+
+
+def together(demand: Demand) -> Choice:
+    """Factors for all channels."""
+    factors = search(demand)
+    return Choice(factors, np.zeros(0, np.int64), demand.noise(factors))
+
+
+def apart(demand: Demand, most: int, worth: float) -> Choice:
+    """As `together`, but the widest channels (up to `most`) may be left out where each lowers the error by
+    `worth` decibels."""
+    best = together(demand)
+    order = np.argsort(-demand.span, kind="stable")
+    for count in range(1, min(most, len(order) - 1) + 1):
+        channels = np.sort(order[:count])
+        rest = demand.without(channels)
+        factors = search(rest)
+        noise = rest.noise(factors)
+        if decibels(best.noise, noise) >= worth * (count - len(best.apart)):
+            best = Choice(np.insert(factors, channels - np.arange(count), 1.0), channels, noise)
+    return best

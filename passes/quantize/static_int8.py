@@ -9,6 +9,7 @@ from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.quantize.static.calibrate import Ranges, Wanted, units_reading
 from passes.quantize.static.choice import Choice, choose
+from passes.quantize.static.correction import Correction
 from passes.quantize.static.fringe import cheap_first
 from passes.quantize.static.schemes import CODES, SCHEMES, Scheme
 from passes.quantize.static.units import Unit, matching, unit_of
@@ -40,6 +41,9 @@ class StaticInt8(Pass):
         scale for each output channel, or keep the codes that a pass before gave them; a bias has 32 bits
         and the scale of the products, and no sum of products can leave 32 bits.
 
+        Then the mean of each output channel of Conv, ConvTranspose, MatMul and Gemm is compared with what it was,
+        and the operator's own part of the difference goes into its bias (bias-correction rounds).
+
         target says for which runtime. onnxruntime: results are quantized, too, uint8; so Conv, MatMul, Gemm,
         Add, Mul, pools, Sigmoid, LeakyRelu, Softmax and Concat have kernels. portable: the same
         without Sigmoid, LeakyRelu and Softmax. tensorrt: symmetric int8 with zero at 0, only what
@@ -65,17 +69,18 @@ class StaticInt8(Pass):
         network have few products to sum, so that integers save no time, and their rounding errors
         are seen by all others: min-products=64 leaves them.
 
-        Cost: two runs of the float model over the calibration feeds (one with min-max), nothing kept but
-        2,048 counts a value.
+        Cost: two runs of the float model over the calibration feeds (one with min-max), one of the
+        quantized model for each round of bias correction; nothing kept but 2,048 counts a value.
 
     Contract
-        LOSSY: needs a budget. Convolutional networks usually keep 20 to 30 dB at 8 bits; bias-correction
-        afterwards, equalize or adaround before, gain some of what is lost.
+        LOSSY: needs a budget. Convolutional networks usually keep 20 to 30 dB at 8 bits; equalize or adaround
+        before gain some of what is lost.
 
     Source
         ONNX operators QuantizeLinear and DequantizeLinear (10, 13, 19, 21, 23 ...). Jacob et al.,
         "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR
-        2018. Nagel et al., "A White Paper on Neural Network Quantization", 2021, on ranges. Migacz, "8-bit
+        2018. Nagel et al., "A White Paper on Neural Network Quantization", 2021, on ranges. Nagel et al., "Data-Free
+        Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2. Migacz, "8-bit
         Inference with TensorRT", GTC 2017, on entropy. Runtimes: see passes/quantize/static/schemes.py.
     """
 
@@ -95,7 +100,9 @@ class StaticInt8(Pass):
     granularity: Literal["channel", "tensor"] = option(
         "channel", "one scale for each output channel of a weight, or one"
     )
+    fit: bool = option(False, "steps of weights with the least squared error, not those of the largest weight")
     products: bool = option(False, "quantize MatMul of two activations as well, whatever the target")
+    bias_correction: int = option(1, "rounds in which biases take out the mean error of their operators; 0 for none")
     reduce_range: bool = option(False, "weights in 7 bits, for CPUs without VNNI")
     min_products: int = option(0, "leave the first convolutions floating point that sum fewer products an output")
     skip: tuple[str, ...] = option((), "patterns such as /head/* of nodes, values and weights to leave as they are")
@@ -104,6 +111,8 @@ class StaticInt8(Pass):
     def __post_init__(self) -> None:
         if not 50 <= self.percentile <= 100:
             raise ValueError(f"percentile must be from 50 to 100, and {self.percentile:g} is not")
+        if self.bias_correction < 0:
+            raise ValueError(f"bias-correction must not be negative, and {self.bias_correction} is")
         if self.min_products < 0:
             raise ValueError(f"min-products must not be negative, and {self.min_products} is")
 
@@ -117,13 +126,18 @@ class StaticInt8(Pass):
             for unit in units:
                 ctx.missed(RULE, unit.node, why)
             return
-        ranges = Ranges(ctx, Wanted(self.range, self.percentile, scheme.code, scheme.symmetric))
+        correction = Correction(units if self.bias_correction else ())
+        wanted = Wanted(self.range, self.percentile, scheme.code, scheme.symmetric)
+        ranges = Ranges(ctx, wanted, correction.questions)
         choice, weighted = self._settle(graph, units, scheme, ranges, ctx)
         grids = ranges.grids(choice, scheme)
         writer = Writer(choice, grids, scheme)
+        written = set[Unit]()
         for unit in choice.units:
             if ctx.rewrite(RULE, unit.node, _detail(unit, choice)):
                 writer.write(unit, weighted.get(unit))
+                written.add(unit)
+        correction.run(ctx, written, self.bias_correction)
 
     def _scheme(self) -> Scheme:
         scheme = SCHEMES[self.target]
@@ -174,7 +188,7 @@ class StaticInt8(Pass):
         self, graph: Graph, units: list[Unit], scheme: Scheme, ranges: Ranges, ctx: Context
     ) -> tuple[Choice, dict[Unit, Weighted]]:
         """Choose until everything that is chosen has a range and integers for its weight."""
-        wishes = Wishes(self.granularity == "channel", self.reduce_range)
+        wishes = Wishes(self.granularity == "channel", self.reduce_range, self.fit)
         codes: dict[Unit, Codes] = {}
         lost = cheap_first(graph.nodes, units, self.min_products)
         for unit in units:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import ml_dtypes
@@ -12,6 +13,10 @@ Form = Literal["dequantize", "cast", "table"]
 """What makes floats of codes: DequantizeLinear; Cast and Mul, which runtimes compute at load; or a table
 that Gather looks them up in."""
 
+Kind = Literal["integer", "float8", "micro"]
+"""What codes are: integers, small floats with scales of the weight's type, or small floats with scales
+that are powers of two ("microscaling")."""
+
 Needs = Sequence[tuple[int, str]]
 """Opsets, and what is only there from each of them on; ascending."""
 
@@ -19,36 +24,58 @@ _HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 
 _FIRST = 10  # the opset in which DequantizeLinear appeared, with one scale a tensor
 _AXIS = 13  # ... could have one scale for each index of an axis
-_HALF = 19  # ... could have scales and results of float16 and bfloat16
+_HALF = 19  # ... could have scales and results of float16 and bfloat16, and codes of float8
 _WIDE = 21  # ... could read integers of 16 and of 4 bits, and have scales for blocks
+_POWERS = 24  # ... could have scales that are powers of two
 _NARROW = 25  # ... could read integers of 2 bits
+_NUMBERED = 6  # ... Cast took the type as a number
 _BROADCAST = 7  # ... Mul lined up its operands by itself
 _BRAIN = 13  # ... Cast made bfloat16
 
 
-def needs_of(form: Form, bits: int, dtype: np.dtype[Any], channels: bool, blocks: bool) -> Needs:
-    """What codes of `bits` bits need to become floats of `dtype`, with scales for channels or blocks."""
-    if form == "dequantize":
-        return _dequantize(bits, dtype, channels, blocks)
-    needs = [(_BROADCAST, "Mul by scales")]
-    if dtype == ml_dtypes.bfloat16:
-        needs.append((_BRAIN, f"Cast to {dtype}"))
-    if form == "cast" and bits in (2, 4):
-        needs.append((_WIDE if bits == 4 else _NARROW, f"Cast from {bits} bits"))
+@dataclass(frozen=True)
+class Coding:
+    """Codes of `bits` bits that become floats of `dtype`, with scales for channels or for blocks of them."""
+
+    form: Form
+    bits: int
+    dtype: np.dtype[Any]
+    channels: bool = False
+    blocks: bool = False
+    kind: Kind = "integer"
+
+
+def needs_of(made: Coding) -> Needs:
+    """What it takes to make floats of such codes."""
+    if made.form == "dequantize":
+        return _dequantize(made)
+    needs = [(_NUMBERED, "Cast to a type by number")]
+    if made.form == "cast" or made.channels or made.kind == "micro":
+        needs.append((_BROADCAST, "Mul by scales"))
+    if made.dtype == ml_dtypes.bfloat16:
+        needs.append((_BRAIN, f"Cast to {made.dtype}"))
+    if made.form == "cast" and made.kind == "float8":
+        needs.append((_HALF, "Cast from float8"))
+    if made.form == "cast" and made.bits in (2, 4):
+        needs.append((_WIDE if made.bits == 4 else _NARROW, f"Cast from {made.bits} bits"))
     return needs
 
 
-def _dequantize(bits: int, dtype: np.dtype[Any], channels: bool, blocks: bool) -> Needs:
+def _dequantize(made: Coding) -> Needs:
     needs = [(_FIRST, "DequantizeLinear")]
-    if channels:
+    if made.channels:
         needs.append((_AXIS, "one scale a channel"))
-    if dtype in _HALVES:
-        needs.append((_HALF, f"DequantizeLinear to {dtype}"))
-    if blocks:
+    if made.dtype in _HALVES:
+        needs.append((_HALF, f"DequantizeLinear to {made.dtype}"))
+    if made.kind == "float8":
+        needs.append((_HALF, "DequantizeLinear from float8"))
+    if made.blocks:
         needs.append((_WIDE, "one scale a block"))
-    if bits in (4, 16):
-        needs.append((_WIDE, f"DequantizeLinear from {bits} bits"))
-    if bits == 2:
+    if made.kind == "integer" and made.bits in (4, 16):
+        needs.append((_WIDE, f"DequantizeLinear from {made.bits} bits"))
+    if made.kind == "micro":
+        needs.append((_POWERS, "DequantizeLinear by powers of two"))
+    if made.kind == "integer" and made.bits == 2:
         needs.append((_NARROW, "DequantizeLinear from 2 bits"))
     return needs
 

@@ -42,6 +42,37 @@ def test_a_recipe_file(tmp_path: Path, registry: Registry) -> None:
     )
 
 
+def test_a_planned_recipe_and_back(registry: Registry) -> None:
+    text = """
+    name = "best"
+    planner = "auto"
+    candidates = ["paint{wet=true}", "sweep,paint"]
+    budget = ["sqnr_db>=30", "bytes <= 2.5 MB"]
+    """
+    recipe = Recipe.parse(text, registry)
+    assert recipe.budget == ("sqnr_db>=30", "bytes<=2.5MB")
+    planner = recipe.planned_for("portable")
+    assert planner is not None
+    assert [str(one) for one in planner.candidates] == ["paint{wet=true}", "sweep,paint"]
+    assert (planner.name, planner.timed) == ("auto", True)
+    assert str(recipe.pipeline) == str(recipe.made_for("qnn")) == "paint{wet=true}"
+    assert Recipe.parse(recipe.dump(), registry) == recipe
+
+
+def test_a_fitted_recipe_and_back(registry: Registry) -> None:
+    text = 'name = "x"\nplanner = "fit"\npipeline = "paint"\nbudget = ["sqnr_db>=3"]\n[targets]\nqnn = "sweep,paint"\n'
+    recipe = Recipe.parse(text, registry)
+    planner = recipe.planned_for("qnn")
+    assert planner is not None
+    assert [str(one) for one in planner.candidates] == ["sweep,paint"]
+    assert not planner.timed
+    assert Recipe.parse(recipe.dump(), registry) == recipe
+
+
+def test_a_recipe_without_a_planner(registry: Registry) -> None:
+    assert Recipe.parse(GOOD, registry).planned_for("portable") is None
+
+
 def test_a_byte_order_mark_and_windows_line_ends(tmp_path: Path, registry: Registry) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
@@ -154,7 +185,7 @@ WRONG = {
     'nmae = "x"': ": unknown key 'nmae'; did you mean 'name'?",
     HEAD + 'pipeline = ""\nBudgets = []': ": unknown key 'Budgets'; did you mean 'budget'?",
     HEAD + 'pipeline = ""\n[feeds]\nx = 1': ": unknown key 'feeds'; the keys are name, description, base, "
-    "pipeline, budget, targets",
+    "pipeline, budget, targets, planner, candidates",
     'name = 3\npipeline = ""': ": name expects a text, not 3",
     'name = "My Recipe"\npipeline = ""': ": the name 'My Recipe' is not in kebab-case (such as int8-weights)",
     HEAD + 'pipeline = ""\ndescription = ["x"]': ": description expects a text, not a list",
@@ -201,7 +232,31 @@ WRONG = {
     "did you mean 'passes'?",
     HEAD + "pipeline = [{repeat = 2, passes = [{pass = 'sweep'}], max = 3}]": ": pipeline, step 1: "
     "a repeat group has no key 'max'; it has repeat and passes",
+    # planners
+    HEAD + 'pipeline = ""\nplanner = "fitt"': ": planner expects fit or auto, not the text 'fitt'",
+    HEAD + 'pipeline = ""\nplanner = 3': ": planner expects fit or auto, not 3",
+    HEAD + 'planner = "fit"': ": the key 'pipeline' is missing",
+    HEAD + 'candidates = ["sweep"]': ': candidates are what a planner chooses from; add planner = "auto"',
+    HEAD + 'planner = "fit"\npipeline = ""\ncandidates = []': ": the planner fit takes the pipeline; leave out "
+    'candidates, or say planner = "auto"',
+    HEAD + 'planner = "auto"\npipeline = ""\ncandidates = ["sweep"]': ": the planner auto chooses among candidates; "
+    "put what pipeline has there",
+    HEAD + 'planner = "auto"\ncandidates = ["sweep"]\n[targets]\nqnn = ""': ": the planner auto chooses among "
+    "candidates; put what targets has there",
+    HEAD + 'planner = "auto"': ": candidates expects a list of recipes and pipelines as texts, the preferred one first",
+    HEAD + 'planner = "auto"\ncandidates = "sweep"': ": candidates expects a list of recipes and pipelines as texts, "
+    "the preferred one first, not the text 'sweep'",
+    HEAD + 'planner = "auto"\ncandidates = []': ": candidates expects a list of recipes and pipelines as texts, "
+    "the preferred one first, and this one is empty",
+    HEAD + 'planner = "auto"\ncandidates = [3]': ": candidates expects a list of recipes and pipelines as texts, "
+    "the preferred one first, and one of its items is 3",
+    HEAD + 'planner = "auto"\ncandidates = ["swep"]': ": pipeline, column 1: no pass is called 'swep'; "
+    "did you mean 'sweep'?",
+    HEAD + 'planner = "auto"\ncandidates = ["paint"]': ": a recipe of lossy passes states its budget, and this one "
+    'runs paint without; add a line such as budget = ["sqnr_db>=30"]',
     # budgets
+    HEAD + 'pipeline = "paint"\nbudget = ["sqnr_db>=3MB"]': ": budget: 'sqnr_db>=3MB' has a unit of bytes, "
+    "and only the metric bytes has one",
     HEAD + 'pipeline = "paint"': ": a recipe of lossy passes states its budget, and this one runs paint without; "
     'add a line such as budget = ["sqnr_db>=30"]',
     HEAD + 'pipeline = "paint"\nbudget = []': ": a recipe of lossy passes states its budget, "

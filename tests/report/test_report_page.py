@@ -43,7 +43,7 @@ OF_THE_MODEL = "img, #model *, .canvas script, .canvas b, #remark script, #remar
 
 
 def report(path: Path, folder: Path, pipeline: str | None = PIPELINE, **options: Any) -> Path:
-    steps, name, budgets = plan(recipe=None, pipeline=pipeline, budget="sqnr_db>=10" if pipeline else None)
+    steps, name, budgets, _ = plan(recipe=None, pipeline=pipeline, budget="sqnr_db>=10" if pipeline else None)
     history = History()
     made = run(read(path), Job(steps, name, budgets, **options), None, None, history)
     found = folder / "report.html"

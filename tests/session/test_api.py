@@ -107,7 +107,7 @@ def test_a_target_picks_the_recipe() -> None:
 def test_a_target_picks_among_the_pipelines_of_a_recipe(tmp_path: Path) -> None:
     recipe = tmp_path / "two.toml"
     recipe.write_text('name = "two"\npipeline = ""\n[targets]\nqnn = "dead-nodes"\n')
-    steps, name, _ = plan(recipe=recipe, pipeline=None, budget=None, target="qnn")
+    steps, name, _, _ = plan(recipe=recipe, pipeline=None, budget=None, target="qnn")
     assert (str(steps), name) == ("dead-nodes", "two")
     assert str(plan(recipe=recipe, pipeline=None, budget=None, target="portable")[0]) == ""
 

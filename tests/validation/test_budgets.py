@@ -24,6 +24,11 @@ from graphopt.validation.budget import METRICS, Budget
         ("cosine>=.999", "cosine", 0.999),
         ("max_error<=1e-3", "max_error", 1e-3),
         ("metric_drop<=2", "metric_drop", 2.0),
+        ("bytes<=0.3", "bytes", 0.3),
+        ("bytes<=5MB", "bytes", 5e6),
+        ("bytes<= 1.5 KiB ", "bytes", 1536.0),
+        ("bytes<=4096", "bytes", 4096.0),
+        ("bytes<=12B", "bytes", 12.0),
     ],
 )
 def test_a_budget_is_read_and_comes_back_as_the_same_budget(text: str, metric: str, limit: float) -> None:
@@ -47,7 +52,7 @@ def test_budgets_print_as_a_user_would_write_them() -> None:
         (
             "zzz>=30",
             "the budget 'zzz>=30' names an unknown metric 'zzz'; the metrics are sqnr_db, cosine, agreement, "
-            "max_error, top1_drop, metric_drop",
+            "max_error, top1_drop, metric_drop, bytes",
         ),
         (
             "sqnr_db<=30",
@@ -70,6 +75,16 @@ def test_budgets_print_as_a_user_would_write_them() -> None:
             "sqnr_db>=30dB",
             "the budget 'sqnr_db>=30dB' has '30dB' where a number belongs; for example 'sqnr_db>=30'",
         ),
+        (
+            "sqnr_db>=3MB",
+            "the budget 'sqnr_db>=3MB' has '3MB' where a number belongs; for example 'sqnr_db>=30'",
+        ),
+        (
+            "bytes<=3TB",
+            "the budget 'bytes<=3TB' has '3TB' where a number belongs; for example 'sqnr_db>=30'",
+        ),
+        ("bytes<=iB", "the budget 'bytes<=iB' has 'iB' where a number belongs; for example 'sqnr_db>=30'"),
+        ("bytes>=3MB", "the budget 'bytes>=3MB' has '>='; bytes is better when less, so write bytes<=NUMBER"),
         (
             "sqnr_db>=3_0",
             "the budget 'sqnr_db>=3_0' has '3_0' where a number belongs; for example 'sqnr_db>=30'",
@@ -140,3 +155,11 @@ def test_the_words_of_validation_import_nothing_heavy() -> None:
     code = "import sys, graphopt.validation; print([m for m in ('numpy', 'onnx', 'onnxruntime') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_bytes_are_a_fraction_up_to_one() -> None:
+    assert parse_budget("bytes<=1").is_fraction
+    assert not parse_budget("bytes<=2").is_fraction
+    assert not parse_budget("sqnr_db>=1").is_fraction
+    assert not parse_budget("bytes<=1").is_of_outputs
+    assert parse_budget("sqnr_db>=1").is_of_outputs

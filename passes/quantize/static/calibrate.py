@@ -38,8 +38,10 @@ class Wanted:
 class Ranges:
     """Answers, remembered, so that a value is asked about once."""
 
-    def __init__(self, ctx: Context, wanted: Wanted) -> None:
+    def __init__(self, ctx: Context, wanted: Wanted, besides: Sequence[Observation] = ()) -> None:
+        """`besides` are further questions for the first run."""
         self._ctx, self._wanted = ctx, wanted
+        self._besides = list(besides)
         self._seen: dict[frozenset[Tensor], tuple[float, float] | str] = {}
 
     def learn(self, choice: Choice) -> dict[Tensor, str]:
@@ -58,7 +60,8 @@ class Ranges:
 
     def _ask(self, new: dict[frozenset[Tensor], list[Tensor]]) -> None:
         first = {key: Observation(tuple(values), Extremes()) for key, values in new.items()}
-        refused = self._ctx.calibration.observe(list(first.values())).refused
+        refused = self._ctx.calibration.observe([*first.values(), *self._besides]).refused
+        self._besides.clear()
         second: dict[frozenset[Tensor], Observation] = {}
         for key, question in first.items():
             extremes = question.accumulator

@@ -11,6 +11,7 @@ from graphopt.analysis.constants import constant_node, constant_of, constant_val
 from graphopt.analysis.quantized import quantized_weight
 from graphopt.analysis.weight_axes import axes_of
 from graphopt.ir import Constant, Graph, Node, Tensor
+from passes.quantize.fitting import fitted
 from passes.quantize.grid import Array, Grid, codes, spread, symmetric, why_no_grid
 from passes.quantize.static.grids import limits
 from passes.quantize.static.schemes import Scheme
@@ -20,6 +21,7 @@ _SINGLE = np.dtype(np.float32)
 _NARROW = 64  # the largest code for which two products of 8 bits fit 16: 2 * 255 * 64 < 2^15
 _MOST = 2**31 - 1
 _ROOM = 2**30  # a bias is kept below, so that the sum of products fits with it
+_ASK_FOR_ZERO = frozenset({"Gemm"})  # onnxruntime has no kernel for it where the weight's zero point is left out
 _CHANNELS = 13  # the opset from which on there may be one scale a channel
 
 
@@ -49,6 +51,7 @@ class Wishes:
 
     channels: bool
     reduce_range: bool
+    fit: bool
 
 
 def integers_of(unit: Unit, scheme: Scheme, wishes: Wishes, codes_: Codes, data: Grid) -> Weighted | str:
@@ -106,6 +109,8 @@ def codes_of(unit: Unit, scheme: Scheme, wishes: Wishes) -> Codes | str:
     if wishes.reduce_range:
         scale = np.asarray(grid.scale * np.float32(127 / _NARROW) * np.float32(1 + 2**-23), np.float32)
         grid = Grid(scale, None, axis, -_NARROW, _NARROW, grid.code)
+    if wishes.fit:
+        grid = fitted(values, grid)
     return Codes(codes(values, grid), grid.scale, None, axis, False)
 
 
@@ -197,7 +202,7 @@ class WeightWriter:
     """Puts integers in the place of weights and biases; a weight that several read alike is stored once."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[Tensor, int | None, bytes], Tensor] = {}
+        self._made: dict[tuple[Tensor, int | None, bytes, bool], Tensor] = {}
 
     def write(self, unit: Unit, found: Weighted) -> None:
         """Let the node of `unit` read its weight and bias from DequantizeLinear."""
@@ -205,12 +210,14 @@ class WeightWriter:
         graph = _graph(node)
         assert unit.weight is not None
         old = node.inputs[unit.weight]
-        if not found.weight.kept:
-            key = (old, found.weight.axis, found.weight.scale.tobytes())
+        if found.weight.kept:
+            self._keep(unit, old, graph)
+        else:
+            key = (old, found.weight.axis, found.weight.scale.tobytes(), unit.op in _ASK_FOR_ZERO)
             new = self._made.get(key)
             if new is None:
                 stem = old.name or f"{node.label}_weight"
-                new = self._made[key] = dequantized(graph, node, stem, found.weight.values, _grid(found.weight))
+                new = self._made[key] = dequantized(graph, node, stem, found.weight.values, _grid(found.weight, unit))
             graph.rewire(node, unit.weight, new)
             drop_unread(old, graph)
         if found.bias is not None:
@@ -224,9 +231,30 @@ class WeightWriter:
             if unit.op == "Gemm" and node.attrs.get("beta", 1.0) != 1.0:
                 node.attrs["beta"] = 1.0
 
+    def _keep(self, unit: Unit, old: Tensor, graph: Graph) -> None:
+        """Give the DequantizeLinear of a weight its zero point, where the operator's kernel asks for one."""
+        before = old.inputs[0]
+        if unit.op not in _ASK_FOR_ZERO or (len(before.inputs) > 2 and before.inputs[2].name):
+            return
+        assert unit.weight is not None
+        codes_, scale = before.inputs[0], before.inputs[1]
+        numbers, steps = constant_values(codes_), constant_values(scale)
+        assert numbers is not None and steps is not None
+        zero = graph.constant(np.zeros(steps.shape, numbers.dtype), f"{codes_.name}_zero_point")
+        made = graph.variable(f"{codes_.name}_dequantized")
+        name = graph.fresh_name(f"{codes_.name}_DequantizeLinear")
+        new = Node("DequantizeLinear", name, dict(before.attrs), [codes_, scale, zero], [made])
+        graph.insert(new, before=unit.node)
+        graph.rewire(unit.node, unit.weight, made)
+        if not old.is_read and before.graph is not None:
+            before.graph.remove(before)
 
-def _grid(found: Codes) -> Grid:
-    return Grid(found.scale, found.zero, found.axis, 0, 0, found.values.dtype)
+
+def _grid(found: Codes, unit: Unit) -> Grid:
+    zero = found.zero
+    if zero is None and unit.op in _ASK_FOR_ZERO:
+        zero = np.zeros(found.scale.shape, found.values.dtype)
+    return Grid(found.scale, zero, found.axis, 0, 0, found.values.dtype)
 
 
 def dequantized(graph: Graph, before: Node, stem: str, values: Array, grid: Grid) -> Tensor:

@@ -42,7 +42,7 @@ PASSES: dict[str, tuple[Pass, float]] = {
     "2 bits a channel": (WeightInt2("channel", min_elements=1), -2),
     "codebook": (WeightCodebook(8, min_elements=1), 36),
     "codebook, 4 bits": (WeightCodebook(4, min_elements=1), 16),
-    "codebook, tensor": (WeightCodebook(5, "tensor", min_elements=1), 20),
+    "codebook, tensor": (WeightCodebook(6, "tensor", min_elements=1), 16),
     "fixed point": (WeightFixedPoint(min_elements=1), 26),
     "fixed point, 16 bits": (WeightFixedPoint(bits=16, min_elements=1), 70),
     "fixed point a channel": (WeightFixedPoint(granularity="channel", min_elements=1), 30),

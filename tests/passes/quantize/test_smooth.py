@@ -107,6 +107,47 @@ def test_a_residual_connection_needs_a_mul() -> None:
     assert_missed(apply(Smooth(insert_gain_db=60), proto, feeds=FEEDS), "smooth", "is less than insert-gain-db=60")
 
 
+def test_outlier_channels_may_be_multiplied_apart() -> None:
+    proto = model(RESIDUAL, w=floats(K, K), v=floats(K, K, seed=1), **NORM)
+    apart = Smooth(outliers=2, insert_below_db=100, outlier_gain_db=3)
+    done = apply(apart, proto, feeds=FEEDS)
+    assert done.body.splitlines() == [
+        "h = LayerNormalization(x, g, b)",
+        "h_smooth = Mul(h, h_smooth_factors)",
+        "h_outliers = Gather<axis=-1>(h, h_channels)",
+        "m_others = MatMul(h_smooth, w)",
+        "m_outliers = MatMul(h_outliers, w_outliers)",
+        "m = Add(m_others, m_outliers)",
+        "u_others = MatMul(h_smooth, v)",
+        "u_outliers = MatMul(h_outliers, v_outliers)",
+        "u = Add(u_others, u_outliers)",
+        "p = Add(m, h)",
+        "y = Add(p, u)",
+    ]
+    assert f"channels {OUTLIER} apart" in done.applied[0].why
+    found = tensors(done.after)
+    assert found["h_channels"].tolist() == [OUTLIER]
+    assert found["h_smooth_factors"][OUTLIER] == 0
+    assert not found["w"][OUTLIER].any()
+    assert (found["w_outliers"] == floats(K, K)[[OUTLIER]]).all()
+    together = apply(Pipeline.of(Smooth(insert_below_db=100), DYNAMIC), proto, feeds=FEEDS).sqnr_db("y")
+    quantized = apply(Pipeline.of(apart, DYNAMIC), proto, feeds=FEEDS)
+    assert quantized.sqnr_db("y") > together + 2
+    assert_missed(quantized, "dynamic", "it adds up only 1 products")
+
+
+def test_outliers_of_a_gemm_with_a_bias_behind_a_product() -> None:
+    text = """g (float[N, 16] x) => (float[N, 24] y, float[N, 24] z) {
+        h = Exp(x)  y = Gemm<transB = 1, alpha = 0.5>(h, w, c)  m = MatMul(h, v)  z = Add(m, c) }"""
+    weights = {"w": floats(K, 24).T.copy(), "c": floats(24), "v": floats(K, 24, seed=1)}
+    x = floats(20, K, seed=1)
+    x[:, OUTLIER] += 4
+    done = apply(Smooth(outliers=1, insert_below_db=100, outlier_gain_db=3), model(text, **weights), feeds=[{"x": x}])
+    assert "apart" in done.applied[0].why
+    assert "y = Add(y_others, y_outliers)" in done.body
+    assert "z_others = Add(m, c)" in done.body
+
+
 def test_columns_before_a_relu_take_the_factors() -> None:
     text = """g (float[B, T, 16] x) => (float[B, T, 24] y) {
         a = MatMul(x, v)  h = Add(b, a)  r = Relu(h)  y = MatMul(r, w) }"""
@@ -187,6 +228,8 @@ def test_channels_that_are_always_zero_do_no_harm() -> None:
 def test_options_are_checked() -> None:
     with pytest.raises(ValueError, match="ranges must be run or all"):
         Smooth(ranges="both")
+    with pytest.raises(ValueError, match="outliers must not be negative"):
+        Smooth(outliers=-1)
     with pytest.raises(ValueError, match="min-gain-db must be positive"):
         Smooth(min_gain_db=0)
 

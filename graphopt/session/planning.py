@@ -1,0 +1,124 @@
+"""Plans a job: which pipeline runs, before anything runs. What comes of it is an ordinary job."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from graphopt.calibration.source import CalibrationData, Feed, rows_of, some_rows
+from graphopt.errors import UsageError
+from graphopt.instruments.check import Check
+from graphopt.instruments.progress import Progress
+from graphopt.runtime.client import Worker
+from graphopt.runtime.failure import WorkerFailure
+from graphopt.runtime.session import Session
+from graphopt.session.evidence import on_disk, refuse_invalid
+from graphopt.session.job import Job
+from graphopt.session.services import WorkerServices
+from graphopt.storage.source import Source
+from graphopt.storage.wire import join
+from graphopt.tune.bench import Bench, Evidence
+from graphopt.tune.plan import Plan
+from graphopt.tune.planner import Question, planned
+from graphopt.tune.variants import Workshop
+from graphopt.validation.metrics import find_metric
+from graphopt.validation.runs import OFF
+from graphopt.validation.validate import Validator
+from graphopt.validation.values import Array
+
+_MOST: Final = 256  # rows that are planned with
+
+
+def plan_of(source: Source, reference: Path, job: Job, worker: Worker) -> tuple[Job, Plan]:
+    """The job that a planned job comes to, and how it came to it.
+
+    Half of the calibration feeds calibrate while planning, and candidates are measured on the other half:
+    the feeds that judge the result are not looked at. Raises what those feeds raise, NotEquivalent where the
+    budget asks for fewer bytes than can be had within it, and UsageError.
+    """
+    assert job.planner is not None, "only a job with a planner is planned"
+    refuse_invalid(Check(source.proto, each=False), reference, worker, True)
+    labels = job.labels if job.calibration is None else None
+    with Validator(
+        reference, worker=worker, plan=job.learning, source=source, labels=labels, seed=job.learning_seed
+    ) as gathering:
+        found = gathering.feeds()
+        feeds, generated = [feed.values for feed in found], found.report.generated
+        with worker.load(reference, OFF) as session:
+            rows, truth = _rows(feeds, gathering.labels, session)
+    second = slice(1, None, 2) if len(rows) > 1 else slice(None)
+    learning, measuring = rows[::2], rows[second]
+    metric = None if job.metric is None or (job.labels is not None and truth is None) else find_metric(job.metric)
+    evidence = Evidence(measuring, None if truth is None else truth[second], metric)
+    original = b"".join(join(source.proto, source.store))
+    limit = next((one for one in job.budgets if not one.is_of_outputs), None)
+    size = source.size + sum(one.size for one in source.external) or len(original)
+    question = Question(
+        job.planner.name,
+        job.planner.candidates,
+        tuple(one for one in job.budgets if one.is_of_outputs),
+        None if limit is None else int(limit.limit * size) if limit.is_fraction else int(limit.limit),
+        job.planner.timed,
+    )
+    inner = CalibrationData(lambda: learning, source, job.cache_dir)
+    progress = Progress()
+    made = planned(
+        question,
+        Workshop(source, lambda: WorkerServices(worker, data=inner)),
+        evidence,
+        lambda asked, budgets: Bench(worker, original, asked, budgets),
+        size,
+        _shown(len(learning), len(measuring) if len(rows) > 1 else 0, generated),
+        progress.say if job.progress else lambda text: None,
+    )
+    progress.stop()
+    if generated:
+        warning = "it was planned on generated feeds, which may be unlike real ones; give --calibration or --feeds"
+        made = replace(made, warnings=(*made.warnings, warning))
+    return replace(job, pipeline=made.pipeline, planner=None, planned=True), made
+
+
+def settled(source: Source, job: Job) -> Job:
+    """The job itself, or what planning makes of it where it has a planner."""
+    if job.planner is None:
+        return job
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        worker = stack.enter_context(
+            Worker(seconds=job.worker_seconds, memory=job.worker_memory, custom_ops=job.custom_ops)
+        )
+        return plan_of(source, on_disk(source, work / "input"), job, worker)[0]
+
+
+def _shown(learning: int, others: int, generated: bool) -> str:
+    feeds = f"{learning} {'generated ' if generated else ''}feed{'' if learning == 1 else 's'}"
+    return f"calibrated on {feeds}, measured on {others} others" if others else f"calibrated and measured on {feeds}"
+
+
+def _rows(feeds: Sequence[Feed], labels: Array | None, session: Session) -> tuple[list[Feed], Array | None]:
+    """Feeds of one row each where the model takes them so, and their labels where they are one a row; feeds as
+    they are where not."""
+    counts = [rows_of(feed) for feed in feeds]
+    if labels is not None and len(labels) != sum(counts):
+        labels = None
+    if max(counts, default=1) == 1 or not _takes(session, some_rows(feeds[counts.index(max(counts))], 0, 1)):
+        return list(feeds[:_MOST]), labels[:_MOST] if labels is not None and max(counts, default=1) == 1 else None
+    found = [
+        some_rows(feed, row, row + 1) if count > 1 else feed
+        for feed, count in zip(feeds, counts, strict=True)
+        for row in range(count)
+    ]
+    step = max(1, -(-len(found) // _MOST))
+    return found[::step], None if labels is None else labels[::step]
+
+
+def _takes(session: Session, feed: Feed) -> bool:
+    try:
+        session.run(feed)
+    except (WorkerFailure, UsageError):
+        return False
+    return True

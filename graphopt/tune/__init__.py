@@ -1,0 +1,1 @@
+"""Planners: they run pipelines from outside, measure what comes out, and emit a pipeline."""
