@@ -19,6 +19,7 @@ from graphopt.tune.splice import Splice, Unit
 from graphopt.tune.whole import Whole
 
 SURE: Final = 0.01  # how much of the whole model's time a switch has to save
+PRICE: Final = 0.1  # ... and how much more for each part by which it makes the file grow
 KINDS: Final = 10  # of units that are switched on their own; further ones are switched together
 
 
@@ -49,7 +50,7 @@ class Speed:
     def tune(self, mixture: dict[Unit, int]) -> dict[Unit, int]:
         """The mixture with each kind of units as whichever variant makes the model fastest.
 
-        A switch is made when it is surely faster, by at least a hundredth.
+        A switch is made when it is surely faster, by at least a hundredth, and by more where the file grows.
         """
         for number, units in self.kinds().items():
             costs = self.costs[number] = {mixture[units[0]]: 1.0}
@@ -61,7 +62,7 @@ class Speed:
                 if found is None:
                     continue
                 costs[option] = found.ratio
-                if found.high < 1.0 and found.ratio < 1.0 - SURE:
+                if found.high < 1.0 and found.ratio < 1.0 - SURE - PRICE * self._growth(mixture, switched):
                     mixture = switched
                     costs.update({one: cost / found.ratio for one, cost in costs.items()})
             now = mixture[units[0]]
@@ -85,6 +86,10 @@ class Speed:
                 for unit in some:
                     self.why[unit] = f"otherwise the whole model takes {1 / found.ratio:.2f} times as long"
         return None if best is None else best[1:]
+
+    def _growth(self, one: dict[Unit, int], other: dict[Unit, int]) -> float:
+        before, after = (len(self.splice.mixed(mixture)) for mixture in (one, other))
+        return max(0.0, after / before - 1.0)
 
     def _race(self, one: dict[Unit, int], other: dict[Unit, int]) -> Latency | None:
         try:

@@ -17,6 +17,7 @@ PASSES = {
     "dynamic-int8": "passes.quantize.dynamic_int8:DynamicInt8",
     "gptq": "passes.quantize.gptq:Gptq",
     "hqq": "passes.quantize.hqq:Hqq",
+    "equalize": "passes.quantize.equalize:Equalize",
     "smooth": "passes.quantize.smooth:Smooth",
     "weight-codebook": "passes.quantize.weight_codebook:WeightCodebook",
     "weight-fixed-point": "passes.quantize.weight_fixed_point:WeightFixedPoint",

@@ -11,13 +11,14 @@ import numpy as np
 from graphopt.analysis.constants import constant_of
 from graphopt.analysis.movement import is_mover
 from graphopt.analysis.weights import weights
-from graphopt.ir import Constant, Graph, Node, Tensor
+from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.quantize.candidates import Plan, Wishes, plan
 from passes.quantize.cast_form import write_cast
 from passes.quantize.dequantize import order_of, write
 from passes.quantize.on_grid import grid_of
+from passes.quantize.storing import release
 
 _CODES, _GRID = "codes", "grid"
 _INITIALIZERS = 4  # the IR version in which initializers need not be graph inputs
@@ -158,21 +159,4 @@ def _store(node: Node, codes: Array) -> None:
     stem = output.name if source is None or not source.name else source.name
     graph.replace_uses(output, graph.constant(codes, f"{stem}_{codes.dtype}"))
     graph.remove(node)
-    _release(floats)
-
-
-def _release(tensor: Tensor) -> None:
-    """Take out what made a value that nobody reads any more, and the constant that it was made of."""
-    while not tensor.is_read:
-        if isinstance(tensor, Constant):
-            home = tensor.__dict__.get("home")
-            if home is not None:
-                home.remove_initializer(tensor)
-            return
-        maker = tensor.inputs[0]
-        before = maker.inputs[0] if maker.inputs else None
-        assert maker.graph is not None
-        maker.graph.remove(maker)
-        if before is None:
-            return
-        tensor = before
+    release(floats)

@@ -19,7 +19,7 @@ from passes.quantize.refit_layers import ROOM, Fitted, fitted_layer, integer_ste
 RULE = "refit"
 
 _FAR = 0.5  # share of the variance by which a result may differ from the original's and still be the same value
-_ROWS = 4  # for each input of a layer, without which its weights are left alone
+_ROWS = 4  # for each input of a layer, with fewer of which the weights there are count for more
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Refit(Pass):
 
         Which value of the original a result stands for is known from the rewrites before; of several, the
         nearest is taken, and none that still differs by more than half of its variance when its turn comes.
-        Where fewer rows of data are seen than four for each input, only the bias is fitted.
+        Where fewer rows of data are seen than four for each input, damping grows with the square of what is
+        missing: with one for every ten inputs, the weights hardly move and the bias is what is fitted.
 
     Example
         before: y = Conv(DequantizeLinear(q, s, z), DequantizeLinear(w_int8, ws), DequantizeLinear(b_int32, bs))
@@ -171,9 +172,7 @@ def _solved(layer: Fitted, sums: LayerFit, damping: float) -> _Solution | str:
     before = sums.error(np.concatenate([weights, layer.bias_values()[:, None, :]], axis=1))
     if before > _FAR:
         return "its result is too far from that of the original: it must be another value"
-    few = sums.count < _ROWS * weights.shape[1]
-    if few and layer.bias == "none":
-        return f"only {sums.count} rows of its data were seen, for {weights.shape[1]} inputs"
+    damping *= max(1.0, _ROWS * weights.shape[1] / sums.count) ** 2
     mean, result = sums.gram[:, :-1, -1] / sums.count, sums.cross[:, -1] / sums.count
     gram, linear = sums.gram[:, :-1, :-1] / sums.count, sums.cross[:, :-1] / sums.count
     if layer.bias != "none":
@@ -182,11 +181,9 @@ def _solved(layer: Fitted, sums: LayerFit, damping: float) -> _Solution | str:
     plain = Layer(weights, gram, linear)
     damped = plain.damped(damping)
     try:
-        target = weights if few else np.linalg.solve(damped.gram, damped.linear)
+        target = np.linalg.solve(damped.gram, damped.linear)
         lattice = _lattice(layer, target, np.abs(result).max(initial=0.0))
-        codes = lattice.nearest(target)
-        if not few:
-            codes = better(damped, lattice, feedback.rounded(damped, lattice, True), codes)
+        codes = better(damped, lattice, feedback.rounded(damped, lattice, True), lattice.nearest(target))
     except np.linalg.LinAlgError:
         return "the Gram matrix of its data cannot be inverted: a larger damping may help"
     values = lattice.values(codes)
@@ -203,7 +200,6 @@ def _solved(layer: Fitted, sums: LayerFit, damping: float) -> _Solution | str:
     if not after < before:
         return "its error on the calibration feeds would not get smaller"
     text = f"error {_decibels(before)} dB below its result before, {_decibels(after)} dB after"
-    text += f"; the bias only, of {sums.count} rows" if few else ""
     return _Solution(codes, lattice.scale[:, 0], bias, text)
 
 

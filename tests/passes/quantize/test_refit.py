@@ -17,6 +17,7 @@ from passes.quantize.refit import Refit
 from passes.quantize.scalars_into_grids import ScalarsIntoGrids
 from passes.quantize.static_int8 import StaticInt8
 
+INT8 = onnx.TensorProto.INT8
 STATIC = StaticInt8(target="onnxruntime")
 
 
@@ -102,14 +103,16 @@ def test_the_mean_of_every_output_is_right() -> None:
     assert float(np.abs(off).max()) < scale / 20  # a small share of a step of the result
 
 
-def test_with_few_rows_only_the_bias_is_fitted() -> None:
-    plain, fitted = refitted(convolutions(), images(), rows=20)
-    assert all("the bias only, of 60 rows" in one.why for one in fitted.applied if one.pass_name == "refit")
-    codes = [
-        [numpy_helper.to_array(one) for one in done.after.graph.initializer if one.data_type == onnx.TensorProto.INT8]
-        for done in (plain, fitted)
-    ]
-    assert all(np.array_equal(a, b) for a, b in zip(*codes, strict=True))
+def test_with_few_rows_weights_stay_near_what_they_were() -> None:
+    def moved(rows: int) -> float:
+        plain, fitted = refitted(convolutions(), images(), rows=rows)
+        codes = [
+            [numpy_helper.to_array(one).astype(int) for one in done.after.graph.initializer if one.data_type == INT8]
+            for done in (plain, fitted)
+        ]
+        return float(np.mean([np.abs(a - b).mean() for a, b in zip(*codes, strict=True)]))
+
+    assert moved(4) < 0.1 < 0.3 < moved(60)
 
 
 def test_results_that_stand_for_another_value_are_found_by_provenance() -> None:

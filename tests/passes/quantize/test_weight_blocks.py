@@ -161,6 +161,30 @@ def test_readers_that_disagree_on_blocks_get_one_scale(pass_: Pass) -> None:
     assert "have their channels along different axes" in done.applied[0].why
 
 
+PARTS = """g (float[4, 2, 10] x) => (float[4, 1, 2, 8] y) {
+    i = Slice(w, a, b)  f = Slice(w, b, c)  j = Concat<axis = 0>(f, i)  v = Unsqueeze(j, z)
+    y = LSTM<hidden_size = 8>(x, v, r) }"""
+
+
+@pytest.mark.parametrize(
+    ("pass_", "attributes"),
+    [(WeightInt8(min_elements=1), "axis=0"), (BLOCKS, "axis=1, block_size=32"), (FOUR, "axis=1, block_size=32")],
+)
+def test_weights_that_are_put_together_anew_become_floats_first(pass_: Pass, attributes: str) -> None:
+    bounds = {name: np.array([value], np.int64) for name, value in (("a", 0), ("b", 8), ("c", 32), ("z", 0))}
+    done = apply(pass_, model(PARTS, w=floats(32, 10), r=floats(1, 32, 8), **bounds), feeds=None)
+    assert f"w_dequantized = DequantizeLinear<{attributes}>" in done.body
+    assert "i = Slice(w_dequantized, a, b)" in done.body
+    assert done.sqnr_db("y") > (14 if pass_ is FOUR else 35)
+
+
+def test_parts_that_something_else_reads_too_are_left() -> None:
+    text = "g (float[5, 16] x) => (float[5, 24] y, float[4, 24] z) { s = Slice(w, a, b)  y = MatMul(x, w)  z = Exp(s) }"
+    bounds = {"a": np.array([0], np.int64), "b": np.array([4], np.int64)}
+    done = apply(WeightInt8(min_elements=1), model(text, w=floats(16, 24), **bounds))
+    assert_missed(done, "quantize", "Exp 'Exp(z)' reads it, and Exp is not an operator with weights")
+
+
 def test_convolutions_get_scales_for_channels_and_one_point_gets_blocks() -> None:
     text = """g (float[1, 64, 9, 9] x) => (float[1, 16, 7, 7] y) { a = Conv(x, p)  y = Conv(a, w) }"""
     done = apply(FOUR, model(text, p=floats(48, 64, 1, 1), w=floats(16, 48, 3, 3)), feeds=None)
@@ -286,11 +310,7 @@ def test_options_are_written_as_they_are_read() -> None:
     ("name", "pipeline", "share"),
     [
         ("magika_v3_3", "opset{to=21},weight-int4{symmetric=false}", 0.15),
-        (
-            "silero_vad",
-            "opset{to=21},repeat(identities,fold-constants,dead-nodes),unused-initializers,weight-int8",
-            0.45,
-        ),
+        ("silero_vad", "weight-int8{form=cast symmetric=false}", 0.33),
         ("resnet_4b_cifar10", "opset{to=21},weight-int8{granularity=block}", 0.35),
         ("tashkeel_bilstm_int8", "weight-int8", 1.0),
         ("mnist_cntk", "opset{to=21},weight-int4", 1.02),
