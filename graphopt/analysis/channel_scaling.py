@@ -122,7 +122,7 @@ class _Search:
             if not node.attrs.get("training_mode", 0):
                 return [(1, -1, 1), *bias]
         elif node.op == "MatMul" and self.axis == -1:
-            if constant_of(node.inputs[1]) is not None and len(node.inputs[1].shape or ()) >= 2:
+            if _rank(node.inputs[1]) >= 2:
                 return [(1, -1, 1)]
         elif node.op == "Gemm" and self.axis == -1:
             return [(1, -2 if node.attrs.get("transB", 0) else -1, 1), *bias]
@@ -131,7 +131,7 @@ class _Search:
         return f"{node.op} {node.label!r} does not take a factor for each channel"
 
     def convolution(self, node: Node, bias: list[tuple[int, int, int]]) -> list[tuple[int, int, int]] | str:
-        rank = len(node.inputs[1].shape or ())
+        rank = _rank(node.inputs[1])
         if rank < 3 or self.axis != 1 - rank:
             return f"the channels are not those of {node.op} {node.label!r}"
         if node.op == "ConvTranspose" and node.attrs.get("group", 1) != 1:
@@ -156,6 +156,12 @@ class _Search:
             if len(held.shape) > (self.shapes.rank(node.outputs[0]) or 0) and node.op in ("Add", "Sub", "Mul", "Div"):
                 return f"{tensor.name!r} has more dims than the result"
         return [Holder(node, slot, axis, power) for slot, axis, power in slots]
+
+
+def _rank(tensor: Tensor) -> int:
+    """How many dims a constant has; 0 for anything else."""
+    held = constant_of(tensor)
+    return 0 if held is None else len(held.shape)
 
 
 def _is_relu(node: Node) -> bool:

@@ -46,7 +46,8 @@ class Weight:
     whose attribute it is (None for an initializer), `tensor` what the nodes read. `sites` are the
     places that read it as a weight; there may be none. `obstacle` is a clause that
     says why other values must not take its place, None when they may; `is_quantized` whether it
-    is read by a QuantizeLinear or DequantizeLinear, so that a weight may lie behind that.
+    is read by a QuantizeLinear or DequantizeLinear, so that a weight may lie behind that; `in_parts`
+    whether operators read parts of it, put together in another order: then sites have no axes.
     """
 
     constant: Constant
@@ -56,6 +57,7 @@ class Weight:
     sites: tuple[Site, ...]
     obstacle: str | None
     is_quantized: bool = False
+    in_parts: bool = False
 
     @property
     def subject(self) -> Node | Tensor:
@@ -74,9 +76,11 @@ class Weight:
         return math.prod(int(size) for size in self.constant.shape)
 
 
-def weights(graph: Graph) -> list[Weight]:
+def weights(graph: Graph, parts: bool = False) -> list[Weight]:
     """Every stored tensor of the model that `graph` belongs to: initializers, defaults of
     overridable inputs, and dense tensors of Constant nodes, in bodies and functions too.
+
+    With `parts`, what is read through Slice, Split and Concat is a weight, too, with `in_parts`.
 
     Reads no values but those of shapes and axes. Time is linear in nodes and readers.
     """
@@ -85,24 +89,26 @@ def weights(graph: Graph) -> list[Weight]:
     for scope in graph.scopes():
         for constant in scope.initializers.declared():
             default_of = constant.__dict__.get("default_of")
-            found.append(_weight(constant, scope, None, default_of or constant, functions))
+            found.append(_weight(constant, scope, None, default_of or constant, functions, parts))
         for node in scope.nodes:
             value = node.attrs.get("value") if node.is_op("Constant") and node.outputs else None
             if isinstance(value, Constant):
-                found.append(_weight(value, scope, node, node.outputs[0], functions))
+                found.append(_weight(value, scope, node, node.outputs[0], functions, parts))
     return found
 
 
 _Functions = dict[tuple[str, str, str], Function]
 
 
-def _weight(constant: Constant, home: Graph, holder: Node | None, tensor: Tensor, functions: _Functions) -> Weight:
-    tracer = _Tracer(functions)
+def _weight(
+    constant: Constant, home: Graph, holder: Node | None, tensor: Tensor, functions: _Functions, parts: bool
+) -> Weight:
+    tracer = _Tracer(functions, parts)
     tracer.follow(tensor, View.whole([int(size) for size in constant.shape]))
     obstacle = tracer.obstacle
     if isinstance(tensor, Variable) and holder is None:
         obstacle = "it is also a graph input, whose value callers may give"
-    return Weight(constant, home, holder, tensor, tuple(tracer.sites), obstacle, tracer.quantized)
+    return Weight(constant, home, holder, tensor, tuple(tracer.sites), obstacle, tracer.quantized, tracer.in_parts)
 
 
 @dataclass
@@ -110,9 +116,11 @@ class _Tracer:
     """Finds everything that reads one stored tensor."""
 
     functions: _Functions
+    parts: bool = False
     sites: list[Site] = field(default_factory=list)
     obstacle: str | None = None
     quantized: bool = False
+    in_parts: bool = False
 
     def follow(self, stored: Tensor, view: View) -> None:
         """Visit the readers of `stored`, and of what is made of it by moving its elements."""
@@ -141,6 +149,9 @@ class _Tracer:
             return [(node.outputs[0], None if view is None else moved(node, view))]
         if slot == 0 and node.is_op("Cast"):
             return [(node.outputs[0], view)]
+        if self.parts and (node.is_op("Concat") or (slot == 0 and node.is_op("Slice", "Split"))):
+            self.in_parts = True
+            return [(output, None) for output in node.outputs if output.name]
         if is_weight_slot(node, slot):
             self.sites.append(_site(node, slot, view))
         elif slot == 0 and node.is_op("QuantizeLinear", "DequantizeLinear"):

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from graphopt.analysis.activations import Observation, Observed, Original
+from graphopt.analysis.shapes import Shapes, infer
+from graphopt.calibration.cache import Cache
+from graphopt.calibration.inner import Inner, Scopes, body_of
 from graphopt.calibration.source import CalibrationData, Survey
-from graphopt.calibration.stream import BOUND, Stream
+from graphopt.calibration.stream import BOUND, Place, Stream
 from graphopt.calibration.tapped import Tapped
 from graphopt.errors import GraphoptError
 from graphopt.ir import Constant, Graph, Tensor, encode
+from graphopt.ir.encode import Encoded
 from graphopt.runtime.client import Worker
+from graphopt.storage.source import Source
 
 
 class Observer:
     """See `graphopt.pipeline.protocol.Calibration`. `bound` are the bytes of values that are held at a time."""
 
-    def __init__(self, graph: Graph, worker: Worker, data: CalibrationData, bound: int = BOUND) -> None:
-        self._graph, self._worker, self._data, self._bound = graph, worker, data, bound
+    def __init__(
+        self,
+        graph: Graph,
+        worker: Worker,
+        data: CalibrationData,
+        shapes: Callable[[Graph], Shapes] = infer,
+        bound: int = BOUND,
+    ) -> None:
+        self._graph, self._worker, self._data, self._shapes, self._bound = graph, worker, data, shapes, bound
 
     @property
     def why_not(self) -> str | None:
@@ -29,48 +41,81 @@ class Observer:
 
     def observe(self, observations: Sequence[Observation]) -> Observed:
         """One run over all feeds for everything asked."""
-        answer = Observed()
         survey = self._survey()
+        answer = Observed(0 if isinstance(survey, str) else survey.count)
         if isinstance(survey, str):
             answer.refused = dict.fromkeys(observations, survey)
             return answer
-        asked = list[Observation]()
+        now = encode(self._graph.root)  # first: places in it are those of nodes once loose ends are settled
+        scopes = Scopes(self._graph.root, self._shapes(self._graph))
+        asked: dict[Observation, list[Place]] = {}
+        inner: dict[str, Inner] = {}
         for one in observations:
-            why = next((why for value in one.values if (why := self._why_not_seen(value)) is not None), None)
+            found = [_place(value, scopes, inner) for value in one.values]
+            why = next((place for place in found if isinstance(place, str)), None)
+            placed = [place for place in found if not isinstance(place, str)]
+            if why is None and len({body_of(name) for _, name in placed} - {""}) > 1:
+                why = "its values are in different bodies"
             if why is None:
-                asked.append(one)
+                asked[one] = placed
             else:
                 answer.refused[one] = why
         if asked:
-            self._stream(asked, survey, answer)
+            self._stream(asked, survey, answer, now, inner)
         return answer
 
     def _survey(self) -> Survey | str:
         try:
-            return self._data.survey()
+            found = self._data.survey()
         except GraphoptError as error:
             return str(error).rstrip(". ")
+        return found if found.count else "there are no feeds to calibrate on"
 
-    def _why_not_seen(self, value: Tensor | Original) -> str | None:
-        if isinstance(value, Original):
-            return None
-        if isinstance(value, Constant):
-            return "it is a constant"
-        makers = [node.graph for node in value.inputs]
-        if makers and makers[0] is not self._graph.root:
-            return "it is inside a body or a function"
-        return None
+    def _stream(
+        self,
+        asked: dict[Observation, list[Place]],
+        survey: Survey,
+        answer: Observed,
+        now: Encoded,
+        inner: dict[str, Inner],
+    ) -> None:
+        before = self._data.original
+        sources = {False: Source(None, now.proto, now.store), True: before}
+        used = {place[0] for places in asked.values() for place in places}
+        hashes = [sources[old].sha256() if old in used else "" for old in (False, True)]
+        cache = Cache([*hashes, survey.sha256], self._data.folder, self._data.notes.append)
+        keys = {one: cache.key(one, places) for one, places in asked.items()}
+        unknown = {one: places for one, places in asked.items() if not _recalled(cache, one, keys[one])}
+        used = {place[0] for places in unknown.values() for place in places}
 
-    def _stream(self, asked: Sequence[Observation], survey: Survey, answer: Observed) -> None:
-        old = [isinstance(value, Original) for one in asked for value in one.values]
+        def done(one: Observation) -> None:
+            key = keys[one]
+            if key is not None:
+                cache.keep(one, key)
+
         with tempfile.TemporaryDirectory(prefix="graphopt-calibration-") as name:
-            models = dict[bool, Tapped]()
-            if not all(old):
-                now = encode(self._graph.root)
-                models[False] = Tapped(now.proto, now.store, self._worker, Path(name) / "now")
-            if any(old):
-                before = self._data.original
-                models[True] = Tapped(before.proto, before.store, self._worker, Path(name) / "before")
-            stream = Stream(self._data.feeds(), survey.largest, models, self._bound)
-            answer.feeds, refused = stream.run(asked)
-            answer.refused.update(refused)
+            models = {
+                old: Tapped(sources[old].proto, sources[old].store, self._worker, Path(name) / str(old), values)
+                for old, values in ((False, inner), (True, {}))
+                if old in used
+            }
+            if models:
+                stream = Stream(self._data.feeds(), survey.largest, models, unknown, self._bound)
+                answer.refused.update(stream.run(list(unknown), done))
+
+
+def _recalled(cache: Cache, one: Observation, key: str | None) -> bool:
+    return key is not None and cache.recall(one, key)
+
+
+def _place(value: Tensor | Original, scopes: Scopes, inner: dict[str, Inner]) -> Place | str:
+    """Where a value is, or a clause that says why it cannot be seen."""
+    if isinstance(value, Original):
+        return True, value.name
+    if isinstance(value, Constant):
+        return "it is a constant"
+    found = scopes.of(value)
+    if found is None:
+        return False, value.name
+    inner[found.key] = found
+    return False, found.key

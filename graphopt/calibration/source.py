@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,14 @@ class CalibrationData:
     """What a run calibrates with. `make` gives the feeds, gathered when a pass first asks for them.
 
     They can be gone through any number of times. It raises GraphoptError where no feeds can be made; passes
-    then get its sentence as the reason.
+    then get its sentence as the reason. `folder` is where statistics are kept besides in memory; `notes` are
+    sentences about what went wrong there.
     """
 
     make: Callable[[], Feeds]
     original: Source
+    folder: Path | None = None
+    notes: list[str] = field(default_factory=list)
     _feeds: Feeds | None = field(default=None, repr=False)
     _survey: Survey | None = field(default=None, repr=False)
 

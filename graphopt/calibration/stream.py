@@ -7,18 +7,17 @@ in groups, each in a run of its own over all feeds.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from graphopt.analysis.activations import Array, Observation, Original
+from graphopt.analysis.activations import Array, Observation
+from graphopt.calibration.inner import body_of
 from graphopt.calibration.source import Feed, rows_of, some_rows
-from graphopt.calibration.tapped import Tapped
-from graphopt.runtime.client import Session
+from graphopt.calibration.tapped import Running, Tapped, read_only
 from graphopt.runtime.failure import WorkerFailure
 
 BOUND: Final = 96 << 20
@@ -31,90 +30,101 @@ NO_NUMBERS: Final = "it is no tensor of numbers"
 Place = tuple[bool, str]  # whether of the model as it was read, and the name
 
 
-def places(one: Observation) -> list[Place]:
-    """Where the values of an observation are."""
-    return [(isinstance(value, Original), value.name) for value in one.values]
+Values = Mapping[Place, Sequence[Array]]
 
 
 @dataclass
 class Stream:
-    """Feeds, and the models that they are run through: the graph as it is now and the model as it was read."""
+    """Feeds, and the models that they are run through: the graph as it is now and the model as it was read.
+
+    `places` says where the values of each observation are.
+    """
 
     feeds: Iterable[Feed]
     largest: Feed
     models: Mapping[bool, Tapped]
+    places: Mapping[Observation, Sequence[Place]]
     bound: int = BOUND
 
     def __post_init__(self) -> None:
         self.refused: dict[Place, str] = {}
-        self.runs = 0
-        """How often a model was run, shapes aside."""
+        self._small = False
 
-    def run(self, asked: Sequence[Observation]) -> tuple[int, dict[Observation, str]]:
-        """Let the accumulators see all feeds: how many there were, and a clause for each that could not."""
+    def run(
+        self, asked: Sequence[Observation], done: Callable[[Observation], None] = lambda _: None
+    ) -> dict[Observation, str]:
+        """Let the accumulators see all feeds; a clause for each that could not. `done` hears of each that has."""
         refused: dict[Observation, str] = {}
-        wanted = list(dict.fromkeys(place for one in asked for place in places(one)))
+        wanted = list(dict.fromkeys(place for one in asked for place in self.places[one]))
         try:
             sizes, rows = self._sizes(wanted)
         except WorkerFailure as failure:
-            return 0, dict.fromkeys(asked, _not_run(failure))
+            return dict.fromkeys(asked, _not_run(failure))
+        self._small = sum(sizes.values()) <= self.bound
         left = self._left(asked, refused)
-        seen = 0
-        for group in _groups(left, sizes, self.bound):
+        for group in self._groups(left, sizes):
             try:
-                seen = self._pass(group, rows, refused)
+                self._pass(group, rows, refused)
             except WorkerFailure as failure:
                 refused.update(dict.fromkeys(group, _not_run(failure)))
-        return seen, refused
+            for one in group:
+                if one not in refused:
+                    done(one)
+        return refused
 
     def _left(self, asked: Sequence[Observation], refused: dict[Observation, str]) -> list[Observation]:
         """The observations of which no value is refused; the others are, with the reason of that."""
         left = list[Observation]()
         for one in asked:
-            why = next((self.refused[place] for place in places(one) if place in self.refused), None)
+            why = next((self.refused[place] for place in self.places[one] if place in self.refused), None)
             if why is None:
                 left.append(one)
             else:
                 refused[one] = why
         return left
 
-    def _pass(self, group: Sequence[Observation], rows: int | None, refused: dict[Observation, str]) -> int:
-        """One run over all feeds for some observations; how many feeds there were."""
-        wanted = list(dict.fromkeys(place for one in group for place in places(one)))
-        seen = 0
+    def _pass(self, group: Sequence[Observation], rows: int | None, refused: dict[Observation, str]) -> None:
+        """One run over all feeds for some observations."""
+        wanted = list(dict.fromkeys(place for one in group for place in self.places[one]))
         with ExitStack() as stack:
-            sessions = self._sessions(stack, wanted)
-            for old, session in sessions.items():
-                numbers = _numbers(session)
-                others = (port.name for port in session.outputs if port.name not in numbers)
-                self.refused.update(((old, name), NO_NUMBERS) for name in others)
+            running = self._running(stack, wanted)
+            for old, session in running.items():
+                self.refused.update(((old, name), NO_NUMBERS) for name in session.others)
             group = self._left(group, refused)
-            wanted = list(dict.fromkeys(place for one in group for place in places(one)))
+            wanted = list(dict.fromkeys(place for one in group for place in self.places[one]))
             for feed in self.feeds:
-                seen += 1
                 for piece in _pieces(feed, rows):
-                    values = self._values(sessions, piece, wanted)
+                    values = self._values(running, piece, wanted, lent=len(running) == 1)
                     for one in group:
-                        one.accumulator.update(*(values[place] for place in places(one)))
+                        self._update(one, values)
                     del values
-        return seen
 
-    def _sessions(self, stack: ExitStack, wanted: Sequence[Place]) -> dict[bool, Session]:
+    def _update(self, one: Observation, values: Values) -> None:
+        """Show values to an accumulator as often as they were computed: those in a body once for each round, and
+        not at all where they are empty, as in a branch that was not taken."""
+        places = self.places[one]
+        inner = any(body_of(name) for _, name in places)
+        for index in range(max(len(values[place]) for place in places)):
+            together = [values[place][index if len(values[place]) > 1 else 0] for place in places if values[place]]
+            if len(together) == len(places) and not (inner and any(value.size == 0 for value in together)):
+                one.accumulator.update(*together)
+
+    def _running(self, stack: ExitStack, wanted: Sequence[Place]) -> dict[bool, Running]:
         found = {}
         for old, model in self.models.items():
             names = [name for before, name in wanted if before == old and name not in model.inputs]
             if names:
-                found[old] = stack.enter_context(model.values(names))
+                found[old] = stack.enter_context(model.values(names, self._small))
         return found
 
-    def _values(self, sessions: Mapping[bool, Session], feed: Feed, wanted: Sequence[Place]) -> dict[Place, Array]:
-        values: dict[Place, Array] = {}
-        for old, session in sessions.items():
-            self.runs += 1
+    def _values(
+        self, running: Mapping[bool, Running], feed: Feed, wanted: Sequence[Place], lent: bool = False
+    ) -> Values:
+        values: dict[Place, Sequence[Array]] = {}
+        for old, one in running.items():
             names = [name for before, name in wanted if before == old and name not in self.models[old].inputs]
-            for name, value in session.run(_fed(session, feed), names).items():
-                values[old, name] = _read_only(value)
-        values.update((place, _read_only(feed[place[1]])) for place in wanted if place not in values)
+            values.update(((old, name), arrays) for name, arrays in one.run(feed, names, lent).items())
+        values.update((place, [read_only(feed[place[1]])]) for place in wanted if place not in values)
         return values
 
     def _sizes(self, wanted: Sequence[Place]) -> tuple[dict[Place, int], int | None]:
@@ -148,22 +158,22 @@ class Stream:
                     constant = name in model.weights
                     none = f"the {'model as it was read' if old else 'graph'} has no such value"
                     self.refused[old, name] = "it is a constant" if constant else none
-            made = [name for name in names if model.makes(name)]
+            self.refused.update(((old, name), why) for name, why in model.hidden(names).items())
+            made = [name for name in names if model.makes(name) and (old, name) not in self.refused]
             if made:
-                for name, shape in self._shapes(old, model, made, feed).items():
-                    sizes[old, name] = math.prod(shape) * 4
+                for name, shapes in self._shapes(old, model, made, feed).items():
+                    sizes[old, name] = sum(int(np.prod(shape)) for shape in shapes) * 4
         return sizes
 
-    def _shapes(self, old: bool, model: Tapped, names: list[str], feed: Feed) -> dict[str, tuple[int, ...]]:
+    def _shapes(self, old: bool, model: Tapped, names: list[str], feed: Feed) -> dict[str, list[Array]]:
         """The shapes of values on a feed. Those whose model does not load are found by halving."""
-        found: dict[str, tuple[int, ...]] = {}
+        found: dict[str, list[Array]] = {}
         pending = [names]
         while pending:
             batch = pending.pop()
             try:
-                with model.shapes(batch) as session:
-                    made = session.run(_fed(session, feed)).values()
-                    found.update((name, tuple(np.asarray(one).tolist())) for name, one in zip(batch, made, strict=True))
+                with model.shapes(batch) as running:
+                    found.update(running.run(feed, batch))
             except WorkerFailure as failure:
                 first = len(batch) == len(names)
                 if failure.kind in ("hang", "memory") or (first and not self._runs(model, feed)):
@@ -176,16 +186,16 @@ class Stream:
 
     def _why_not(self, model: Tapped, name: str, failure: WorkerFailure) -> str:
         """Why the shape of a value cannot be had, in a clause."""
-        with suppress(WorkerFailure), model.values([name]) as session:
-            if not _numbers(session):
+        with suppress(WorkerFailure), model.values([name]) as running:
+            if running.others:
                 return NO_NUMBERS
         return f"onnxruntime does not give it: {str(failure).rstrip('. ')}"
 
     def _runs(self, model: Tapped, feed: Feed) -> bool:
         """Whether the model runs as it is."""
         try:
-            with model.values(model.outputs) as session:
-                session.run(_fed(session, feed))
+            with model.values(model.outputs) as running:
+                running.run(feed, model.outputs)
         except WorkerFailure:
             return False
         return True
@@ -195,26 +205,44 @@ class Stream:
         some = wanted[:: -(4 * each // self.bound + 1)]  # the last one, and others on the way to it
         two = some_rows(self.largest, 0, 2)
         with ExitStack() as stack:
-            sessions = self._sessions(stack, some)
-            parts = [self._values(sessions, some_rows(two, at, at + 1), some) for at in (0, 1)]
-            whole = self._values(sessions, two, some)
+            running = self._running(stack, some)
+            parts = [self._values(running, some_rows(two, at, at + 1), some) for at in (0, 1)]
+            whole = self._values(running, two, some)
         return all(_joined(whole[place], *(part[place] for part in parts)) for place in some)
 
+    def _groups(self, asked: Sequence[Observation], sizes: Mapping[Place, int]) -> Iterator[list[Observation]]:
+        """Observations in order, as many together as the bound allows; those of the same values are together.
 
-def _numbers(session: Session) -> set[str]:
-    """The outputs of a session that are tensors of numbers."""
-    tensors = (port for port in session.outputs if port.type_text.startswith("tensor("))
-    return {port.name for port in tensors if port.dtype is not None and port.dtype != object}
+        Values in bodies are apart from others: a loop may turn out to give them in different shapes.
+        """
+        together: dict[tuple[str, ...], dict[tuple[Place, ...], list[Observation]]] = {}
+        for one in asked:
+            values = tuple(self.places[one])
+            inner = tuple(sorted({body_of(name) for old, name in values if not old}))
+            together.setdefault(inner, {}).setdefault(values, []).append(one)
+        for apart in together.values():
+            group, held, total = list[Observation](), set[Place](), 0
+            for values, several in apart.items():
+                more = sum(sizes[place] for place in set(values) - held)
+                if group and total + more > self.bound:
+                    yield group
+                    group, held, total = [], set(), 0
+                    more = sum(sizes[place] for place in set(values))
+                group += several
+                held.update(values)
+                total += more
+            if group:
+                yield group
 
 
-def _read_only(value: Any) -> Array:
-    array = np.asarray(value).view()
-    array.flags.writeable = False
-    return array
-
-
-def _joined(whole: Array, first: Array, second: Array) -> bool:
+def _joined(whole: Sequence[Array], first: Sequence[Array], second: Sequence[Array]) -> bool:
     """Whether a value of two samples is that of each, one after the other along some axis, or the same in both."""
+    if not len(whole) == len(first) == len(second):
+        return False
+    return all(_side_by_side(*three) for three in zip(whole, first, second, strict=True))
+
+
+def _side_by_side(whole: Array, first: Array, second: Array) -> bool:
     if whole.shape == first.shape == second.shape:
         return _near(whole, first) and _near(whole, second)
     for axis in range(whole.ndim):
@@ -235,25 +263,6 @@ def _near(a: Array, b: Array) -> bool:
     return bool(moved <= _APART * energy or moved == 0)
 
 
-def _groups(asked: Sequence[Observation], sizes: Mapping[Place, int], bound: int) -> Iterator[list[Observation]]:
-    """Observations in order, as many together as the bound allows; those of the same values are together."""
-    together: dict[tuple[Place, ...], list[Observation]] = {}
-    for one in asked:
-        together.setdefault(tuple(places(one)), []).append(one)
-    group, held, total = list[Observation](), set[Place](), 0
-    for values, several in together.items():
-        more = sum(sizes[place] for place in set(values) - held)
-        if group and total + more > bound:
-            yield group
-            group, held, total = [], set(), 0
-            more = sum(sizes[place] for place in set(values))
-        group += several
-        held.update(values)
-        total += more
-    if group:
-        yield group
-
-
 def _pieces(feed: Feed, rows: int | None) -> Iterator[Feed]:
     count = rows_of(feed)
     if rows is None or count <= rows:
@@ -261,12 +270,6 @@ def _pieces(feed: Feed, rows: int | None) -> Iterator[Feed]:
         return
     for start in range(0, count, rows):
         yield some_rows(feed, start, min(start + rows, count))
-
-
-def _fed(session: Session, feed: Feed) -> dict[str, Any]:
-    """What a session takes of a feed: a graph that passes have changed may have lost inputs."""
-    known = {port.name for port in (*session.inputs, *session.overridable)}
-    return {name: value for name, value in feed.items() if name in known}
 
 
 def _not_run(failure: WorkerFailure) -> str:

@@ -6,15 +6,20 @@ their own, and every model that gives other values of it is a small file beside 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
 
-from graphopt.ir.store import Store
+from graphopt.analysis.activations import Array
+from graphopt.calibration.inner import Hidden, Inner, Leading, Tap
+from graphopt.ir.store import EMBEDDED, Store
 from graphopt.runtime.client import Options, Session, Worker
 from graphopt.storage.wire import join
 from graphopt.storage.write import stage
@@ -29,11 +34,60 @@ _LABEL: Final = "the model with inner values as outputs"
 _SHAPE: Final = "__graphopt_shape"
 
 
-class Tapped:
-    """One model that can be loaded with some of its values as outputs. `folder` is free to write to."""
+class Running:
+    """A session, and where it gives each value: in one output, or of an inner value perhaps in several."""
 
-    def __init__(self, proto: onnx.ModelProto, store: Store, worker: Worker, folder: Path) -> None:
+    def __init__(self, session: Session, taps: Mapping[str, Sequence[Tap]], suffix: str = "") -> None:
+        self._session, self._taps, self._suffix = session, taps, suffix
+        self._fed = {port.name for port in (*session.inputs, *session.overridable)}
+
+    def run(self, feed: Mapping[str, Any], names: Sequence[str], lent: bool = False) -> dict[str, list[Array]]:
+        """The values on a feed, each as often as it was computed; `lent` ones are good until the next run.
+
+        A graph may have lost inputs that are fed.
+        """
+        several = [tap for name in names for tap in self._taps[name]]
+        outputs = [tap.name + self._suffix for tap in several]
+        outputs += [tap.shape for tap in several if tap.shape and not self._suffix]
+        given = self._session.run(
+            {name: value for name, value in feed.items() if name in self._fed}, outputs, lent=lent
+        )
+        found: dict[str, list[Array]] = {}
+        for name in names:
+            arrays = [(tap, read_only(given[tap.name + self._suffix])) for tap in self._taps[name]]
+            if self._suffix:
+                found[name] = [array for _, array in arrays]
+            else:
+                shapes = {tap.name: np.asarray(given[tap.shape]) for tap, _ in arrays if tap.shape}
+                found[name] = [each for tap, array in arrays for each in tap.each(array, shapes.get(tap.name))]
+        return found
+
+    def loops(self, name: str) -> bool:
+        """Whether a value is one of a loop."""
+        return any(tap.loops for tap in self._taps[name])
+
+    @property
+    def others(self) -> list[str]:
+        """The values that are no tensors of numbers."""
+        tensors = (port for port in self._session.outputs if port.type_text.startswith("tensor("))
+        numbers = {port.name for port in tensors if port.dtype is not None and port.dtype != object}
+        return [name for name, taps in self._taps.items() if not all(tap.name in numbers for tap in taps)]
+
+
+class Tapped:
+    """One model that can be loaded with some of its values as outputs. `folder` is free to write to; `inner` are
+    values in bodies and functions by their keys, which are asked for as others by their names."""
+
+    def __init__(
+        self,
+        proto: onnx.ModelProto,
+        store: Store,
+        worker: Worker,
+        folder: Path,
+        inner: Mapping[str, Inner] | None = None,
+    ) -> None:
         self._proto, self._store, self._worker, self._folder = proto, store, worker, folder
+        self._inner = inner or {}
         self._written: onnx.ModelProto | None = None
         self._files = 0
         self.weights = frozenset(one.name for one in proto.graph.initializer)
@@ -43,52 +97,81 @@ class Tapped:
         self.takes_any_rows = all(_any_rows(one) for one in proto.graph.input if one.name in self.inputs)
         self._makers = {name: at for at, node in enumerate(proto.graph.node) for name in node.output if name}
         self._reads = [tuple(_reads(node)) for node in proto.graph.node]
-        self._bytes = sum(_payload(one) for one in _tensors(proto.graph))
+        tensors = [one for graph in (proto.graph, *proto.functions) for one in _tensors(graph)]
+        self._large = sum(map(_payload, tensors)) > MESSAGE or any(map(_elsewhere, tensors))
 
     def makes(self, name: str) -> bool:
-        """Whether a node of the main graph makes a value of that name."""
-        return name in self._makers
+        """Whether a node makes a value of that name, or it is an inner value."""
+        return name in self._makers or name in self._inner
+
+    def hidden(self, names: Iterable[str]) -> dict[str, str]:
+        """The inner values that cannot be led out, each with a clause."""
+        found: dict[str, str] = {}
+        wanted = [name for name in names if name in self._inner]
+        if wanted:
+            leading = Leading(_copy(self._proto))
+            for name in wanted:
+                try:
+                    leading.out(self._inner[name])
+                except Hidden as hidden:
+                    found[name] = str(hidden)
+        return found
 
     @contextmanager
-    def values(self, names: Sequence[str]) -> Iterator[Session]:
-        """A session that gives these values, which nodes make."""
-        with self._loaded(self._part(names, names)) as session:
-            yield session
+    def values(self, names: Sequence[str], small: bool = False) -> Iterator[Running]:
+        """A session that gives these values; where all of them are `small`, it keeps its memory between runs."""
+        part, taps = self._led(names)
+        outputs = [*self._cut(part, taps), *(tap.shape for several in taps.values() for tap in several if tap.shape)]
+        declared = {one.name: one for one in part.graph.output}
+        del part.graph.output[:]
+        part.graph.output.extend(declared.get(name) or onnx.ValueInfoProto(name=name) for name in outputs)
+        with self._loaded(part, replace(MODE, arena=small)) as session:
+            yield Running(session, taps)
 
     @contextmanager
-    def shapes(self, names: Sequence[str]) -> Iterator[Session]:
-        """A session that gives the shapes of these values only, in this order."""
-        part = self._part(names, [name + _SHAPE for name in names])
+    def shapes(self, names: Sequence[str]) -> Iterator[Running]:
+        """A session that gives the shapes of these values only."""
+        part, taps = self._led(names)
+        outputs = self._cut(part, taps)
+        del part.graph.output[:]
+        part.graph.output.extend(onnx.ValueInfoProto(name=name + _SHAPE) for name in outputs)
         # onnxruntime comes to the last of the nodes that nothing reads first: in this order each shape is
         # taken as soon as its value is there, and the value let go
-        for name in reversed(names):
+        for name in reversed(outputs):
             part.graph.node.append(NodeProto(op_type="Shape", input=[name], output=[name + _SHAPE]))
         if all(one.domain not in ("", "ai.onnx") for one in part.opset_import):
             part.opset_import.add(domain="", version=17)
         with self._loaded(part) as session:
-            yield session
+            yield Running(session, taps, _SHAPE)
 
-    def _part(self, names: Iterable[str], outputs: Iterable[str]) -> onnx.ModelProto:
+    def _led(self, names: Sequence[str]) -> tuple[onnx.ModelProto, dict[str, list[Tap]]]:
+        """A copy of the model, and the outputs of its nodes that give the values."""
+        part = _copy(self._base())
+        leading = Leading(part)
+        taps: dict[str, list[Tap]] = {}
+        for name in names:
+            inner = self._inner.get(name)
+            taps[name] = [Tap(name, self._makers[name])] if inner is None else leading.out(inner)
+        return part, taps
+
+    def _cut(self, part: onnx.ModelProto, taps: Mapping[str, Sequence[Tap]]) -> list[str]:
+        """Leave the nodes that the outputs need, whose names are returned."""
         needed: set[int] = set()
-        pending = [self._makers[name] for name in names if name in self._makers]
+        pending = [tap.node for several in taps.values() for tap in several]
         while pending:
             at = pending.pop()
             if at not in needed:
                 needed.add(at)
                 pending.extend(self._makers[name] for name in self._reads[at] if name in self._makers)
-        base = self._base()
-        part = onnx.ModelProto()
-        part.CopyFrom(base)
+        nodes = [part.graph.node[at] for at in sorted(needed)]
+        kept = onnx.GraphProto(node=nodes)
         del part.graph.node[:]
-        part.graph.node.extend(base.graph.node[at] for at in sorted(needed))
-        declared = {one.name: one for one in base.graph.output}
-        del part.graph.output[:]
-        part.graph.output.extend(declared.get(name) or onnx.ValueInfoProto(name=name) for name in outputs)
-        return part
+        part.graph.node.extend(kept.node)
+        return [tap.name for several in taps.values() for tap in several]
 
     def _base(self) -> onnx.ModelProto:
         """The model as parts are made from it: where it is large, with references to the weights on disk."""
-        if self._bytes <= MESSAGE:
+        if not self._large:
             return self._proto
         if self._written is None:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -99,19 +182,32 @@ class Tapped:
         return self._written
 
     @contextmanager
-    def _loaded(self, part: onnx.ModelProto) -> Iterator[Session]:
+    def _loaded(self, part: onnx.ModelProto, mode: Options = MODE) -> Iterator[Session]:
         if self._written is None:
-            with self._worker.load(b"".join(join(part, self._store)), MODE, label=_LABEL) as session:
+            with self._worker.load(b"".join(join(part, self._store)), mode, label=_LABEL) as session:
                 yield session
             return
         self._files += 1
         path = self._folder / f"part-{self._files}.onnx"
         try:
             path.write_bytes(part.SerializeToString())
-            with self._worker.load(path, MODE, label=_LABEL) as session:
+            with self._worker.load(path, mode, label=_LABEL) as session:
                 yield session
         finally:
             path.unlink(missing_ok=True)
+
+
+def read_only(value: Any) -> Array:
+    """An array that accumulators may look at."""
+    array = np.asarray(value).view()
+    array.flags.writeable = False
+    return array
+
+
+def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
+    copied = onnx.ModelProto()
+    copied.CopyFrom(proto)
+    return copied
 
 
 def _any_rows(info: onnx.ValueInfoProto) -> bool:
@@ -132,9 +228,10 @@ def _reads(node: NodeProto) -> Iterator[str]:
             yield from (one.name for one in body.output)
 
 
-def _tensors(graph: GraphProto) -> Iterator[onnx.TensorProto]:
+def _tensors(graph: GraphProto | FunctionProto) -> Iterator[onnx.TensorProto]:
     """The tensors of a graph and its bodies that may be large."""
-    yield from graph.initializer
+    if isinstance(graph, GraphProto):
+        yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.TENSOR:
@@ -145,7 +242,10 @@ def _tensors(graph: GraphProto) -> Iterator[onnx.TensorProto]:
 
 def _payload(tensor: onnx.TensorProto) -> int:
     """About how many bytes a tensor has."""
-    size = 1
-    for dim in tensor.dims:
-        size *= dim
-    return size * 4
+    return 4 * math.prod(int(dim) for dim in tensor.dims)
+
+
+def _elsewhere(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor is in a file of the user's."""
+    inside = any(one.key == "location" and one.value == EMBEDDED for one in tensor.external_data)
+    return tensor.data_location == onnx.TensorProto.EXTERNAL and not inside

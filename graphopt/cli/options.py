@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,6 +73,23 @@ Calibration = Annotated[
         metavar="FEEDS",
         help="inputs that passes learn from, as for --feeds, whose first half they are unless given",
         rich_help_panel=JUDGE,
+    ),
+]
+CacheDir = Annotated[
+    str | None,
+    typer.Option(
+        "--cache-dir",
+        metavar="DIR",
+        help="keep what passes learn from samples in a folder, and use what is there of earlier runs",
+        rich_help_panel=LIMIT,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="the same in the user's folder of caches, so that a run that was stopped goes on where it was",
+        rich_help_panel=LIMIT,
     ),
 ]
 LabelsOf = Annotated[
@@ -222,6 +240,17 @@ def choice(flag: str, text: str, words: Sequence[str]) -> Any:
     from graphopt.pipeline.nearest import did_you_mean
 
     raise UsageError(f"{flag} expects {', '.join(words[:-1])} or {words[-1]}, not {text!r}{did_you_mean(text, words)}")
+
+
+def cache(folder: str | None, resume: bool) -> Path | None:
+    """The folder of --cache-dir, or the one of --resume."""
+    if folder is not None:
+        return Path(folder)
+    if not resume:
+        return None
+    from graphopt.calibration.cache import default_folder
+
+    return default_folder()
 
 
 def learned(calibration: str | None) -> FeedPlan | None:

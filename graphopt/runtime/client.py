@@ -64,6 +64,7 @@ class Worker:
         self._numbers = 0
         self._dropped: list[int] = []
         self._outbox, self._inbox = Outbox(KEEP_INPUTS), Inbox(sealing=True, keep=KEEP_OUTPUTS)
+        self._lent = Inbox(sealing=True, keep=None)
         self.generation = 0
         self._end = weakref.finalize(self, int)  # nothing to end yet
 
@@ -184,6 +185,7 @@ class Worker:
     def sync(self) -> None:
         """Have dropped sessions forgotten now, and their memory given back."""
         with self.lock:
+            self._lent.close()
             if self._ready and self._process is not None:
                 with contextlib.suppress(WorkerFailure):  # whatever it died of, the session is gone
                     self._exchange({"do": "drop"}, (), "closing a session", self.seconds)
@@ -241,7 +243,8 @@ class Worker:
         dropped, self._dropped = self._dropped, []
         try:
             answer, received = process.ask({**message, "drop": dropped}, list(files), seconds)
-            parcel = self._inbox.open(answer["parcel"], received)
+            told = answer["parcel"]
+            parcel = (self._lent if told["lent"] else self._inbox).open(told, received)
         except TimeoutError:
             self._forget()
             late = f"onnxruntime gave no answer within {seconds:g} s while {doing}"
@@ -293,6 +296,7 @@ class Worker:
         self._dropped.clear()
         self._outbox.close()
         self._inbox.close()
+        self._lent.close()
         self._end.detach()
         if process is not None:
             process.end()

@@ -12,7 +12,7 @@ from graphopt.runtime.conform import checked_feeds, checked_outputs
 from graphopt.runtime.failure import WorkerFailure, clean
 from graphopt.runtime.options import Options, Port
 from graphopt.runtime.shared import Layout
-from graphopt.runtime.values import build, describe, to_array
+from graphopt.runtime.values import build, describe, to_array, unpack_lent
 
 if TYPE_CHECKING:
     from graphopt.runtime.client import Worker
@@ -41,13 +41,16 @@ class Session:
         self._drop = weakref.finalize(self, worker.drop, self.number)
         self._drop.atexit = False
 
-    def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Value]:
+    def run(
+        self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None, *, lent: bool = False
+    ) -> dict[str, Value]:
         """Run once.
 
         feeds: an array for each input, of its dtype (ml_dtypes' for bfloat16, fp8 and sub-byte
         types; object arrays of str); a list for a sequence, a dict for a map, None for an absent
         optional. Any strides and byte order. outputs: names, all by default. The arrays returned
-        are the caller's own and writable. Raises UsageError for feeds or outputs that do not fit
+        are the caller's own and writable; where they are `lent`, which spares a copy and fresh memory each time,
+        they are so until the next run of the worker. Raises UsageError for feeds or outputs that do not fit
         the session, and WorkerFailure for everything that goes wrong in onnxruntime.
         """
         with self.worker.lock:
@@ -56,8 +59,10 @@ class Session:
             layout = Layout()
             described = self.described(feeds, layout)
             request = {"do": "run", "session": self.number, "feeds": described, "outputs": names}
+            if lent:
+                request["lent"] = True
             results, parcel = self.worker.request(request, layout, f"running {self.label}")
-            make = to_array(parcel)
+            make = unpack_lent if lent else to_array(parcel)
             return {name: build(results[name], parcel, make) for name in names}
 
     def close(self) -> None:

@@ -100,6 +100,11 @@ def _build(description: Description, parcel: Parcel, tensor: Callable[..., Any])
     raise ValueError(f"a value of kind {kind!r}")
 
 
+def unpack_lent(number: int, shape: tuple[int, ...], raw: Array) -> Array:
+    """For `build`: arrays on the memory of the parcel."""
+    return unpack(raw, number, shape)
+
+
 def unpack_copy(number: int, shape: tuple[int, ...], raw: Array) -> Array:
     """For `build`: arrays that share no memory with the parcel."""
     return unpack(raw, number, shape).copy()

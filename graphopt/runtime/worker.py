@@ -16,6 +16,7 @@ from graphopt.runtime.transport import Channel, Closed, Message
 if TYPE_CHECKING:
     from graphopt.runtime.engine import Loaded
 
+_LENT: Final = 1 << 62  # a block that is lent is used again whatever its size
 _EXTERNAL: Final = re.compile(r"External data|cannot get file size")  # the latter before onnxruntime 1.32
 
 
@@ -29,6 +30,7 @@ class Server:
         self._limit: int | None = None
         self._inbox = Inbox(sealing=False, keep=None)
         self._outbox = Outbox(KEEP_OUTPUTS)
+        self._lent = Outbox(_LENT)
 
     def serve(self) -> None:
         """Answer until the other side closes."""
@@ -37,10 +39,11 @@ class Server:
                 request, files = self._channel.receive()
             except Closed:
                 return
-            layout = Layout(OWN)
+            lent = bool(request.get("lent"))
+            layout = Layout(None if lent else OWN)
             try:
                 answer = {"ok": self._answer(request, files, layout)}
-                told, sent, temporary = self._publish(layout)
+                told, sent, temporary = self._publish(layout, lent)
             except Exception as error:  # noqa: BLE001  (whatever onnxruntime raises is the answer)
                 answer, layout = {"fault": _fault(error)}, Layout(OWN)
                 told, sent, temporary = self._publish(layout)
@@ -73,6 +76,7 @@ class Server:
                 feeds = request["feeds"]
                 return race(first.timer(feeds, parcel), second.timer(feeds, parcel), request)
             case "drop":
+                self._lent.close()
                 release_memory()
                 return None
             case other:
@@ -122,13 +126,14 @@ class Server:
                 refused.append(error)
         raise refused[0]
 
-    def _publish(self, layout: Layout) -> tuple[Message, list[int], list[int]]:
+    def _publish(self, layout: Layout, lent: bool = False) -> tuple[Message, list[int], list[int]]:
         """Write the outputs to shared memory, which RLIMIT_DATA does not count: so count it here."""
         if self._limit is not None and layout.bytes > KEEP_OUTPUTS:
             used = private_bytes() or 0
             if used + layout.bytes > self._limit:
                 raise MemoryError(f"outputs of {layout.bytes} bytes do not fit under the limit")
-        return self._outbox.write(layout)
+        told, sent, temporary = (self._lent if lent else self._outbox).write(layout)
+        return {**told, "lent": lent}, sent, temporary
 
 
 def _paths(path: str) -> list[str]:

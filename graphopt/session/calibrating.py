@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from graphopt.calibration.cache import check_folder
 from graphopt.calibration.source import CalibrationData
 from graphopt.errors import UsageError
 from graphopt.runtime.client import Worker
@@ -28,7 +29,7 @@ class Calibrating:
     def __init__(self, source: Source, reference: Path, job: Job, worker: Worker) -> None:
         self._source, self._reference, self._job, self._worker = source, reference, job, worker
         self.gathered: FeedSet | None = None
-        self.data = CalibrationData(self._make, source)
+        self.data = CalibrationData(self._make, source, job.cache_dir)
 
     @property
     def report(self) -> dict[str, Any] | None:
@@ -40,19 +41,17 @@ class Calibrating:
         """Sentences on what that costs."""
         job = self._job
         if not job.calibrates:
-            return (
-                ()
-                if job.calibration is None
-                else ("no pass of the pipeline calibrates, so --calibration was not read",)
-            )
+            return () if job.calibration is None else (IDLE,)
         if self.gathered is None:
             return ()
-        if self.gathered.report.generated:
-            return (INVENTED,)
-        return self.gathered.warnings
+        invented = self.gathered.report.generated
+        return ((INVENTED,) if invented else self.gathered.warnings) + tuple(self.data.notes)
 
     def prepare(self) -> None:
-        """Refuse feeds of the user's that do not fit the model now, before a long run. Raises UsageError."""
+        """Refuse now, before a long run, feeds of the user's that do not fit the model, and a folder that cannot
+        be a cache. Raises UsageError."""
+        if self._job.cache_dir is not None:
+            check_folder(self._job.cache_dir)
         if self._job.calibrates and self._job.learning.feeds is not None:
             self.data.feeds()
 
@@ -60,9 +59,9 @@ class Calibrating:
         job = self._job
         if not job.calibrates:
             raise UsageError("no pass of the pipeline says that it calibrates")
-        plan = job.learning
-        seed = job.seed if plan.feeds is not None else job.seed + 1  # others than those that validate
-        with Validator(self._reference, worker=self._worker, plan=plan, source=self._source, seed=seed) as gathering:
+        with Validator(
+            self._reference, worker=self._worker, plan=job.learning, source=self._source, seed=job.learning_seed
+        ) as gathering:
             self.gathered = gathering.feeds()
         return Values(self.gathered)
 

@@ -40,7 +40,8 @@ class Job:
     worker loads. `latency` measures input against output, interleaved.
     `calibration` are the feeds that passes may learn from; None takes the first half of `feeds`, whose second
     half then validates, where a pass of the pipeline calibrates at all. With a `planner`, which learns too, the
-    pipeline that runs is the one that it emits; then it was `planned`.
+    pipeline that runs is the one that it emits; then it was `planned`. `cache_dir` is a folder in which what was
+    learned is kept for other runs.
     """
 
     pipeline: Pipeline
@@ -65,6 +66,7 @@ class Job:
     calibration: FeedPlan | None = None
     planner: Planner | None = None
     planned: bool = False
+    cache_dir: Path | None = None
 
     def __post_init__(self) -> None:
         if self.validate not in ("end", "each", "none"):
@@ -83,12 +85,17 @@ class Job:
 
     @property
     def learning(self) -> FeedPlan:
-        """The feeds that passes learn from; generated ones are others than those that validate (see `seed`)."""
+        """The feeds that passes learn from; generated ones are others than those that validate."""
         if self.calibration is not None:
             return self.calibration
         if self.feeds.feeds is None:
             return replace(self.feeds, generate=GENERATED)
         return replace(self.feeds, half="first")
+
+    @property
+    def learning_seed(self) -> int:
+        """Of generated feeds that passes learn from."""
+        return self.seed if self.learning.feeds is not None else self.seed + 1
 
     @property
     def judging(self) -> FeedPlan:

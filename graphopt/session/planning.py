@@ -44,7 +44,7 @@ def plan_of(source: Source, reference: Path, job: Job, worker: Worker) -> tuple[
     refuse_invalid(Check(source.proto, each=False), reference, worker, True)
     labels = job.labels if job.calibration is None else None
     with Validator(
-        reference, worker=worker, plan=job.learning, source=source, labels=labels, seed=job.seed
+        reference, worker=worker, plan=job.learning, source=source, labels=labels, seed=job.learning_seed
     ) as gathering:
         found = gathering.feeds()
         feeds, generated = [feed.values for feed in found], found.report.generated
@@ -64,7 +64,7 @@ def plan_of(source: Source, reference: Path, job: Job, worker: Worker) -> tuple[
         None if limit is None else int(limit.limit * size) if limit.is_fraction else int(limit.limit),
         job.planner.timed,
     )
-    inner = CalibrationData(lambda: learning, source)
+    inner = CalibrationData(lambda: learning, source, job.cache_dir)
     progress = Progress()
     made = planned(
         question,

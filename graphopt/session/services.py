@@ -63,7 +63,7 @@ class WorkerServices:
             return NoCalibration("this run has no feeds")
         from graphopt.calibration.observe import Observer
 
-        return Observer(graph, self.worker, self._data)
+        return Observer(graph, self.worker, self._data, self.shapes)
 
     def evaluate(self, graph: Graph, values: Iterable[Tensor]) -> Evaluated:
         """See `graphopt.pipeline.protocol.Context.evaluate`. Small integers are computed here, everything

@@ -9,6 +9,7 @@ PASSES = {
     "merge-linear": "passes.fold.merge_linear:MergeLinear",
     "reassociate": "passes.fold.reassociate:Reassociate",
     "resolve-sequences": "passes.fold.resolve_sequences:ResolveSequences",
+    "scale-after-sum": "passes.fold.scale_after_sum:ScaleAfterSum",
     "shape-arithmetic": "passes.fold.shape_arithmetic:ShapeArithmetic",
     "unroll-loops": "passes.fold.unroll_loops:UnrollLoops",
 }

@@ -127,6 +127,8 @@ def _looks_up_constants(site: Site) -> bool:
 
 def _block_axis(weight: Weight) -> tuple[int | None, str]:
     """The axis along which every reader allows blocks, or None and why there is none."""
+    if weight.in_parts and len(weight.constant.shape) > 1:
+        return len(weight.constant.shape) - 1, ""
     axes = {_block_axis_at(weight, site) for site in weight.sites}
     if len(axes) > 1:
         return None, f"its readers {_readers(weight)} would have blocks along different axes"
@@ -164,7 +166,12 @@ def _readers(weight: Weight) -> str:
 
 
 def _axis(weight: Weight) -> tuple[int | None, str]:
-    """The axis that every reader has its channels along, or None and why there is none."""
+    """The axis that every reader has its channels along, or None and why there is none.
+
+    What is read in parts becomes floats before it is taken apart, so that scales along any axis do: rows.
+    """
+    if weight.in_parts and len(weight.constant.shape) > 1:
+        return 0, ""
     axes = {site.channel for site in weight.sites}
     if len(axes) > 1:
         return None, f"its readers {_readers(weight)} have their channels along different axes"

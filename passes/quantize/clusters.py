@@ -17,6 +17,7 @@ from graphopt.ir.values import Array
 _ROUNDS = 200
 _SETTLED = 1e-7  # of the range: centres that move by less than this have settled
 _BINS = 4096
+_BUCKETS = 1 << 14  # among which numbers are sorted roughly before they are searched
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,26 @@ def best(points: Points, starts: Sequence[Array], pinned: Sequence[Array | None]
 
 def nearest(numbers: Array, centres: Array) -> Array:
     """The index of the nearest of `centres` (ascending) to each number, the lower of two; uint8."""
-    between = centres.astype(np.float64)
-    between = (between[1:] + between[:-1]) / 2
-    return np.searchsorted(between, numbers.astype(np.float64, copy=False), side="left").astype(np.uint8)
+    middles = centres.astype(np.float64)
+    middles = (middles[1:] + middles[:-1]) / 2
+    numbers = numbers.astype(np.float64, copy=False)
+    width = _BUCKETS / float(middles[-1] - middles[0]) if len(middles) > 1 and middles[-1] > middles[0] else np.inf
+    if numbers.size < _BUCKETS or not np.isfinite(width):
+        return np.searchsorted(middles, numbers, side="left").astype(np.uint8)
+    return _bucketed(numbers, middles, width)
+
+
+def _bucketed(numbers: Array, middles: Array, width: float) -> Array:
+    """What a search among `middles` finds, by looking up a bucket of each number first: a place in it, or
+    before it, that is then moved up."""
+    first = float(middles[0])
+    edges = first + (np.arange(_BUCKETS + 1) - 1) / width  # one bucket below, whatever is rounded
+    table = np.searchsorted(middles, edges, side="left").astype(np.int32)
+    found = table[np.clip((numbers - first) * width, 0, _BUCKETS).astype(np.int32)]
+    ends = np.append(middles, np.inf)
+    while (short := ends[found] < numbers).any():
+        found += short
+    return found.astype(np.uint8)
 
 
 def _running(values: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from graphopt.ir.values import Array
 from passes.quantize.clusters import Points, best, nearest
 
-_SAMPLED = 1 << 20  # elements that centres are found on, evenly spaced among all
+_SAMPLED = 1 << 18  # elements that centres are found on, evenly spaced among all
 _PART = 1 << 18  # elements worked on together
 _REFITS = 2  # how often scales are fitted to the codebook and the codebook to the scales
 

@@ -18,6 +18,7 @@ from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.quantize.cast_form import POWER, Layout, as_floats, cast_nodes, why_not_exact
 from passes.quantize.kernels import Codes, why_kept
+from passes.quantize.storing import release
 
 RULE = "cast"
 _INITIALIZERS = 4  # the IR version in which initializers need not be graph inputs
@@ -177,7 +178,10 @@ def _carry_out(graph: Graph, node: Node, plan: _Plan) -> None:
     node.outputs[0] = graph.variable(f"{stem}_unread")
     for one in cast_nodes(graph, stem, codes, floats, meaning):
         graph.insert(one, before=node)
+    parameters = list(node.inputs)[1:]
     graph.remove(node)
+    for one in parameters:
+        release(one)
 
 
 def _tensor(graph: Graph, given: Tensor, values: Array, stem: str) -> Tensor:

@@ -215,11 +215,12 @@ def over(one: Array, grid: Grid, shape: tuple[int, ...]) -> Array:
     """`grid.scale` or `grid.zero` for each element of a tensor of `shape`: broadcast, repeated in blocks."""
     if grid.axis is None:
         return np.broadcast_to(one, shape)
+    axis = grid.axis % len(shape)
     if not grid.block:
         lined_up = [1] * len(shape)
-        lined_up[grid.axis] = -1
+        lined_up[axis] = -1
         return np.broadcast_to(one.reshape(lined_up), shape)
-    return np.repeat(one, grid.block, grid.axis)[(slice(None),) * grid.axis + (slice(shape[grid.axis]),)]
+    return np.repeat(one, grid.block, axis)[(slice(None),) * axis + (slice(shape[axis]),)]
 
 
 def step(exact: Array, dtype: np.dtype[Any]) -> Array:

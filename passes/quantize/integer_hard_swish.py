@@ -29,11 +29,15 @@ _THIRD = 1e-4  # by how much alpha may differ from 1/6
 
 @dataclass(frozen=True, eq=False)
 class _Swish:
-    """x * HardSigmoid(x) between codes: `nodes` compute it of what `read` made of codes; `made` is the result."""
+    """x * HardSigmoid(x) of codes: `nodes` compute it of what `read` made of them.
+
+    `made` is the result; `quantized` says whether all that reads it makes codes of it again.
+    """
 
     nodes: tuple[Node, ...]
     read: Node
     made: Tensor
+    quantized: bool
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class IntegerHardSwish(Pass):
         3 is n steps above zero, n whole. Nothing below -3 matters, where HardSwish is 0, so
         the codes that were spent there make the steps finer. Then codes limited to 2n, read with the step
         s / 6 and zero at the first code, are x / 6 + 1/2 limited to 0 and 1, and the product of both
-        readings is HardSwish(x). Also for HardSigmoid (alpha 1/6, beta 1/2) times its input.
+        readings is HardSwish(x). Also for HardSigmoid (alpha 1/6, beta 1/2) times its input. Where the
+        result is read as floats, only the grid of x changes.
 
         The result is off by at most 3/4 of a step of x, HardSwish being 3/2 at its steepest, and half a step
         of its own.
@@ -60,7 +65,7 @@ class IntegerHardSwish(Pass):
     When not
         Behind static-int8 for onnxruntime, which computes the Clip and the Mul in integers; other
         runtimes may know HardSwish itself. Left, with the reason: values that something else than
-        HardSwish reads, results that are read as floats, codes of 16 bits, opsets before 12.
+        HardSwish reads, opsets before 12. Codes of 16 bits are left without a word.
 
     Contract
         LOSSY: needs a budget. As above; the step of x is at most that of a grid over -3 to the
@@ -89,8 +94,10 @@ class IntegerHardSwish(Pass):
                     found = f"skip has {pattern!r}" if pattern is not None else found
                 wanted = _grid(found) if isinstance(found, _Swish) else found
                 if isinstance(wanted, Pair) and isinstance(found, _Swish):
-                    steps = wanted.zero - wanted.first
-                    if ctx.rewrite(RULE, node, f"in steps of 3/{steps}"):
+                    text = f"in steps of 3/{wanted.zero - wanted.first}"
+                    if not found.quantized:
+                        text += f"; {found.made.name!r} stays floating point, as it is not only read as integers"
+                    if ctx.rewrite(RULE, node, text):
                         _write(found, wanted, grids)
                 elif isinstance(wanted, str):
                     ctx.missed(RULE, node, wanted)
@@ -110,11 +117,9 @@ def _swish(node: Node) -> _Swish | str | None:
         if abs(float(node.attrs.get("alpha", 0.2)) - 1 / 6) > _THIRD or float(node.attrs.get("beta", 0.5)) != 0.5:
             return "its alpha is not 1/6 or its beta not 1/2"
         nodes, made = (node, times), times.outputs[0]
-    if only_quantized(made) is None:
-        return f"{made.name!r}, its result, is not only read as integers"
     if any(reader not in nodes for reader in node.inputs[0].readers) or node.inputs[0].graph_outputs:
         return f"{node.inputs[0].name!r}, which it reads, is read by something else, too"
-    return _Swish(nodes, read, made)
+    return _Swish(nodes, read, made, only_quantized(made) is not None)
 
 
 def _grid(found: _Swish) -> Pair | str:
@@ -145,6 +150,8 @@ def _write(found: _Swish, pair: Pair, grids: Regridder) -> None:
     last = found.nodes[-1]
     grids.put(codes.inputs[0], pair, codes.name)
     grids.put(found.read, pair, codes.name)
+    if not found.quantized:
+        return
     stem = found.made.name
     limited, top = codes, 2 * (pair.zero - pair.first) + pair.first
     if top < pair.last:

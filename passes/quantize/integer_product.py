@@ -164,7 +164,8 @@ def _bias(product: Product) -> Tensor | None:
 
 
 def _axis(product: Product, per_channel: bool) -> int | None:
-    rank = len(product.stored.shape or ())
+    assert product.weight is not None, "asked of floats only"
+    rank = len(product.weight.constant.shape)
     if not per_channel or product.outputs == 1:
         return None
     return rank - 2 if product.flipped else rank - 1

@@ -23,6 +23,7 @@ def steps_shape(shape: tuple[int, ...], axis: int | None, block: int = 0) -> tup
     """The shape of the scales of a tensor: (), that of `axis`, or the tensor's with `axis` in blocks."""
     if axis is None:
         return ()
+    axis %= len(shape)
     if not block:
         return (shape[axis],)
     return (*shape[:axis], -(-shape[axis] // block), *shape[axis + 1 :])
@@ -85,6 +86,7 @@ def _faces(shape: tuple[int, ...], axis: int | None, block: int) -> list[_Face]:
         return [
             _Face(Piece(None, everything, (1, 1, math.prod(shape), 1), ()), Piece(None, everything, (1, 1, 1, 1), ()))
         ]
+    axis %= len(shape)
     before, size, after = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
     if not block:
         return [

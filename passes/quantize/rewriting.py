@@ -35,7 +35,7 @@ def quantize(graph: Graph, ctx: Context, wishes: Wishes, choose: Choice, roundin
     """
     order = order_of(graph)
     shapes = ctx.shapes
-    plans = [(weight, plan(weight, wishes, shapes)) for weight in weights(graph)]
+    plans = [(weight, plan(weight, wishes, shapes)) for weight in weights(graph, parts=rounding is nearest)]
     for weight, planned in plans:
         if isinstance(planned, Plan):
             why = _quantize(planned, ctx, wishes, choose, rounding, order)

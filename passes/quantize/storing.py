@@ -1,12 +1,14 @@
-"""Puts nodes in the place of a weight, that make its floats of something smaller when a model is loaded."""
+"""Puts nodes in the place of a weight, that make its floats of something smaller when a model is loaded,
+and takes out what is not read any more."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from graphopt.analysis.movement import is_mover
 from graphopt.analysis.weights import Weight
-from graphopt.ir import Graph, Node, Tensor
+from graphopt.ir import Constant, Graph, Node, Tensor
 from passes.quantize.dequantize import Order, first_reader
 
 
@@ -35,3 +37,21 @@ def put(weight: Weight, nodes: list[Node], order: Order) -> None:
         home.remove_initializer(weight.constant)
     else:
         home.remove(weight.holder)
+
+
+def release(tensor: Tensor) -> None:
+    """Take out a stored value that nobody reads any more, with the nodes that moved it; others are left."""
+    while not tensor.is_read:
+        if isinstance(tensor, Constant):
+            home = tensor.__dict__.get("home")
+            if home is not None and "default_of" not in tensor.__dict__:
+                home.remove_initializer(tensor)
+            return
+        maker = tensor.inputs[0] if len(tensor.inputs) == 1 else None
+        if maker is None or maker.graph is None or not (maker.is_op("Constant") or is_mover(maker)):
+            return
+        before = list(maker.inputs)
+        maker.graph.remove(maker)
+        if not before:
+            return
+        tensor = before[0]

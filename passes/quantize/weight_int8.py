@@ -27,6 +27,7 @@ class WeightInt8(WeightIntegers):
         along the K axis of MatMul and Gemm, the input axis of LSTM, GRU, RNN and of a Conv of one
         point, and along the rows of a table, so that a table that is also a projection agrees with
         itself; every other weight gets scales for each channel. A block longer than a row is the row.
+        What is read in parts (Slice, Split, Concat) is made floats before, with a scale for each row.
 
         Symmetric codes are -127 to 127 and s is the largest magnitude / 127, rounded up; with
         symmetric=false, codes are -128 to 127 over the range of the values and zero, and zero has

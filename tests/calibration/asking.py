@@ -45,7 +45,7 @@ class Asking:
 
     @property
     def observer(self) -> Observer:
-        return Observer(self.graph, shared_worker(), self.data, self.bound)
+        return Observer(self.graph, shared_worker(), self.data, bound=self.bound)
 
     def value(self, name: str) -> Tensor:
         """The value of that name, wherever it is."""

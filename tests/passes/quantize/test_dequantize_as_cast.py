@@ -73,8 +73,10 @@ def test_one_scale() -> None:
 def test_a_scale_for_each_channel_is_lined_up() -> None:
     done = conv("w = DequantizeLinear<axis = 0>(q, s)  y = Conv(x, w)", 13, q=codes(8, 4, 3, 3), s=scales(8))
     assert done.body == "w_Cast = Cast<to=1>(q)\nw = Mul(w_Cast, w_scale)\ny = Conv(x, w)"
-    (scale,) = [one for one in done.after.graph.initializer if one.name == "w_scale"]
-    assert list(scale.dims) == [8, 1, 1, 1]
+    assert {one.name: list(one.dims) for one in done.after.graph.initializer} == {
+        "q": [8, 4, 3, 3],
+        "w_scale": [8, 1, 1, 1],
+    }
     assert done.applied[0].why == "8 scales along axis 0"
 
 
@@ -182,6 +184,13 @@ def test_bodies_and_their_captures_are_computed_at_load() -> None:
     done = apply(DequantizeAsCast(), model(text, q=codes(8, 4, 3, 3), p=codes(8, 4, 3, 3, seed=1), s=scales(8)))
     assert len(done.applied) == 2
     assert set(loaded(done.after)) == {"If", "Conv"}
+
+
+def test_a_scale_that_others_read_stays() -> None:
+    text = """g (float[1, 4, 9, 9] x) => (float[1, 8, 7, 7] y, float[8] t)
+        { w = DequantizeLinear<axis = 0>(q, s)  y = Conv(x, w)  t = Neg(s) }"""
+    done = apply(DequantizeAsCast(), model(text, q=codes(8, 4, 3, 3), s=scales(8)))
+    assert {one.name for one in done.after.graph.initializer} == {"q", "s", "w_scale"}
 
 
 def test_functions() -> None:

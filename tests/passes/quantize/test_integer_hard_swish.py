@@ -9,6 +9,7 @@ from onnx import numpy_helper
 
 from graphopt.testing import apply, model
 from graphopt.testing.apply import assert_missed
+from graphopt.testing.running import outputs_of
 from passes.quantize.integer_hard_swish import IntegerHardSwish
 
 SWISH = "h = HardSwish(x)"
@@ -42,8 +43,6 @@ def feeds(low: float = -20, high: float = 20) -> list[dict[str, np.ndarray]]:
 
 
 def outputs(found: onnx.ModelProto, fed: dict[str, np.ndarray]) -> np.ndarray:
-    from graphopt.testing.running import outputs_of
-
     return np.asarray(outputs_of(found.SerializeToString(), [fed])[0]["y"])
 
 
@@ -100,7 +99,6 @@ def test_codes_that_were_spent_below_minus_three_make_steps_finer() -> None:
 @pytest.mark.parametrize(
     ("before", "why"),
     [
-        (swish(out="float[N] y, float[N] h"), "not only read as integers"),
         (swish(more="w = Relu(x)", out="float[N] y, float[N] w"), "read by something else"),
         (swish(more="w = DequantizeLinear(q, s, z)", out="float[N] y, float[N] w"), "read by something else"),
         (swish(out="float[N] y, uint8[N] q"), "read by something else"),
@@ -112,6 +110,17 @@ def test_left_with_the_reason(before: onnx.ModelProto, why: str) -> None:
     done = apply(IntegerHardSwish(), before, feeds=feeds())
     assert not done.applied
     assert_missed(done, "hard-swish", why)
+
+
+def test_a_result_that_is_read_as_floats_stays_but_its_steps_get_finer() -> None:
+    done = apply(IntegerHardSwish(), swish(scale=0.1, zero=200, out="float[N] y, float[N] h"), feeds=feeds())
+    assert "stays floating point" in done.applied[0].why
+    ops = [node.op_type for node in done.after.graph.node]
+    assert "HardSwish" in ops and "Clip" not in ops
+    plain = hard_swish(feeds()[0]["a"].astype(np.float64))
+    kept = plain <= hard_swish(np.asarray(5.5))
+    error = np.abs(np.asarray(outputs_of(done.after.SerializeToString(), feeds())[0]["h"]) - plain)
+    assert float(error[kept].max()) <= 0.75 * 3 / 90 + 1e-6
 
 
 def test_skip_names_nodes_and_values() -> None:

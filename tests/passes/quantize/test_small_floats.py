@@ -160,7 +160,8 @@ def test_scales_are_powers_of_two_and_the_better_of_two(to: Any, block: int) -> 
         ]
         mine = np.square(part - codes[first : first + block].astype(np.float64) * chosen).sum(0)
         assert (mine <= np.minimum(*sums) * (1 + 1e-5)).all()
-    y: Any = ReferenceEvaluator(done.after).run(None, {"x": np.eye(5, 80, dtype=np.float32)})[0]
+    run: Any = ReferenceEvaluator(done.after).run
+    (y,) = run(None, {"x": np.eye(5, 80, dtype=np.float32)})
     np.testing.assert_allclose(y, meant(codes, scale, (80, 24), block)[:5], rtol=1e-6)
 
 

@@ -229,7 +229,7 @@ def test_tensorrt_reads_symmetric_integers_and_makes_none() -> None:
     done = apply(plain("tensorrt"), model(CHAIN, **CHAIN_WEIGHTS), feeds=CHAIN_FEEDS)
     found = tensors(done.after)
     zeros = [value for name, value in found.items() if name.endswith("zero_point")]
-    assert zeros and all(zero.dtype == np.int8 and zero == 0 for zero in zeros)
+    assert zeros and all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
     assert ops(done.after)["QuantizeLinear"] == 3  # x, r (shared by Conv and Add), f
     assert ops(done.after)["Relu"] == 2
     assert "s = Add(b, r_dequantized)" in done.body
@@ -313,6 +313,23 @@ def test_a_bias_that_is_large_widens_the_scales_of_the_weight() -> None:
     found = tensors(done.after)
     assert np.abs(found["b_int32"].astype(np.int64)).max() <= 2**30
     assert found["b_int32"][2] * float(found["b_scale"][2]) == pytest.approx(3e5, rel=1e-6)
+
+
+def test_kept_codes_are_coarser_only_where_the_bias_needs_it() -> None:
+    text = """g (float[1, 3, 9, 9] x) => (float[1, 8, 7, 7] y) {
+        d = DequantizeLinear<axis = 0>(q, s)  y = Conv(x, d, b) }"""
+    codes = np.random.default_rng(0).integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
+    scale, bias = np.full(8, 0.01, np.float32), floats(8)
+    scale[5], bias[5] = 1e-12, 3.0
+    done = apply(PLAIN, model(text, q=codes, s=scale, b=bias), feeds=CONV_FEEDS)
+    found = tensors(done.after)
+    (name,) = (key for key, value in found.items() if value.dtype == np.int8)
+    others = np.arange(8) != 5
+    assert np.array_equal(found[name][others], codes[others])
+    assert not found[name][5].any()
+    assert "q" not in found or name == "q"
+    assert sum(node.op_type == "DequantizeLinear" for node in done.after.graph.node) == 4
+    assert done.sqnr_db("y") > 30
 
 
 def test_sums_that_could_overflow_are_left() -> None:
@@ -506,3 +523,17 @@ def test_fitted_steps_are_nearer_in_squares() -> None:
         return float(np.square(found["w_int8"] * found["w_scale"][:, None, None, None] - weight).sum())
 
     assert error(plain(fit=True)) < error(PLAIN)
+
+
+@pytest.mark.parametrize("before", [(), parse("weight-int8{min-elements=1}").steps])
+def test_the_weight_of_a_gemm_has_a_zero_point(before: Any) -> None:
+    """Without one, onnxruntime computes it in floating point."""
+    text = "g (float[40, 64] x) => (float[40, 32] y) { y = Gemm(x, w, b) }"
+    proto = model(text, w=floats(64, 32), b=floats(32))
+    done = apply(Pipeline.of(*before, PLAIN), proto, feeds=[{"x": floats(40, 64)}])
+    (gemm,) = (node for node in done.after.graph.node if node.op_type == "Gemm")
+    (weight,) = (node for node in done.after.graph.node if gemm.input[1] in node.output)
+    assert len(weight.input) == 3
+    zero = tensors(done.after)[weight.input[2]]
+    assert zero.dtype == np.int8 and zero.shape == (32,) and not zero.any()
+    assert sum(node.op_type == "DequantizeLinear" for node in done.after.graph.node) == 3

@@ -111,6 +111,16 @@ def test_a_round_never_raises_the_error(kind: str) -> None:
     assert max(settled) <= 1e-3 * float(weight.max() - weight.min())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [2, 3, 16, 256])
+def test_a_rough_sort_first_finds_the_same(kind: str, count: int) -> None:
+    numbers = drawn(kind, 30_000)
+    for centres in (np.sort(numbers[:count]), np.linspace(numbers.min(), numbers.max(), count), np.ones(count)):
+        middles = (centres.astype(np.float64)[1:] + centres.astype(np.float64)[:-1]) / 2
+        tried = np.concatenate([numbers, middles.astype(np.float32)])
+        assert np.array_equal(nearest(tried, centres), np.searchsorted(middles, tried.astype(np.float64), side="left"))
+
+
 def test_weights_of_points_count() -> None:
     numbers, weights = np.array([0.0, 1.0, 10.0]), np.array([1.0, 3.0, 1.0])
     assert Points.of(numbers, weights).lloyd(np.array([0.4, 9.0])).tolist() == [0.75, 10.0]
