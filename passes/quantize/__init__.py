@@ -12,6 +12,7 @@ PASSES = {
     "static-int8": "passes.quantize.static_int8:StaticInt8",
     "weight-half": "passes.quantize.weight_half:WeightHalf",
     "adaround": "passes.quantize.adaround:AdaRound",
+    "awq": "passes.quantize.awq:Awq",
     "dequantize-as-cast": "passes.quantize.dequantize_as_cast:DequantizeAsCast",
     "fold-fake-quantization": "passes.quantize.fold_fake_quantization:FoldFakeQuantization",
     "dynamic-int8": "passes.quantize.dynamic_int8:DynamicInt8",

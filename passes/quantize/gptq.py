@@ -33,8 +33,8 @@ class Gptq(DataRounding):
         the float values are still those of the model as it was read.
 
         Rounded to nearest, and their remarks say so: tables of Gather (left with tables=false),
-        weights in bodies and functions, states of recurrent operators, what several operators
-        read in different layouts, and layers whose inputs were zero, infinite or NaN.
+        states of recurrent operators, what several operators read in different layouts, and
+        layers whose inputs were not seen, or were all zero, infinite or NaN.
 
     Example
         gptq{bits=4}

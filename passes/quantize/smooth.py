@@ -7,16 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.analysis.activations import Moments, Observation, Observed
-from graphopt.analysis.channel_scaling import Holder, holders
 from graphopt.analysis.shapes import Shapes
-from graphopt.ir import Graph, Node, Tensor
+from graphopt.ir import Graph
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
-from passes.quantize.apart import put_apart
-from passes.quantize.products import PRODUCTS, Product, Products, Selection
-from passes.quantize.smoothing_error import ChannelRanges, Choice, Demand, apart, decibels, together
+from passes.quantize.product_groups import Group, names_of, product_groups
+from passes.quantize.products import Selection
+from passes.quantize.smoothing_error import ChannelRanges, Demand, apart, decibels, together
 
 RULE = "smooth"
-_DEPTH = 8  # with fewer channels there is little to even out
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Smooth(Pass):
             raise ValueError(f"min-gain-db must be positive, and {self.min_gain_db} is not")
 
     def run(self, graph: Graph, ctx: Context) -> None:
-        groups = _groups(graph, ctx, Selection(self.skip, self.only))
+        groups = product_groups(graph, ctx, RULE, Selection(self.skip, self.only))
         asked = [(group, ChannelRanges(), [Moments() for _ in group.products]) for group in groups]
         questions = [question for one in asked for question in _questions(*one)]
         seen = ctx.calibration.observe(questions) if questions else Observed()
@@ -105,9 +103,9 @@ class Smooth(Pass):
                 ctx.missed(RULE, group.products[0].node, why)
 
     def _smooth(
-        self, group: _Group, data: ChannelRanges, results: list[Moments], shapes: Shapes, ctx: Context
+        self, group: Group, data: ChannelRanges, results: list[Moments], shapes: Shapes, ctx: Context
     ) -> str | None:
-        demand = group.demand(data)
+        demand = _demand(group, data)
         if isinstance(demand, str):
             return demand
         if self.ranges == "all":
@@ -130,11 +128,11 @@ class Smooth(Pass):
             why = self._why_no_mul(gain, decibels(energy, before))
             if why is not None:
                 return f"{takers}, and {why}"
-        detail = f"factors {choice.factors.min():.3g} to {choice.factors.max():.3g}, taken by {_names(takers)}"
+        detail = f"factors {choice.factors.min():.3g} to {choice.factors.max():.3g}, taken by {names_of(takers)}"
         if len(choice.apart):
             detail += f", channels {', '.join(map(str, choice.apart.tolist()))} apart"
         if ctx.rewrite(RULE, group.products[0].node, f"{detail}: error {gain:.1f} dB lower"):
-            group.apply(choice, takers)
+            group.apply(choice.factors, takers, choice.apart)
         return None
 
     def _why_no_mul(self, gain: float, own: float) -> str | None:
@@ -147,96 +145,17 @@ class Smooth(Pass):
         return None
 
 
-@dataclass(frozen=True, eq=False)
-class _Group:
-    """The products of one value, all in one graph."""
-
-    data: Tensor
-    products: list[Product]
-
-    def demand(self, data: ChannelRanges) -> Demand | str:
-        if data.count == 0:
-            return "the calibration data make it empty"
-        blocks = []
-        for one in self.products:
-            assert one.weight is not None, "only floats were taken"
-            values = one.weight.constant.values
-            blocks.append(values.T if one.flipped else values)
-            one.weight.constant.forget()
-        weights = np.concatenate([block.reshape(-1, *block.shape[-2:])[0] for block in blocks], axis=1)
-        numbers = (weights, data.low, data.high, data.mean_square)
-        if not all(bool(np.isfinite(one).all()) for one in numbers):
-            return "there are NaN or infinities in its weights or its data"
-        return Demand(weights, data.low, data.high, data.mean_square)
-
-    def takers(self, shapes: Shapes) -> list[Holder] | str:
-        """The constants that take the inverse factors, or why there are none."""
-        mine = {id(one.node) for one in self.products}
-        if self.data.graph_outputs or any(id(one) not in mine for one in self.data.readers):
-            return f"{self.data.name!r} is read elsewhere too"
-        return holders(self.data, -1, self.products[0].depth, shapes)
-
-    def apply(self, choice: Choice, takers: list[Holder] | str) -> None:
-        factors, channels = choice.factors, choice.apart
-        taken = [one.rows(channels) for one in self.products] if len(channels) else []
-        kept = factors.copy()
-        kept[channels] = 0
-        for one in self.products:
-            Holder(one.node, one.slot, -1 if one.flipped else -2).apply(kept)
-        if not isinstance(takers, str):
-            for holder in takers:
-                holder.apply(1 / factors)
-            return
-        first, scope = self.products[0].node, self.products[0].node.graph
-        assert scope is not None, "it was found in a graph"
-        divided = scope.variable(f"{self.data.name}_smooth")
-        inverse = np.where(kept > 0, 1 / factors, 0).astype(np.float32)
-        inputs = [self.data, scope.constant(inverse, f"{divided.name}_factors")]
-        scope.insert(Node("Mul", scope.fresh_name(f"{self.data.name}_Mul"), {}, inputs, [divided]), before=first)
-        if taken:
-            put_apart(scope, self.data, channels, list(zip(self.products, taken, strict=True)))
-        for one in self.products:
-            scope.rewire(one.node, 1 - one.slot, divided)
+def _demand(group: Group, data: ChannelRanges) -> Demand | str:
+    if data.count == 0:
+        return "the calibration data make it empty"
+    numbers = (group.weights, data.low, data.high, data.mean_square)
+    if not all(bool(np.isfinite(one).all()) for one in numbers):
+        return "there are NaN or infinities in its weights or its data"
+    return Demand(*numbers)
 
 
-def _groups(graph: Graph, ctx: Context, selection: Selection) -> list[_Group]:
-    products = Products(graph, ctx.shapes)
-    found: dict[tuple[int, int], _Group] = {}
-    for scope in graph.scopes():
-        for node in scope.nodes:
-            if not node.is_op(*PRODUCTS):
-                continue
-            why = selection.why_not(node)
-            product = why or products.read(node)
-            if not isinstance(product, str):
-                product = _why_not(product) or product
-            if isinstance(product, str):
-                ctx.missed(RULE, node, product)
-            else:
-                found.setdefault((id(scope), id(product.data)), _Group(product.data, [])).products.append(product)
-    return list(found.values())
-
-
-def _why_not(product: Product) -> str | None:
-    if product.weight is None:
-        return "its weight is quantized already: smooth goes before"
-    if len(product.weight.constant.shape) != 2:
-        return f"its weight has {len(product.weight.constant.shape)} dims"
-    if product.depth < _DEPTH:
-        return f"it adds up only {product.depth} products"
-    if len(product.weight.sites) > 1:
-        return "others read its weight, too"
-    return None
-
-
-def _questions(group: _Group, data: ChannelRanges, results: list[Moments]) -> list[Observation]:
+def _questions(group: Group, data: ChannelRanges, results: list[Moments]) -> list[Observation]:
     found = [Observation((group.data,), data)]
     for product, result in zip(group.products, results, strict=True):
         found.append(Observation((product.node.outputs[0],), result))
     return found
-
-
-def _names(takers: list[Holder] | str) -> str:
-    if isinstance(takers, str):
-        return "a Mul"
-    return " and ".join(dict.fromkeys(f"{one.node.op} {one.node.label!r}" for one in takers))
