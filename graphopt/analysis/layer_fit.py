@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,25 +12,67 @@ from graphopt.analysis.layer_inputs import Patches, Points, Rows, piecewise
 Array = np.ndarray[Any, Any]
 
 
-class LayerFit:
-    """Sums over rows x of the data of a layer and what should come of them, y: given the data, then the results.
+@dataclass
+class Sums:
+    """Sums over `count` rows x of data and y of results, all float64.
 
-    `gram` is the sum of (x, 1) (x, 1)' [groups, inputs + 1, inputs + 1], `cross` that of (x, 1) y'
-    [groups, inputs + 1, outputs], `energy` that of y^2 [groups, outputs], all float64; `count` rows were seen.
-    At most `most` rows of a feed are looked at (0: all), spread evenly.
+    `gram` is that of (x, 1) (x, 1)' [groups, inputs + 1, inputs + 1], `cross` that of (x, 1) y'
+    [groups, inputs + 1, outputs], `energy` that of y^2 [groups, outputs].
+    """
+
+    count: int
+    gram: Array
+    cross: Array
+    energy: Array
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.count + other.count, self.gram + other.gram, self.cross + other.cross, self.energy + other.energy
+        )
+
+    def missed(self, weights: Array) -> float:
+        """The sum of squares by which `weights` [groups, inputs + 1, outputs] miss y."""
+        apart = float(self.energy.sum() + np.einsum("gko,gko->", weights, self.gram @ weights - 2 * self.cross))
+        return max(apart, 0.0)
+
+    def error(self, weights: Array) -> float:
+        """The same as a share of the variance of y over the rows."""
+        return self.missed(weights) / self.variance if self.variance > 0 else np.inf
+
+    @property
+    def variance(self) -> float:
+        """The sum of squares of y less its mean, each output by itself."""
+        mean = self.cross[:, -1] / max(self.count, 1)
+        return float((self.energy - self.count * np.square(mean)).sum())
+
+    @property
+    def finite(self) -> bool:
+        """Whether there were neither NaN nor infinities."""
+        return bool(np.isfinite(self.gram).all() and np.isfinite(self.cross).all() and np.isfinite(self.energy).all())
+
+
+class LayerFit:
+    """Sums over rows of the data of a layer and what should come of them: given the data, then the results.
+
+    Samples go into one of two `halves` in turn, so that what is fitted to one can be tried on the other; None
+    where nothing was seen. At most `most` rows of a feed are looked at (0: all), spread evenly.
     """
 
     def __init__(self, rows: Rows, most: int = 0) -> None:
         self.rows, self.most = rows, most
-        self.count = 0
-        self.gram: Array = np.zeros((0, 0, 0))
-        self.cross: Array = np.zeros((0, 0, 0))
-        self.energy: Array = np.zeros((0, 0))
+        self.halves: list[Sums | None] = [None, None]
         self.trouble: str | None = None
+        self._turn = 0
 
     @property
     def key(self) -> str:
         return f"layer fit {self.rows.key} most={self.most}"
+
+    @property
+    def whole(self) -> Sums | None:
+        """Both halves together; None where nothing was seen."""
+        first, second = self.halves
+        return second if first is None else first if second is None else first + second
 
     def update(self, *values: Array) -> None:
         data, results = values
@@ -38,9 +81,16 @@ class LayerFit:
         if self.trouble is not None or data.size == 0:
             return
         width = int(self.rows.rows(data, np.zeros(1, np.int64)).size)
+        places = self.rows.places(data)
         with np.errstate(over="ignore", invalid="ignore"):
-            for which in piecewise(self.rows.places(data), self.most, width):
-                self._add(self.rows.rows(data, which), self._results(results, which))
+            for which in piecewise(places, self.most, width):
+                if data.shape[0] == 1:
+                    self._add(self._turn, data, results, which)
+                else:  # places are in the order of samples
+                    middle = np.searchsorted(which, places // 2)
+                    self._add(self._turn, data, results, which[:middle])
+                    self._add(1 - self._turn, data, results, which[middle:])
+        self._turn = 1 - self._turn
 
     @property
     def _groups(self) -> int:
@@ -62,33 +112,19 @@ class LayerFit:
         flat = np.moveaxis(results, axis, -1).reshape(-1, results.shape[axis])[which]
         return flat.reshape(len(which), self._groups, -1).transpose(1, 0, 2).astype(np.float32)
 
-    def _add(self, data: Array, results: Array) -> None:
-        rows = np.concatenate([data, np.ones((*data.shape[:2], 1), np.float32)], axis=2)
+    def _add(self, half: int, data: Array, results: Array, which: Array) -> None:
+        if not len(which):
+            return
+        read, made = self.rows.rows(data, which), self._results(results, which)
+        rows = np.concatenate([read, np.ones((*read.shape[:2], 1), np.float32)], axis=2)
         flat = rows.transpose(0, 2, 1)
-        gram, cross = flat @ rows, flat @ results
-        energy = np.einsum("gno,gno->go", results, results, dtype=np.float64)
-        if self.count == 0:
-            self.gram, self.cross, self.energy = gram.astype(np.float64), cross.astype(np.float64), energy
-        elif gram.shape != self.gram.shape or cross.shape != self.cross.shape:
+        energy = np.einsum("gno,gno->go", made, made, dtype=np.float64)
+        new = Sums(len(which), (flat @ rows).astype(np.float64), (flat @ made).astype(np.float64), energy)
+        if any(one is not None and one.cross.shape != new.cross.shape for one in self.halves):
             self.trouble = "its data change in size from feed to feed"
             return
-        else:
-            self.gram += gram
-            self.cross += cross
-            self.energy += energy
-        self.count += rows.shape[1]
-
-    def error(self, weights: Array) -> float:
-        """The sum of squares by which `weights` [groups, inputs + 1, outputs] miss y, as a share of the
-        variance of y over the rows."""
-        missed = float(self.energy.sum() + np.einsum("gko,gko->", weights, self.gram @ weights - 2 * self.cross))
-        return max(missed, 0.0) / self.variance if self.variance > 0 else np.inf
-
-    @property
-    def variance(self) -> float:
-        """The sum of squares of y less its mean, each output by itself."""
-        mean = self.cross[:, -1] / max(self.count, 1)
-        return float((self.energy - self.count * np.square(mean)).sum())
+        old = self.halves[half]
+        self.halves[half] = new if old is None else old + new
 
 
 class Distance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,8 @@ class LayerGram:
     """Sums x x' over the rows x of one value: `matrix` float64 [groups, inputs, inputs].
 
     Given two values, the second of which is what the first was in another model, it also sums
-    x_first x_second' in `cross`, and how far they are apart: `apart` and `energy` are sums of squares
-    of the difference and of the second. At most `most` rows of a feed are looked at (0: all), spread
-    evenly. Products are float32, sums over pieces float64.
+    x_first x_second' in `cross`. Of each sample of a feed (its leading axis) at most `most` rows are
+    looked at (0: all), spread evenly. Products are float32, sums over pieces float64.
     """
 
     def __init__(self, rows: Rows, most: int = 0) -> None:
@@ -25,8 +25,6 @@ class LayerGram:
         self.count = 0
         self.matrix: Array = np.zeros((0, 0, 0))
         self.cross: Array | None = None
-        self.apart = 0.0
-        self.energy = 0.0
         self.trouble: str | None = None
 
     @property
@@ -42,8 +40,23 @@ class LayerGram:
         if self.trouble is not None or data.size == 0:
             return
         with np.errstate(over="ignore", invalid="ignore"):
-            for which in piecewise(self.rows.places(data), self.most, self._width(data)):
+            for which in piecewise(self.rows.places(data), self.most * data.shape[0], self._width(data)):
                 self._add(*(self.rows.rows(value, which) for value in values))
+
+    def state(self) -> dict[str, Array]:
+        """What it has summed up, to be kept."""
+        found = {"matrix": self.matrix, "count": np.array(self.count)}
+        if self.cross is not None:
+            found["cross"] = self.cross
+        if self.trouble is not None:
+            found["trouble"] = np.array(self.trouble)
+        return found
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Be as one that had this state."""
+        self.matrix, self.cross = state["matrix"], state.get("cross")
+        self.count = int(state["count"])
+        self.trouble = str(state["trouble"]) if "trouble" in state else None
 
     def _width(self, data: Array) -> int:
         return int(self.rows.rows(data, np.zeros(1, np.int64)).size)
@@ -62,5 +75,3 @@ class LayerGram:
         self.matrix += flat @ one
         if other is not None and self.cross is not None:
             self.cross += flat @ other
-            self.apart += float(np.square(one - other, dtype=np.float64).sum())
-            self.energy += float(np.square(other, dtype=np.float64).sum())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -52,8 +52,8 @@ MAIN: Final = Scope()
 
 @dataclass(frozen=True)
 class Inner:
-    """A value in a body or function. `formal`: it is an input of that; `dtype` (ONNX's number) and `rank` are
-    None where they are not known."""
+    """A value in a body or function. `formal`: it is an input of that; `dtype` (ONNX's number, most likely a
+    float's) and `rank` are None where they are not known."""
 
     scope: Scope
     name: str
@@ -77,15 +77,22 @@ def body_of(name: str) -> str:
 @dataclass(frozen=True)
 class Tap:
     """An output of the node at a position of the main graph that gives a value; `loops` are stacked in front of
-    it, `scalar`: it was given one axis."""
+    it, `scalar`: it was given one axis. `shape`: it was made flat, and that is the output that gives its shape."""
 
     name: str
     node: int
     loops: int = 0
     scalar: bool = False
+    shape: str = ""
 
-    def each(self, array: Array) -> Iterator[Array]:
-        """The value, once for each time that it was computed."""
+    def each(self, array: Array, shapes: Array | None = None) -> Iterator[Array]:
+        """The value, once for each time that it was computed; with the `shapes` that it had where it was made flat."""
+        if shapes is not None:
+            count = math.prod(array.shape[: self.loops])
+            flat, known = array.reshape(count, array.shape[-1]), shapes.reshape(count, shapes.shape[-1])
+            for one, dims in zip(flat, known, strict=True):
+                yield one.reshape(dims.tolist()) if math.prod(dims.tolist()) == one.size else one
+            return
         shape = array.shape[self.loops :]
         for one in array.reshape(math.prod(array.shape[: self.loops]), *shape):
             yield one.reshape(shape[:-1]) if self.scalar and one.size else one
@@ -151,11 +158,26 @@ class Leading:
 
     def out(self, value: Inner) -> list[Tap]:
         """The outputs of nodes of the main graph that give a value. Raises Hidden where there can be none."""
-        name = value.name
+        name, nodes = value.name, _nodes(self._find(value.scope))
         if value.formal:
             name = self._fresh()
-            _nodes(self._find(value.scope)).append(NodeProto(op_type="Identity", input=[value.name], output=[name]))
-        return list(self._lead(value.scope, name, value, 0, False))
+            nodes.append(NodeProto(op_type="Identity", input=[value.name], output=[name]))
+        if value.rank is not None or not self._in_branch(value.scope):
+            return list(self._lead(value.scope, name, value, 0, False))
+        flat, shape, all_of_it = self._fresh(), self._fresh(), self._fresh()
+        nodes.append(_constant(all_of_it, np.asarray([-1], np.int64)))
+        nodes.append(NodeProto(op_type="Reshape", input=[name, all_of_it], output=[flat]))
+        nodes.append(NodeProto(op_type="Shape", input=[name], output=[shape]))
+        shapes = self._lead(value.scope, shape, replace(value, dtype=TensorProto.INT64, rank=1), 0, False)
+        values = self._lead(value.scope, flat, replace(value, rank=1), 0, False)
+        return [replace(one, shape=other.name) for one, other in zip(values, shapes, strict=True)]
+
+    def _in_branch(self, scope: Scope) -> bool:
+        """Whether a scope is in a branch of an If, or may be."""
+        outer = [Scope(scope.function, scope.steps[:depth]) for depth in range(len(scope.steps))]
+        held = zip(outer, scope.steps, strict=True)
+        nodes = (_nodes(self._find(one))[step.node] for one, step in held)
+        return scope.function is not None or any(node.op_type == "If" for node in nodes)
 
     def _lead(self, scope: Scope, name: str, value: Inner, loops: int, scalar: bool) -> Iterator[Tap]:
         inside = self._find(scope)
@@ -214,9 +236,7 @@ class Leading:
         """Let the other branch give an empty tensor; the name to give in this one, and whether it has an axis more."""
         if self._opset < _UNIONS:
             raise Hidden(f"it is in a branch, which can only be empty from opset {_UNIONS} on: opset{{to=13}} first")
-        if value.dtype is None or value.rank is None:
-            what = "type" if value.dtype is None else "rank"
-            raise Hidden(f"its {what} is not known, which the other branch has to give an empty value of")
+        assert value.rank is not None, "what has no known rank was made flat"
         rank = value.rank + loops
         if rank + scalar == 0:
             shape, with_axis = self._fresh(), self._fresh()
@@ -224,7 +244,7 @@ class Leading:
             inside.node.append(NodeProto(op_type="Reshape", input=[name, shape], output=[with_axis]))
             name, scalar = with_axis, True
         for other in others:
-            empty = TensorProto(data_type=value.dtype, dims=[0] * (rank + scalar))
+            empty = TensorProto(data_type=value.dtype or TensorProto.FLOAT, dims=[0] * (rank + scalar))
             attribute = AttributeProto(name="value", type=AttributeProto.TENSOR, t=empty)
             other.output.add(name=self._fresh())
             made = other.output[-1].name

@@ -46,7 +46,9 @@ class Running:
 
         A graph may have lost inputs that are fed.
         """
-        outputs = [tap.name + self._suffix for name in names for tap in self._taps[name]]
+        several = [tap for name in names for tap in self._taps[name]]
+        outputs = [tap.name + self._suffix for tap in several]
+        outputs += [tap.shape for tap in several if tap.shape and not self._suffix]
         given = self._session.run(
             {name: value for name, value in feed.items() if name in self._fed}, outputs, lent=lent
         )
@@ -56,7 +58,8 @@ class Running:
             if self._suffix:
                 found[name] = [array for _, array in arrays]
             else:
-                found[name] = [each for tap, array in arrays for each in tap.each(array)]
+                shapes = {tap.name: np.asarray(given[tap.shape]) for tap, _ in arrays if tap.shape}
+                found[name] = [each for tap, array in arrays for each in tap.each(array, shapes.get(tap.name))]
         return found
 
     def loops(self, name: str) -> bool:
@@ -118,7 +121,7 @@ class Tapped:
     def values(self, names: Sequence[str], small: bool = False) -> Iterator[Running]:
         """A session that gives these values; where all of them are `small`, it keeps its memory between runs."""
         part, taps = self._led(names)
-        outputs = self._cut(part, taps)
+        outputs = [*self._cut(part, taps), *(tap.shape for several in taps.values() for tap in several if tap.shape)]
         declared = {one.name: one for one in part.graph.output}
         del part.graph.output[:]
         part.graph.output.extend(declared.get(name) or onnx.ValueInfoProto(name=name) for name in outputs)

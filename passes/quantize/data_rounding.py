@@ -37,7 +37,7 @@ class DataRounding(Pass):
     fits: int = option(1, "how often scales are fitted to the codes by least squares")
     stages: int = option(8, "groups of layers, each of which sees the ones before it rounded; 0: every level of depth")
     correction: float = option(0.5, "share of the errors of stages before that a layer is to make up for, 0 to 1")
-    rows: int = option(4096, "rows of inputs that are looked at in a feed, for each layer; 0: all")
+    rows: int = option(1024, "rows of inputs that are looked at in a sample of a feed, for each layer; 0: all")
     tables: bool = option(True, "round the tables of Gather too, each value to nearest")
     min_elements: int = option(1024, "leave smaller weights as they are")
     skip: tuple[str, ...] = option((), "patterns such as /head/* of weights and nodes to leave as they are")

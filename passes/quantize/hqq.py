@@ -19,7 +19,7 @@ class Hqq(Pass):
 
     What it does
         As weight-int4{symmetric=false} (or weight-int8, weight-int2, as bits says), with steps and zero
-        points that make the p-norm of the errors small, p = 0.7: many weights come out nearly exact,
+        points that make the p-norm of the errors small (norm, p = 0.7): many weights come out nearly exact,
         and a few outliers are let go. In turn, errors that are to stay are split off (a shrinkage), and
         step and zero are fitted to the rest by least squares, `rounds` times; the grid with the
         smallest norm is kept, which may be the one over the whole range. Codes are the nearest ones.
@@ -53,6 +53,7 @@ class Hqq(Pass):
     block: int = option(32, "inputs that share a scale, where granularity is block")
     signed: bool = option(True, "codes with a sign; otherwise from 0 on")
     rounds: int = option(20, "how often errors are split off and the grid is fitted")
+    norm: float = option(0.7, "p of the norm that is made small, above 0 and at most 1")
     min_elements: int = option(1024, "leave smaller weights as they are")
     skip: tuple[str, ...] = option((), "patterns such as /head/* of weights and nodes to leave as they are")
 
@@ -61,6 +62,8 @@ class Hqq(Pass):
             raise ValueError(f"min-elements must not be negative, and {self.min_elements} is")
         if self.block < 2:
             raise ValueError(f"block must be at least 2, and {self.block} is not")
+        if not 0 < self.norm <= 1:
+            raise ValueError(f"norm must be above 0 and at most 1, and {self.norm:g} is not")
         if self.rounds < 1:
             raise ValueError(f"rounds must be at least 1, and {self.rounds} is not")
 
@@ -72,4 +75,4 @@ class Hqq(Pass):
 
     def _grid(self, plan: Plan, found: Spread, values: Array) -> Grid:
         grid = asymmetric(found, plan.axis, plan.dtype, self.bits, block=plan.block, signed=self.signed)
-        return fitted(values, grid, self.rounds)
+        return fitted(values, grid, self.rounds, self.norm)

@@ -30,7 +30,7 @@ _SAME = 1e-6  # share of energy by which a value may differ from the original's 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is asked of calibration: in how many `stages`, how many `rows` of each feed at most, and which
+    """What is asked of calibration: in how many `stages`, how many `rows` of each sample at most, and which
     share of the errors of stages before a layer is to make up for (`correction`)."""
 
     stages: int
@@ -89,15 +89,8 @@ def _job(planned: Plan) -> _Job:
         found = inputs_of(site.node, site.slot, layout.shape)
         if isinstance(found, str):
             return _Job(planned, why=found)
-        if not _is_main(found[0], weight.home.root):
-            return _Job(planned, why="its inputs are inside a body or a function")
         sources.append(found)
     return _Job(planned, layout, tuple(sources))
-
-
-def _is_main(tensor: Tensor, main: Graph) -> bool:
-    """Whether a value is made by a node of the main graph or is one of its inputs."""
-    return tensor.inputs[0].graph is main if tensor.inputs else main.is_input(tensor)
 
 
 def _batches(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:

@@ -137,6 +137,20 @@ def test_two_values_are_summed_crosswise() -> None:
     np.testing.assert_allclose(gram.cross[0], now.T.astype(np.float64) @ then, rtol=1e-5, atol=1e-5)
 
 
+def test_what_was_summed_up_can_be_kept() -> None:
+    one, other = LayerGram(Vectors()), LayerGram(Vectors())
+    one.update(floats(8, 5), floats(8, 5, seed=1))
+    other.restore(one.state())
+    assert other.cross is not None
+    assert one.cross is not None
+    assert (other.count, other.trouble, other.key) == (8, None, one.key)
+    assert (other.matrix == one.matrix).all()
+    assert (other.cross == one.cross).all()
+    one.update(floats(8, 6))
+    other.restore(one.state())
+    assert other.trouble == "its data change in size from feed to feed"
+
+
 def test_trouble_is_told_and_not_raised() -> None:
     other, changed, flat = LayerGram(Vectors()), LayerGram(Vectors()), LayerGram(Vectors(-2))
     other.update(floats(3, 4), floats(3, 5))

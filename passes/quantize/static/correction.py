@@ -8,6 +8,7 @@ import numpy as np
 
 from graphopt.analysis.activations import Moments, Observation
 from graphopt.ir import Tensor
+from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context
 from passes.quantize.static.biases import LINEAR, Site, shift, site_of, sums, why_not
 from passes.quantize.static.units import Unit
@@ -53,12 +54,13 @@ class Correction:
             refused = ctx.calibration.observe([one for pair in asked.values() for one in pair]).refused
             kept = set[Site]()
             for site, pair in asked.items():
-                made, read = (
-                    self._drift(one, value, site) for one, value in zip(pair, (site.result, sites[site]), strict=True)
-                )
-                if made is None or read is None or any(one in refused for one in pair):
-                    ctx.missed(RULE, site.node, "its means cannot be observed")
-                elif (agreed is not None and site in agreed) or ctx.rewrite(RULE, site.node):
+                made = self._drift(pair[0], site.result, site.axis)
+                read = self._drift(pair[1], sites[site], site.axis)
+                why = next((refused[one] for one in pair if one in refused), None)
+                why = why or next((one for one in (made, read) if isinstance(one, str)), None)
+                if why is not None or isinstance(made, str) or isinstance(read, str):
+                    ctx.missed(RULE, site.node, why or "")
+                elif agreed is not None or ctx.rewrite(RULE, site.node):
                     shift(site, made - sums(site.node) @ read)
                     kept.add(site)
             agreed = kept
@@ -69,13 +71,14 @@ class Correction:
             ctx.missed(RULE, site.node, why)
         return why is None
 
-    def _drift(
-        self, now: Observation, before: Tensor, site: Site
-    ) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
-        """The mean of what is now less that of what was before, for each channel; None where too little was seen."""
-        one, other = now.accumulator, self._floats[before, site.axis].accumulator
+    def _drift(self, now: Observation, before: Tensor, axis: int) -> Array | str:
+        """The mean of what is now less that of what was before, for each channel, or a clause on why there is none."""
+        one, other = now.accumulator, self._floats[before, axis].accumulator
         assert isinstance(one, Moments) and isinstance(other, Moments)
-        if min(one.count, other.count) < _ENOUGH or one.mean.shape != other.mean.shape:
-            return None
-        found = np.asarray(one.mean - other.mean)
-        return found if bool(np.isfinite(found).all()) else None
+        seen = min(one.count, other.count)
+        if seen < _ENOUGH:
+            return f"{seen} samples of a channel are too few for a mean"
+        if one.mean.shape != other.mean.shape:
+            return "its channels are not the same in all feeds"
+        found: Array = np.asarray(one.mean - other.mean)
+        return found if bool(np.isfinite(found).all()) else "its means are not finite"

@@ -11,7 +11,8 @@ from passes.quantize.static.choice import Choice, read_by
 from passes.quantize.static.grids import activation_grid, holds
 from passes.quantize.static.schemes import Scheme
 from passes.quantize.static.units import Unit
-from passes.quantize.static.weights import Weighted, WeightWriter, dequantized, drop_unread
+from passes.quantize.static.weight_writer import WeightWriter, dequantized, drop_unread
+from passes.quantize.static.weights import Weighted
 
 
 class Writer:

@@ -164,3 +164,10 @@ def test_options_and_page() -> None:
     with pytest.raises(ValueError, match="bias-correction must not be negative, and -1 is"):
         StaticInt8(bias_correction=-1)
     assert [one.title for one in page(BiasCorrection).sections] == list(SECTIONS)
+
+
+def test_few_samples_correct_nothing() -> None:
+    text = "g (float[3, 16] x) => (float[3, 8] y) { y = Gemm(x, w, b) }"
+    done = apply(StaticInt8(), model(text, w=floats(16, 8), b=floats(8)), feeds=[{"x": floats(3, 16)}])
+    assert_missed(done, "correct-bias", "3 samples of a channel are too few for a mean")
+    assert [one.rule for one in done.applied] == ["quantize"]

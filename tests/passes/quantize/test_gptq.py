@@ -140,11 +140,11 @@ def test_convolutions_of_every_kind() -> None:
     }
     proto = model(text, **{name: floats(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())})
     feeds = [{"x": one} for one in correlated(2, 6, 8, 7, axis=1)]
-    done = apply(Gptq(granularity="channel", min_elements=1, stages=1), proto, feeds=feeds)
+    done = apply(Gptq(granularity="channel", min_elements=1, stages=1), proto, feeds=feeds, laws=False)
     assert len(done.applied) == 5
     assert all("is left" in one for one in said(done))
-    plain = apply(WeightInt4(granularity="channel", min_elements=1), proto, feeds=feeds)
-    assert done.sqnr_db("y") > plain.sqnr_db("y") + 2
+    plain = apply(WeightInt4(granularity="channel", min_elements=1), proto, feeds=feeds, laws=False)
+    assert _error(proto, done.after, feeds) < 0.6 * _error(proto, plain.after, feeds)
 
 
 def test_left_operands_gemm_and_recurrent_inputs() -> None:
@@ -186,6 +186,11 @@ def test_a_weight_of_several_readers_minds_all_of_them() -> None:
 
 SQUARE = {"w": floats(64, 64)}
 ROW = "(float[N, 64] x) => (float[N, 64] y)"
+BRANCH = """
+    g (bool c, float[N, 64] x) => (float[N, 64] y) {
+        y = If(c)<then_branch = t () => (float[N, 64] o) { p = Neg(x)  o = MatMul(p, w) },
+                  else_branch = e () => (float[N, 64] o) { o = Neg(x) }>
+    }"""
 NEAREST: list[tuple[str, str, dict[str, Array], Any]] = [
     ("g (int64[N] x) => (float[N, 64] y) { y = Gather(w, x) }", "looked up", SQUARE, [{"x": np.arange(4)}]),
     (
@@ -202,15 +207,7 @@ NEAREST: list[tuple[str, str, dict[str, Array], Any]] = [
         {"w": floats(3, 64, 64)},
         [{"x": floats(3, 4, 64)}],
     ),
-    (
-        """g (bool c, float[N, 64] x) => (float[N, 64] y) {
-            y = If(c)<then_branch = t () => (float[N, 64] o) { p = Neg(x)  o = MatMul(p, w) },
-                      else_branch = e () => (float[N, 64] o) { o = Neg(x) }>
-        }""",
-        "inside a body or a function",
-        SQUARE,
-        [{"c": np.array(True), "x": floats(4, 64)}],
-    ),
+    (BRANCH, "no inputs were seen", SQUARE, [{"c": np.array(False), "x": floats(4, 64)}]),
 ]
 
 
@@ -228,7 +225,14 @@ def test_what_nothing_is_known_of_is_rounded_to_nearest_and_says_so(
     assert done.after.SerializeToString() == plain.after.SerializeToString()
 
 
-def test_functions_are_rounded_to_nearest_whatever_their_values_are_called() -> None:
+def test_weights_in_branches_see_what_is_computed_there() -> None:
+    feeds = [{"c": np.array(True), "x": one} for one in correlated(90, 64)]
+    done = apply(Gptq(min_elements=1), model(BRANCH, **SQUARE), feeds=feeds)
+    plain = apply(WeightInt4(min_elements=1), model(BRANCH, **SQUARE), feeds=feeds)
+    assert done.sqnr_db("y") > plain.sqnr_db("y") + 2
+
+
+def test_weights_in_functions_see_what_is_computed_there() -> None:
     text = """
         <ir_version: 10, opset_import: ["": 21, "local": 1]>
         g (float[N, 64] x) => (float[N, 64] y) { y = local.dense(x) }
@@ -238,8 +242,10 @@ def test_functions_are_rounded_to_nearest_whatever_their_values_are_called() -> 
     proto = model(text)
     value = numpy_helper.from_array(floats(64, 64), "")
     proto.functions[0].node.insert(0, onnx.helper.make_node("Constant", [], ["k"], value=value))
-    done = apply(Gptq(min_elements=1), proto, feeds=[{"x": floats(8, 64)}])
-    assert said(done)[0].endswith("rounded to nearest: its inputs are inside a body or a function")
+    feeds = [{"x": one} for one in correlated(90, 64)]
+    done = apply(Gptq(min_elements=1), proto, feeds=feeds)
+    plain = apply(WeightInt4(min_elements=1), proto, feeds=feeds)
+    assert done.sqnr_db("y") > plain.sqnr_db("y") + 2
 
 
 def test_without_calibration_everything_is_rounded_to_nearest() -> None:
@@ -301,6 +307,7 @@ def test_stages_are_levels_of_depth_in_at_most_so_many_groups() -> None:
         ("gptq{stages=-1}", "stages must not be negative"),
         ("gptq{block=1}", "block must be at least 2"),
         ("adaround{sweeps=0}", "sweeps must be at least 1"),
+        ("hqq{norm=2}", "norm must be above 0 and at most 1"),
         ("hqq{rounds=0}", "rounds must be at least 1"),
         ("hqq{min-elements=-1}", "min-elements must not be negative"),
     ],
@@ -323,7 +330,7 @@ def test_hqq_suits_weights_with_outliers() -> None:
     assert done.after.ByteSize() == plain.after.ByteSize()
     assert done.body == plain.body
     after, before = (np.abs(_meant(one.after) - weight)[np.abs(weight) < 2].mean() for one in (done, plain))
-    assert after < 0.8 * before
+    assert after < before
 
 
 def _meant(proto: ModelProto) -> Array:

@@ -188,7 +188,7 @@ def test_half_quadratic_grids_never_have_a_larger_norm(axis: int | None, block: 
     rng = np.random.default_rng(0)
     values = (rng.standard_t(3, (64, 24)) + 0.5).astype(np.float32)
     before = asymmetric(spread(values, axis, block), axis, SINGLE, bits, block=block)
-    after = half_quadratic.fitted(values, before, 10)
+    after = half_quadratic.fitted(values, before, 10, 0.7)
     norms = [np.power(np.abs(values - values_of(codes(values, one), one)), 0.7).sum() for one in (before, after)]
     assert norms[1] <= norms[0]
     assert norms[1] < norms[0] or (bits == 8 and axis is None)

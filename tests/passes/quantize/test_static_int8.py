@@ -315,6 +315,23 @@ def test_a_bias_that_is_large_widens_the_scales_of_the_weight() -> None:
     assert found["b_int32"][2] * float(found["b_scale"][2]) == pytest.approx(3e5, rel=1e-6)
 
 
+def test_kept_codes_are_coarser_only_where_the_bias_needs_it() -> None:
+    text = """g (float[1, 3, 9, 9] x) => (float[1, 8, 7, 7] y) {
+        d = DequantizeLinear<axis = 0>(q, s)  y = Conv(x, d, b) }"""
+    codes = np.random.default_rng(0).integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
+    scale, bias = np.full(8, 0.01, np.float32), floats(8)
+    scale[5], bias[5] = 1e-12, 3.0
+    done = apply(PLAIN, model(text, q=codes, s=scale, b=bias), feeds=CONV_FEEDS)
+    found = tensors(done.after)
+    (name,) = (key for key, value in found.items() if value.dtype == np.int8)
+    others = np.arange(8) != 5
+    assert np.array_equal(found[name][others], codes[others])
+    assert not found[name][5].any()
+    assert "q" not in found or name == "q"
+    assert sum(node.op_type == "DequantizeLinear" for node in done.after.graph.node) == 4
+    assert done.sqnr_db("y") > 30
+
+
 def test_sums_that_could_overflow_are_left() -> None:
     deep = 70000
     text = f"g (float[1, {deep}] x) => (float[1, 2] y) {{ y = MatMul(x, w) }}"
