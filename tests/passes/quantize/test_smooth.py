@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 
 from graphopt.pipeline import Pipeline
 from graphopt.testing import Applied, apply, assert_missed, model
@@ -201,6 +201,31 @@ def test_bodies_are_smoothed_where_all_readers_are() -> None:
     within = text.replace("h = LayerNormalization(x, g, b)", "").replace("{ o = Relu(h) }", "{ o = Relu(x) }")
     within = within.replace("{ r = Relu(h)", "{ h = LayerNormalization(x, g, b)  r = Relu(h)")
     assert apply(Smooth(), model(within, w=weight(K, K), **NORM), feeds=feeds).applied
+
+
+def test_a_body_gets_a_mul_of_its_own_for_a_captured_value() -> None:
+    text = """
+        g (bool c, float[B, T, 16] x) => (float[B, T, 16] y) {
+            h = LayerNormalization(x, g, b)
+            y = If(c)<then_branch = t () => (float[B, T, 16] o) { o = MatMul(h, w) },
+                      else_branch = e () => (float[B, T, 16] o) { o = Relu(h) }> }"""
+    feeds = [{"c": np.array(value), "x": FEEDS[0]["x"]} for value in (True, False)]
+    done = apply(Smooth(insert_below_db=100), model(text, w=weight(K, K), **NORM), feeds=feeds)
+    assert "    h_smooth = Mul(h, h_smooth_factors)\n    o = MatMul(h_smooth, w)" in done.body
+
+
+def test_values_of_functions_are_smoothed() -> None:
+    text = """
+        <ir_version: 10, opset_import: ["": 21, "local": 1]>
+        g (float[B, T, 16] x) => (float[B, T, 16] y) { y = local.dense(x) }
+        <domain: "local", opset_import: ["": 21]>
+        dense (a) => (c) { b = Exp(a)  c = MatMul(b, k) }"""
+    proto = model(text)
+    held = helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(weight(K, K), ""))
+    proto.functions[0].node.insert(0, held)
+    done = apply(Smooth(insert_gain_db=1, insert_below_db=100), proto, feeds=FEEDS)
+    assert done.applied[0].scope == "function local.dense"
+    assert "  c = MatMul(b_smooth, k)" in done.body
 
 
 def missed(text: str, why: str, smooth: Smooth | None = None, **weights: Any) -> Applied:
