@@ -49,7 +49,7 @@ class Awq(Pass):
     When not
         For activations that are quantized too: smooth is for those. fold-scale-bias would fold a Mul that was
         put in back into the weights: run clean-up passes before, not behind. Left, with the reason: weights
-        that others read too or that are quantized already, values in bodies and functions, and gains
+        that others read too or that are quantized already, values that the calibration data do not reach, and gains
         below min_gain_db. A pass that weighs errors itself, as gptq does, gains less from it.
 
     Contract

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -54,8 +55,8 @@ class Smooth(Pass):
         For activations that stay float; for weight-only quantization, awq is the one. A Mul that was
         put in costs a pass over the value, a percent or two of a product's time, and fold-scale-bias
         would fold it back into the weights: run clean-up passes before, not behind. Left, with the
-        reason: weights that others read too or that are quantized already, values in bodies and functions,
-        and gains below min_gain_db.
+        reason: weights that others read too or that are quantized already, values that the
+        calibration data do not reach, and gains below min_gain_db.
 
     Contract
         ROUNDING: the same mathematics. Time is 150 passes over each weight, and one run over the calibration data.
@@ -77,13 +78,11 @@ class Smooth(Pass):
     insert_below_db: float = option(35.0, "no Mul for products whose own signal-to-noise ratio is above this")
     outliers: int = option(0, "where a Mul is put in, how many channels may be multiplied apart, in float")
     outlier_gain_db: float = option(3.0, "the gain from which on multiplying a channel apart is worth it")
-    ranges: str = option("run", "what one range serves: a run, or all of them")
+    ranges: Literal["run", "all"] = option("run", "what one range serves: a run, or all of them")
     skip: tuple[str, ...] = option((), "patterns of nodes, weights and values whose operators to leave alone")
     only: tuple[str, ...] = option((), "patterns of the only ones to smooth")
 
     def __post_init__(self) -> None:
-        if self.ranges not in ("run", "all"):
-            raise ValueError(f"ranges must be run or all, and {self.ranges!r} is neither")
         if self.outliers < 0:
             raise ValueError(f"outliers must not be negative, and {self.outliers} is")
         if self.min_gain_db <= 0:

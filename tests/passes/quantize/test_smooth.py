@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 
 from graphopt.pipeline import Pipeline
 from graphopt.testing import Applied, apply, assert_missed, model
@@ -165,6 +165,18 @@ def test_a_gemm_gives_to_a_gemm() -> None:
     assert any("taken by Gemm 'Gemm(h)'" in one.why for one in done.applied)
 
 
+def test_one_range_may_serve_all_runs() -> None:
+    """Then the widest run counts for all, and more of the range goes into the weights."""
+    feeds = [{"x": FEEDS[0]["x"] * np.float32(size)} for size in (0.01, 0.01, 0.01, 1)]
+    text = "g (float[B, T, 16] x) => (float[B, T, 24] y) { h = Mul(x, g)  y = MatMul(h, w) }"
+    proto = model(text, w=weight(K, 24), g=NORM["g"])
+    widest = []
+    for smooth in (Smooth(ranges="run"), Smooth(ranges="all")):
+        factors = NORM["g"] / tensors(apply(smooth, proto, feeds=feeds).after)["g"]
+        widest.append(factors.max() / factors.min())
+    assert widest[1] > widest[0]
+
+
 def test_behind_a_gelu_a_mul_is_put() -> None:
     text = """g (float[B, T, 16] x) => (float[B, T, 24] y) {
         h = MatMul(x, v)  d = Div(h, root)  e = Erf(d)  f = Add(e, one)  m = Mul(h, f)
@@ -189,6 +201,31 @@ def test_bodies_are_smoothed_where_all_readers_are() -> None:
     within = text.replace("h = LayerNormalization(x, g, b)", "").replace("{ o = Relu(h) }", "{ o = Relu(x) }")
     within = within.replace("{ r = Relu(h)", "{ h = LayerNormalization(x, g, b)  r = Relu(h)")
     assert apply(Smooth(), model(within, w=weight(K, K), **NORM), feeds=feeds).applied
+
+
+def test_a_body_gets_a_mul_of_its_own_for_a_captured_value() -> None:
+    text = """
+        g (bool c, float[B, T, 16] x) => (float[B, T, 16] y) {
+            h = LayerNormalization(x, g, b)
+            y = If(c)<then_branch = t () => (float[B, T, 16] o) { o = MatMul(h, w) },
+                      else_branch = e () => (float[B, T, 16] o) { o = Relu(h) }> }"""
+    feeds = [{"c": np.array(value), "x": FEEDS[0]["x"]} for value in (True, False)]
+    done = apply(Smooth(insert_below_db=100), model(text, w=weight(K, K), **NORM), feeds=feeds)
+    assert "    h_smooth = Mul(h, h_smooth_factors)\n    o = MatMul(h_smooth, w)" in done.body
+
+
+def test_values_of_functions_are_smoothed() -> None:
+    text = """
+        <ir_version: 10, opset_import: ["": 21, "local": 1]>
+        g (float[B, T, 16] x) => (float[B, T, 16] y) { y = local.dense(x) }
+        <domain: "local", opset_import: ["": 21]>
+        dense (a) => (c) { b = Exp(a)  c = MatMul(b, k) }"""
+    proto = model(text)
+    held = helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(weight(K, K), ""))
+    proto.functions[0].node.insert(0, held)
+    done = apply(Smooth(insert_gain_db=1, insert_below_db=100), proto, feeds=FEEDS)
+    assert done.applied[0].scope == "function local.dense"
+    assert "  c = MatMul(b_smooth, k)" in done.body
 
 
 def missed(text: str, why: str, smooth: Smooth | None = None, **weights: Any) -> Applied:
@@ -229,8 +266,6 @@ def test_channels_that_are_always_zero_do_no_harm() -> None:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(ValueError, match="ranges must be run or all"):
-        Smooth(ranges="both")
     with pytest.raises(ValueError, match="outliers must not be negative"):
         Smooth(outliers=-1)
     with pytest.raises(ValueError, match="min-gain-db must be positive"):
