@@ -176,16 +176,19 @@ def test_behind_a_gelu_a_mul_is_put() -> None:
     assert tensors(done.after)["half"].shape == ()
 
 
-def test_functions_and_bodies_are_left() -> None:
+def test_bodies_are_smoothed_where_all_readers_are() -> None:
     text = """
         <ir_version: 10, opset_import: ["": 21]>
         g (bool c, float[B, T, 16] x) => (float[B, T, 16] y) {
             h = LayerNormalization(x, g, b)
             y = If(c)<then_branch = t () => (float[B, T, 16] o) { r = Relu(h)  o = MatMul(r, w) },
                       else_branch = e () => (float[B, T, 16] o) { o = Relu(h) }> }"""
-    feeds = [{"c": np.array(True), "x": FEEDS[0]["x"]}]
-    done = apply(Smooth(), model(text, w=floats(K, K), **NORM), feeds=feeds)
-    assert_missed(done, "smooth", "it is inside a body or a function")
+    feeds = [{"c": np.array(take), "x": one["x"]} for one in FEEDS for take in (True, False)]
+    done = apply(Smooth(), model(text, w=weight(K, K), **NORM), feeds=feeds)
+    assert_missed(done, "smooth", "'h' is read elsewhere too")
+    within = text.replace("h = LayerNormalization(x, g, b)", "").replace("{ o = Relu(h) }", "{ o = Relu(x) }")
+    within = within.replace("{ r = Relu(h)", "{ h = LayerNormalization(x, g, b)  r = Relu(h)")
+    assert apply(Smooth(), model(within, w=weight(K, K), **NORM), feeds=feeds).applied
 
 
 def missed(text: str, why: str, smooth: Smooth | None = None, **weights: Any) -> Applied:
