@@ -215,8 +215,13 @@ def _rounded(job: _Job, layer: Layer, form: Format, method: Method) -> Rounded |
         if form.range == "activations":
             spread_out = np.broadcast_to((energy / energy.mean())[:, :, None], layer.weights.shape)
             importance = layout.stored(spread_out)
-        wanted = target.astype(planned.dtype)
-        return form.grid(planned, spread(wanted, planned.axis, planned.block), wanted, importance)
+        with np.errstate(over="ignore"):
+            wanted = target.astype(planned.dtype)
+        found = spread(wanted, planned.axis, planned.block)
+        if why_no_grid(found, planned.dtype) is not None:  # making up for errors may ask for more than there is
+            wanted = planned.weight.constant.values
+            found = spread(wanted, planned.axis, planned.block)
+        return form.grid(planned, found, wanted, importance)
 
     try:
         return rounded(layer, layout, choose, method)

@@ -255,6 +255,23 @@ def test_without_calibration_everything_is_rounded_to_nearest() -> None:
     assert all("rounded to nearest: " in one for one in said(done))
 
 
+def test_half_precision_weights() -> None:
+    text = "g (float16[N, 64] x) => (float16[N, 24] y) { a = MatMul(x, v)  b = Relu(a)  y = MatMul(b, w) }"
+    proto = model(text, v=floats(64, 48).astype(np.float16), w=floats(48, 24, seed=1).astype(np.float16))
+    feeds = [{"x": (one / 8).astype(np.float16)} for one in correlated(150, 64)]
+    done = apply(Gptq(min_elements=1), proto, feeds=feeds)
+    plain = apply(WeightInt4(min_elements=1), proto, feeds=feeds)
+    assert done.sqnr_db("y") > plain.sqnr_db("y") + 2
+
+
+def test_ranges_may_mind_activations() -> None:
+    scales = np.exp(np.linspace(-3, 3, 64)).astype(np.float32)
+    feeds = [{"x": floats(150, 64, seed=seed) * scales} for seed in range(3)]
+    none: Any = {"bits": 4, "granularity": "channel", "min_elements": 1, "fits": 0, "sweeps": 0, "stages": 1}
+    found = {one: apply(Gptq(range=one, **none), two(), feeds=feeds).sqnr_db("y") for one in ("mse", "activations")}
+    assert found["activations"] > found["mse"] + 0.3
+
+
 def test_tables_are_left_on_request() -> None:
     proto = model("g (int64[N] x) => (float[N, 64] y) { y = Gather(w, x) }", w=floats(40, 64))
     done = apply(Gptq(min_elements=1, tables=False), proto, feeds=[{"x": np.arange(4)}])

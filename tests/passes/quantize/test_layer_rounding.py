@@ -82,6 +82,19 @@ def test_no_output_is_worse_than_with_the_nearest_codes(
         assert found.left == pytest.approx(float(after.sum() / before.sum()), rel=1e-3)
 
 
+@pytest.mark.parametrize(("layout", "axis", "block"), CASES)
+def test_damping_that_hides_the_inputs_makes_no_output_worse(layout: Layout, axis: int | None, block: int) -> None:
+    """What is then made smaller is the error of the weights, and scales that suit it may harm outputs."""
+    stored, layer = problem(layout)
+    choose = grid_of(axis, block, 2, symmetric)
+    found = rounded(layer, layout, choose, dataclasses.replace(SCALES, damping=1e4))
+    before = error(layer, layout, codes(stored, choose(stored)), choose(stored))
+    after = error(layer, layout, found.codes, found.grid)
+    if axis is None or layout is TRANSPOSED:  # outputs share scales
+        before, after = before.sum(), after.sum()
+    assert (after <= before * (1 + 1e-5)).all()
+
+
 def test_inputs_that_do_not_correlate_leave_nothing_to_make_up_for() -> None:
     stored, layer = problem(DENSE)
     layer = Layer.of(layer.weights, np.diag(np.arange(1.0, 65.0))[None])
