@@ -54,8 +54,7 @@ class Smooth(Pass):
         For activations that stay float; for weight-only quantization, awq is the one. A Mul that was
         put in costs a pass over the value, a percent or two of a product's time, and fold-scale-bias
         would fold it back into the weights: run clean-up passes before, not behind. Left, with the
-        reason: weights that others read too or that are quantized already, values in bodies and functions,
-        and gains below min_gain_db.
+        reason: weights that others read too or that are quantized already, and gains below min_gain_db.
 
     Contract
         ROUNDING: the same mathematics. Time is 150 passes over each weight, and one run over the calibration data.
