@@ -50,12 +50,14 @@ class Gptq(DataRounding):
 
         Costs, for each stage, one run of the model and one of the original over the calibration
         feeds, and for each layer inputs^3 + outputs * inputs^2 * (1 + sweeps) multiplications in
-        float64: a model of 20 million weights takes about 20 seconds. Gram matrices of a run
-        take up to 256 MB.
+        float64: 5 million weights of MatMuls and 13,000 tokens take 15 seconds of a CPU in one stage
+        and 40 in eight; a CNN of 4 million weights 16 in one. Gram matrices of a run take up to
+        256 MB, or what those of one layer need; more than 8192 inputs are rounded to nearest.
 
     Contract
-        LOSSY: needs a budget. At 4 bits in blocks of 32, outputs of transformers come out 5 to 7 dB
-        nearer than with round-to-nearest.
+        LOSSY: needs a budget. Measured on data that were not calibrated on, outputs of transformers come
+        out 4 to 6 dB nearer than with round-to-nearest at 4 bits in blocks of 32, and those of CNNs
+        7 to 11 dB nearer at 8 bits a channel.
 
     Source
         Frantar, Ashkboos, Hoefler, Alistarh, "GPTQ: Accurate Post-Training Quantization for

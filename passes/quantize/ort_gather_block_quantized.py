@@ -155,7 +155,7 @@ def _can_share(matrix: StoredMatrix) -> bool:
 
 def _is_shared(base: Tensor, taken: set[Node]) -> bool:
     """Whether the codes are still read once the lookups in `taken` have their own."""
-    return any(node not in taken or slot != 0 for node, slot in readers_at_the_end(base))
+    return bool(base.graph_outputs) or any(node not in taken or slot != 0 for node, slot in readers_at_the_end(base))
 
 
 def _block(matrix: StoredMatrix) -> int | None:

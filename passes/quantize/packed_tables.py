@@ -100,6 +100,8 @@ class PackedTables(Pass):
             return f"its rows of {columns} codes are not whole blocks of an even number"
         if shapes.rank(node.inputs[1]) is None:
             return "how many axes its indices have is not known"
+        if matrix.base.graph_outputs:
+            return f"{matrix.base.name!r} is a graph output"
         for reader, slot in readers_at_the_end(matrix.base):
             if reader not in taken or slot != 0:
                 return f"{reader.op} {reader.label!r} reads its codes, too, and they would be stored twice"

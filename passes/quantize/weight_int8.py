@@ -49,6 +49,9 @@ class WeightInt8(WeightIntegers):
                 y = MatMul(x, w_dequantized)                       w_int8: int8[512,512]
 
     When not
+        range=mse with 8 bits gains little, and where few rows are read most, as of tables of words, the ones
+        that it clips may be those: measured on a sentence embedding, 27 dB in place of 35.
+
         Left, with the reason: weights that callers may override, that are graph outputs, or that
         something else reads too; biases; float64; NaN, infinities and values beyond half the
         largest float; tensors below min-elements, or that would not get smaller. Scales for each

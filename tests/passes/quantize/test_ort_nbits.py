@@ -221,6 +221,60 @@ def test_a_matrix_bias_and_skipped_nodes_are_left() -> None:
     assert_missed(apply(OrtMatMulNBits(skip=("w*",)), proto, feeds=()), "matmul-nbits", "skip has 'w*'")
 
 
+@pytest.mark.parametrize(("bits", "floor"), [(2, 4), (4, 17), (8, 38)])
+@pytest.mark.parametrize("opset", [9, 17])
+def test_float_weights_are_rounded_at_any_opset(bits: Any, floor: float, opset: int) -> None:
+    done = apply(
+        OrtMatMulNBits(accuracy_level=0, bits=bits, min_elements=1),
+        model(at(opset, DENSE), w=floats(70, 24)),
+        changes=("opsets",),
+    )
+    assert done.body.startswith("y = com.microsoft.MatMulNBits<")
+    assert done.sqnr_db("y") > floor
+    assert not {"w"} & set(tensors(done.after))
+
+
+def test_float_weights_under_gemm_shared_and_in_bodies() -> None:
+    text = """g (float[5, 64] x) => (float[5, 64] y) { c = Constant<value = bool {1}>()
+        h = Gemm<transB = 1>(x, w, b)  g = Gemm<transB = 1>(h, w)
+        y = If(c)<then_branch = t () => (float[5, 64] o) { o = Gemm<transB = 1>(g, w) },
+                  else_branch = e () => (float[5, 64] o) { o = Neg(g) }> }"""
+    done = apply(
+        OrtMatMulNBits(accuracy_level=0, bits=8, min_elements=1),
+        model(at(13, text), w=floats(64, 64), b=floats(64)),
+        feeds=[{"x": floats(5, 64)}],
+        changes=("opsets",),
+    )
+    assert len(done.applied) == 3
+    assert sum(one.size >= 64 * 64 for one in tensors(done.after).values()) == 1
+    assert done.sqnr_db("y") > 35
+
+
+@pytest.mark.parametrize(
+    ("pass_", "weight", "why"),
+    [
+        (OrtMatMulNBits(bits=4), floats(70, 8), "it has 560 elements, fewer than min-elements=1024"),
+        (OrtMatMulNBits(bits=4, skip=("w",)), floats(70, 24), "skip has 'w'"),
+        (OrtMatMulNBits(bits=4, min_elements=1), np.full((70, 24), np.nan, np.float32), "it has a NaN"),
+    ],
+)
+def test_float_weights_that_are_left(pass_: Pass, weight: Array, why: str) -> None:
+    text = f"g (float[N, 70] x) => (float[N, {weight.shape[1]}] y) {{ y = MatMul(x, w) }}"
+    assert_missed(apply(pass_, model(text, w=weight), feeds=()), "matmul-nbits", why)
+    assert apply(OrtMatMulNBits(), model(text, w=weight), feeds=()).remarks == ()
+
+
+def test_weights_that_are_outputs_are_left() -> None:
+    text = "g (float[N, 70] x) => (float[N, 24] y, float[70, 24] w) { y = MatMul(x, w) }"
+    done = apply(OrtMatMulNBits(bits=4, min_elements=1), model(text, w=floats(70, 24)), feeds=())
+    assert_missed(done, "matmul-nbits", "'w' is a graph output")
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(ValueError, match="min-elements must not be negative, and -1 is"):
+        OrtMatMulNBits(min_elements=-1)
+
+
 TABLES: dict[str, Pass] = {
     "4 bits": WeightInt4(min_elements=1),
     "4 bits, zeros": WeightInt4(min_elements=1, symmetric=False, block=16),
