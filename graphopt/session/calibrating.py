@@ -20,6 +20,7 @@ INVENTED = (
     "the passes calibrated on generated inputs, whose ranges are not those of real data, so expect a worse result; "
     "give samples with --calibration, or some dozens of them with --feeds"
 )
+SAME = "the result was validated on what it was calibrated on: --calibration and --feeds are the same; give others"
 IDLE = "no pass of the pipeline calibrates, so --calibration was not read"
 
 
@@ -45,7 +46,10 @@ class Calibrating:
         if self.gathered is None:
             return ()
         invented = self.gathered.report.generated
-        return ((INVENTED,) if invented else self.gathered.warnings) + tuple(self.data.notes)
+        said = (INVENTED,) if invented else self.gathered.warnings
+        if job.calibration is not None and _same(job.calibration.feeds, job.feeds.feeds):
+            said += (SAME,)
+        return (*said, *self.data.notes)
 
     def prepare(self) -> None:
         """Refuse now, before a long run, feeds of the user's that do not fit the model, and a folder that cannot
@@ -64,6 +68,12 @@ class Calibrating:
         ) as gathering:
             self.gathered = gathering.feeds()
         return Values(self.gathered)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two plans for feeds name the same ones."""
+    texts = isinstance(one, str | Path) and isinstance(other, str | Path)
+    return one is not None and (one is other or (texts and Path(one).resolve() == Path(other).resolve()))
 
 
 class Values:

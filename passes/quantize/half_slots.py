@@ -35,7 +35,7 @@ def slots(node: Node, opset: int, to: str, floats: tuple[tuple[int, ...], tuple[
         return Slots(why_not=f"{node.op} is not an operator of ONNX")
     known = _variables(node.op, opset, len(node.inputs), len(node.outputs), f"tensor({to})")
     if known is None:
-        return Slots(why_not=f"ONNX has no {node.op} at opset {opset}")
+        return Slots(why_not=f"ONNX has no {node.op} of tensors only at opset {opset}")
     before, after, switchable = known
     inputs, outputs = floats
     variables = {before[slot] for slot in inputs} & switchable
@@ -64,6 +64,8 @@ def _variables(op: str, opset: int, inputs: int, outputs: int, wanted: str) -> _
     if known is None:
         return None
     allowed: dict[str, Any] = {one.type_param_str: set(one.allowed_type_strs) for one in known.type_constraints}
+    if any(not name.startswith("tensor(") for types in allowed.values() for name in types if "float)" in name):
+        return None
     switchable = frozenset(name for name, types in allowed.items() if _FLOAT in types and wanted in types)
     return _of_slots(known.inputs, inputs), _of_slots(known.outputs, outputs), switchable
 

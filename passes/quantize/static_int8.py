@@ -69,7 +69,7 @@ class StaticInt8(Pass):
         network have few products to sum, so that integers save no time, and their rounding errors
         are seen by all others: min-products=64 leaves them.
 
-        Cost: two runs of the float model over the calibration feeds (one with min-max), one of the
+        Cost: one run of the float model over the calibration feeds, one of the
         quantized model for each round of bias correction; nothing kept but 2,048 counts a value.
 
     Contract

@@ -17,7 +17,7 @@ from graphopt.analysis.activations import Extremes, Observation
 from graphopt.errors import UsageError
 from graphopt.runtime.client import Worker
 from graphopt.session.bisecting import bisect
-from graphopt.session.calibrating import IDLE, INVENTED, Calibrating
+from graphopt.session.calibrating import IDLE, INVENTED, SAME, Calibrating
 from graphopt.session.job import Job
 from graphopt.session.recording import Recording, write_bundle
 from graphopt.session.replaying import replay
@@ -100,6 +100,14 @@ def test_samples_of_their_own_leave_all_feeds_to_validation() -> None:
     assert highs(result)[0] == pytest.approx(ROWS[0].max())
     assert result.verdict.feeds is not None and result.verdict.feeds.part == ""
     assert result.report.calibration is not None and result.report.calibration["count"] == 1
+
+
+def test_the_same_samples_for_both_are_told(tmp_path: Path) -> None:
+    rows = {"x": ROWS}
+    np.savez(tmp_path / "a.npz", x=ROWS)
+    assert SAME in optimized(feeds=rows, calibration=rows).report.warnings
+    assert SAME in optimized(feeds=tmp_path / "a.npz", calibration=str(tmp_path / "a.npz")).report.warnings
+    assert SAME not in optimized(feeds=rows, calibration={"x": ROWS[:3]}).report.warnings
 
 
 def test_one_sample_is_used_twice_with_a_warning() -> None:

@@ -1,4 +1,4 @@
-"""The ranges of the values to quantize: two streamed runs over the calibration feeds at most."""
+"""The ranges of the values to quantize: one streamed run over the calibration feeds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphopt.analysis.activations import Extremes, Histogram, Observation
+from graphopt.analysis.activations import Extremes, Observation
 from graphopt.analysis.constants import constant_values
 from graphopt.analysis.ranges import Counted, entropy, least_square_error, percentile
+from graphopt.analysis.spread import Spread
 from graphopt.ir import Tensor
 from graphopt.pipeline.protocol import Context
 from passes.quantize.grid import Grid
@@ -22,7 +23,7 @@ from passes.quantize.static.units import Unit
 
 Method = Literal["min-max", "percentile", "entropy", "mse"]
 
-_BINS = 2048  # against 256 codes; 65,536 codes need no choice but of outliers
+_MOST = 1 << 16  # elements of a value that are counted in each piece of a feed; the ends are those of all of them
 
 
 @dataclass(frozen=True)
@@ -59,33 +60,24 @@ class Ranges:
         }
 
     def _ask(self, new: dict[frozenset[Tensor], list[Tensor]]) -> None:
-        first = {key: Observation(tuple(values), Extremes()) for key, values in new.items()}
-        refused = self._ctx.calibration.observe([*first.values(), *self._besides]).refused
+        made = (lambda: Spread(most=_MOST)) if self._needs_histogram else Extremes
+        asked = {key: Observation(tuple(values), made()) for key, values in new.items()}
+        refused = self._ctx.calibration.observe([*asked.values(), *self._besides]).refused
         self._besides.clear()
-        second: dict[frozenset[Tensor], Observation] = {}
-        for key, question in first.items():
-            extremes = question.accumulator
-            assert isinstance(extremes, Extremes)
-            low, high = float(extremes.low), float(extremes.high)
+        for key, question in asked.items():
+            seen = question.accumulator
+            assert isinstance(seen, Spread | Extremes)
+            low, high = float(seen.low), float(seen.high)
             if question in refused:
                 self._seen[key] = refused[question]
-            elif not extremes.finite:
+            elif not seen.finite:
                 self._seen[key] = "it was not finite on all calibration feeds"
             elif low > high:
                 self._seen[key] = "it was empty on all calibration feeds"
+            elif high > low and isinstance(seen, Spread):
+                self._seen[key] = self._chosen(Counted(*seen.between()))
             else:
                 self._seen[key] = (low, high)
-                if high > low and self._needs_histogram:
-                    second[key] = Observation(question.values, Histogram(low, high, _BINS))
-        if second:
-            refused = self._ctx.calibration.observe(list(second.values())).refused
-            for key, question in second.items():
-                histogram = question.accumulator
-                assert isinstance(histogram, Histogram)
-                if question in refused:
-                    self._seen[key] = refused[question]
-                else:
-                    self._seen[key] = self._chosen(Counted(histogram.low, histogram.high, histogram.counts))
 
     @property
     def _needs_histogram(self) -> bool:
