@@ -75,7 +75,8 @@ class Ranges:
             elif low > high:
                 self._seen[key] = "it was empty on all calibration feeds"
             elif high > low and isinstance(seen, Spread):
-                self._seen[key] = self._chosen(Counted(*seen.between()))
+                ends = self._chosen(Counted(*seen.between()))  # on borders of bins, which lie a little outside
+                self._seen[key] = (max(ends[0], low), min(ends[1], high))
             else:
                 self._seen[key] = (low, high)
 
