@@ -190,6 +190,7 @@ class _Mixer:
         self.made.CopyFrom(_shell(plain.proto))
         self.stored: dict[str, tuple[int, str]] = {}
         self.used: set[int] = {len(self.views) - 1}
+        self.named: set[str] = set()
         nodes = self._nodes([output.name for output in plain.proto.graph.output])
         size = 0
         for new, (view, old) in self.stored.items():
@@ -243,7 +244,11 @@ class _Mixer:
         for name in makes:
             if self.choice.get(name, view) != view:  # another variant makes it here
                 makes[name] = f"{name}/{view}"
-        return renamed(anatomy.nodes[index], reads, makes)
+        made = renamed(anatomy.nodes[index], reads, makes)
+        if made.name and made.name in self.named:  # two variants have it, on different sides of a border
+            made.name = f"{made.name}/{view}/{index}"
+        self.named.add(made.name)
+        return made
 
     def _called(self, view: int, name: str) -> str:
         """What a value of a variant is called in the mixture."""

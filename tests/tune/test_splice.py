@@ -10,8 +10,11 @@ import onnx.checker
 import pytest
 from known_losses import Coarse, Fine, chain, feeds_of  # type: ignore[import-not-found]
 
+from graphopt.calibration.source import CalibrationData
 from graphopt.pipeline.pipeline import Pipeline
 from graphopt.runtime.client import Options, Worker
+from graphopt.session.services import WorkerServices
+from graphopt.storage.read import from_proto
 from graphopt.testing import model
 from graphopt.tune.levers import Choice, chosen, subsets
 from graphopt.tune.splice import Splice
@@ -138,3 +141,33 @@ def test_models_with_functions_are_taken_as_a_whole(workshop: Shop) -> None:
     assert isinstance(found, Whole)
     assert why == "the model has functions or sparse weights, and is quantized as a whole"
     assert found.mixed(found.everything(0)) == made[0].data
+
+
+CONVOLUTIONS = """
+g (float[N,8,8,8] x) => (float[N,8,8,8] y) {
+    a = Conv <pads=[1,1,1,1]> (x, w0)  b = Relu(a)  c = Conv <pads=[1,1,1,1]> (b, w1)  d = Relu(c)
+    e = Conv <pads=[1,1,1,1]> (d, w2)  y = Add(e, b)
+}
+"""
+
+
+def test_every_option_of_every_unit_runs(workshop: Shop, worker: Worker) -> None:
+    """Also where two variants have nodes of one name on different sides of a border."""
+    draw = np.random.default_rng(0)
+    proto = model(CONVOLUTIONS, **{f"w{i}": draw.standard_normal((8, 8, 3, 3)).astype(np.float32) for i in range(3)})
+    for number, node in enumerate(proto.graph.node):
+        node.name = f"n{number}"
+    feeds = [{"x": draw.standard_normal((1, 8, 8, 8)).astype(np.float32)} for _ in range(4)]
+    source = from_proto(proto)
+    shop = Workshop(source, lambda: WorkerServices(worker, data=CalibrationData(lambda: feeds, source)))
+    found = variants(shop, Pipeline.parse("static-int8{target=onnxruntime},weight-int8{form=cast,min-elements=16}"))
+    plain = len(found.variants) - 1
+    assert found.units
+    for rest in range(len(found.variants)):
+        for unit in found.units:
+            for option in unit.options():
+                data = found.mixed(found.everything(rest) | {unit: option})
+                names = [node.name for node in onnx.ModelProto.FromString(data).graph.node if node.name]
+                assert len(names) == len(set(names))
+                assert np.isfinite(outputs(worker, data, feeds[0])["y"]).all()
+    assert outputs(worker, found.mixed(found.everything(plain)), feeds[0])
