@@ -126,8 +126,10 @@ def make(tool: str, job: Task, out: Path, peers: str, folder: Path) -> tuple[flo
     """Run a tool; its CPU seconds and why it failed, in a sentence, "" where it did not."""
     if tool in TOOLS:
         script = Path(__file__).with_name("quantize_peers.py")
-        command = [peers, str(script), tool, str(job.model), str(folder), str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
+        paths = [str(Path(one).absolute()) for one in (script, job.model, folder, out)]
+        command = [str(Path(peers).absolute()), paths[0], tool, *paths[1:]]
+        # some leave files where they run
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800, cwd=folder.parent)
         if done.returncode != 0 or not out.is_file():
             return 0.0, (done.stderr.strip().splitlines() or ["it gave no reason"])[-1][:160]
         return float(json.loads(done.stdout.strip().splitlines()[-1])["cpu"]), ""
