@@ -67,6 +67,6 @@ def test_there_is_completion_for_shells(shell: str) -> None:
 
 
 def test_values_are_completed() -> None:
-    words = "graphopt optimize m.onnx --recipe int"
+    words = "graphopt optimize m.onnx --recipe int8-w"
     done = started(_GRAPHOPT_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="4")
     assert done.stdout.split() == ["int8-weights"]
