@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,9 +62,9 @@ class DataRounding(Pass):
         return Wishes(self.min_elements, self.skip, self.bits, kind != "tensor", block)
 
     @property
+    @abstractmethod
     def method(self) -> Method:
         """How codes are found."""
-        raise NotImplementedError
 
     def run(self, graph: Graph, ctx: Context) -> None:
         form = Format(self.bits, self.symmetric, self.signed, self.range)
