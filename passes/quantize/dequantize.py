@@ -80,11 +80,13 @@ class _Writer:
         """
         pending: list[tuple[Tensor, _Form, View | None]] = [(floats, form, view)]
         ends: list[tuple[Node, Tensor, _Form, int | None]] = []
+        sized = bits(onnx_dtype(self.grid.code)) >= 8  # runtimes have no Shape of smaller elements
         while pending:
             floats, form, view = pending.pop()
             for node in floats.readers:
                 if node.is_op("Shape", "Size"):
-                    _graph(node).rewire(node, 0, form.codes)
+                    if sized:
+                        _graph(node).rewire(node, 0, form.codes)
                 elif is_mover(node):
                     after = None if view is None else moved(node, view)
                     axis = self.place_in(after)

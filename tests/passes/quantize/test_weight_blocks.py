@@ -321,3 +321,12 @@ def test_real_models(name: str, pipeline: str, share: float) -> None:
     result = graphopt.optimize(path, pipeline=pipeline, budget="sqnr_db>=8")
     result.raise_unless_passed()
     assert result.to_proto().ByteSize() <= share * path.stat().st_size
+
+
+@pytest.mark.parametrize(("pass_", "read"), [(FOUR, "w_dequantized"), (WeightInt8(min_elements=1), "w_int8")])
+def test_the_shape_is_that_of_what_runtimes_have_a_shape_of(pass_: Pass, read: str) -> None:
+    text = "g (float[N, 64] x) => (float[N, 24] y, int64[2] s) { y = MatMul(x, w)  s = Shape(w) }"
+    values = np.random.default_rng(0).standard_normal((64, 24)).astype(np.float32)
+    done = apply(pass_, model(text, w=values))
+    (shape,) = [node for node in done.after.graph.node if node.op_type == "Shape"]
+    assert list(shape.input) == [read]
