@@ -55,18 +55,20 @@ class LayerFit:
     """Sums over rows of the data of a layer and what should come of them: given the data, then the results.
 
     Samples go into one of two `halves` in turn, so that what is fitted to one can be tried on the other; None
-    where nothing was seen. At most `most` rows of a feed are looked at (0: all), spread evenly.
+    where nothing was seen. At most `most` rows of a feed are looked at (0: all), spread evenly. Of results with more
+    channels than the layer has outputs now, those with the indices `kept` count.
     """
 
-    def __init__(self, rows: Rows, most: int = 0) -> None:
-        self.rows, self.most = rows, most
+    def __init__(self, rows: Rows, most: int = 0, kept: Array | None = None) -> None:
+        self.rows, self.most, self.kept = rows, most, kept
         self.halves: list[Sums | None] = [None, None]
         self.trouble: str | None = None
         self._turn = 0
 
     @property
     def key(self) -> str:
-        return f"layer fit {self.rows.key} most={self.most}"
+        kept = "" if self.kept is None else f" kept={self.kept.tolist()}"
+        return f"layer fit {self.rows.key} most={self.most}{kept}"
 
     @property
     def whole(self) -> Sums | None:
@@ -97,19 +99,26 @@ class LayerFit:
         return self.rows.groups if isinstance(self.rows, Patches | Points) else 1
 
     def _why_not(self, data: Array, results: Array) -> str | None:
-        axis = 1 if isinstance(self.rows, Patches) else -1
+        axis = 1 if isinstance(self.rows, Patches | Points) else -1
         if data.size == 0:
             return None
-        if results.ndim < 2 or results.shape[axis] % self._groups:
+        if self.kept is not None and self.kept.size and results.ndim and results.shape[axis] <= self.kept.max():
+            return f"its results have shape {results.shape}, with fewer channels than are kept"
+        if results.ndim < 2 or self._channels(results, axis) % self._groups:
             return f"its results have shape {results.shape}"
         if results.size // max(results.shape[axis], 1) != self.rows.places(data):
             return f"its results of shape {results.shape} do not fit data of shape {data.shape}"
         return None
 
+    def _channels(self, results: Array, axis: int) -> int:
+        return int(results.shape[axis]) if self.kept is None else int(self.kept.size)
+
     def _results(self, results: Array, which: Array) -> Array:
         """float32 [groups, places, outputs]."""
-        axis = 1 if isinstance(self.rows, Patches) else -1
+        axis = 1 if isinstance(self.rows, Patches | Points) else -1
         flat = np.moveaxis(results, axis, -1).reshape(-1, results.shape[axis])[which]
+        if self.kept is not None:
+            flat = flat[:, self.kept]
         return flat.reshape(len(which), self._groups, -1).transpose(1, 0, 2).astype(np.float32)
 
     def _add(self, half: int, data: Array, results: Array, which: Array) -> None:

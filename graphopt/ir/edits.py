@@ -83,6 +83,19 @@ class Edits:
         held.values = values
         self._note("values", (constant.name,), (constant.name,))
 
+    def narrow(self, value: Variable, axis: int, kept: Array) -> None:
+        """Record that of the indices of `axis` (from the front) of a value only `kept` (ascending) are left.
+
+        What computes the value is for the caller to change, and so is a declared shape of a graph output; other
+        declarations of its shape are dropped. `value.kept` then says, for each such axis, which indices of the
+        model as it was read these are, over all passes.
+        """
+        before = value.kept.get(axis)
+        value.kept = {**value.kept, axis: np.asarray(kept if before is None else before[kept], np.int64)}
+        if not value.graph_outputs:
+            value.shape = None
+        self._note("values", (value.name,), (value.name,))
+
     def remove_initializer(self, constant: Constant) -> None:
         """Take an initializer that nobody reads out of the graph.
 

@@ -7,7 +7,7 @@ they lie when first asked for, and what was only read is written back as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,16 @@ class Variable(Linked, gs.Variable):
     def onnx_dtype(self) -> int:
         """ONNX's number of the element type, 0 where the model does not say."""
         return onnx_number(self.dtype)
+
+    @property
+    def kept(self) -> Mapping[int, Array]:
+        """For each axis that was narrowed, the indices (int64, ascending) of the model as it was read that are left."""
+        found: Mapping[int, Array] = self.__dict__.get("_kept", {})
+        return found
+
+    @kept.setter
+    def kept(self, value: Mapping[int, Array]) -> None:
+        self.__dict__["_kept"] = value
 
     def to_constant(self, values: Array | Lazy, data_location: Any = None, export_dtype: Any = None) -> Constant:
         """Turn this very object into a constant; whoever reads it sees the change."""

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.analysis.least_squares import damped
+
 Array = np.ndarray[Any, Any]
 
 
@@ -87,14 +89,8 @@ class Layer:
         Keeps H invertible, and keeps rounding from fitting the few inputs of the calibration too well
         (Frantar et al. 2022, section 3.3, step 2: 1 %). Inputs that were never seen get the mean.
         """
-        diagonal = np.einsum("gkk->gk", self.gram)
-        ridge = share * diagonal.mean(1, keepdims=True)
-        ridge = np.where(ridge > 0, ridge, 1.0)
-        seen = np.maximum(diagonal.mean(1, keepdims=True), ridge)
-        more = np.where(diagonal > 0, ridge, seen)
-        gram = self.gram.copy()
-        np.einsum("gkk->gk", gram)[...] += more
-        return Layer(self.weights, gram, self.linear + more[:, :, None] * self.weights, self.corrected)
+        gram, linear = damped(self.gram, self.linear, self.weights, share)
+        return Layer(self.weights, gram, linear, self.corrected)
 
 
 def better(layer: Layer, lattice: Lattice, one: Array, other: Array) -> Array:

@@ -1,0 +1,1 @@
+"""Training of ONNX models against their originals, with PyTorch (extra `distill`)."""
