@@ -97,7 +97,7 @@ def best_damping(seen: LayerFit, weights: Array, bias: Array, has_bias: bool, tr
 def fitted(seen: LayerFit, weights: Array, bias: Array, has_bias: bool, damping: float = 0.0) -> Fit | str:
     """The weights and bias nearest to the results seen, or a clause that says why there are none better.
 
-    `weights` [groups, inputs, outputs] and `bias` [groups, outputs] are those there are; where `has_bias` is false the bias
+    `weights` [groups, inputs, outputs] and `bias` [groups, outputs] are those there are; without `has_bias` the bias
     stays as it is. A `damping` of 0 finds the best. No squared error on the rows seen ever grows.
     """
     if seen.trouble is not None:
