@@ -17,14 +17,28 @@ import numpy as np
 from graphopt.analysis.channels.groups import Kind, Parameter
 from graphopt.analysis.constants import constant_of
 from graphopt.analysis.shapes import Shapes
-from graphopt.ir import Graph, Node, Tensor, Variable
+from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.values import Array
 
 Labels = Array | str
 """Labels of the indices of an axis, or why the axis is as long as it is."""
 Axes = tuple[Labels, ...]
 
-_LONGEST = 1 << 20
+LONGEST = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Stated:
+    """An integer that the model states: element `index` of the constant in input `slot` of `node`."""
+
+    node: Node
+    slot: int
+    index: int
+    value: int
+
+
+Size = Array | Stated | None
+"""An integer that is the length of an axis with these labels, or is stated, or is something else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +67,14 @@ class Flow:
     makers: list[Seen] = field(default_factory=list)
     readers: list[Seen] = field(default_factory=list)
     needs: list[tuple[Parameter, Array]] = field(default_factory=list)
+    sizes: dict[Tensor, list[Size]] = field(default_factory=dict)
 
     def axes(self, tensor: Tensor) -> Axes | None:
         """The labels of the axes of a tensor; None where not even its rank is known."""
         if tensor in self.known:
             return self.known[tensor]
-        held = constant_of(tensor)
+        default = self.graph.defaults.get(tensor) if isinstance(tensor, Variable) else None
+        held = default or constant_of(tensor)
         if held is None:
             return self.fix(tensor, self._why_outside(tensor))
         self.stored.add(tensor)
@@ -67,17 +83,17 @@ class Flow:
             return self.fix(tensor, f"{tensor.name!r} is read in another graph, by {away.op} {away.label!r}")
         found: Axes = tuple(self._fresh(tensor, int(size)) for size in held.shape)
         self.known[tensor] = found
+        if default is not None:
+            self.bar_all(tensor, f"{tensor.name!r} is also a graph input, whose value callers may give")
         return found
 
     def _why_outside(self, tensor: Tensor) -> str:
-        if isinstance(tensor, Variable) and tensor in self.graph.defaults:
-            return f"{tensor.name!r} is also a graph input, whose value callers may give"
         if not tensor.inputs:
             return f"{tensor.name!r} is a graph input"
         return f"{tensor.name!r} is made in another graph"
 
     def _fresh(self, tensor: Tensor, size: int) -> Labels:
-        return self.fresh(size) if size <= _LONGEST else f"{tensor.name!r} is longer than {_LONGEST}"
+        return self.fresh(size) if size <= LONGEST else f"{tensor.name!r} is longer than {LONGEST}"
 
     def fresh(self, size: int) -> Array:
         """Labels that nothing else has."""

@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from graphopt.analysis.channels import elementwise, linear, normalization, windows
+from graphopt.analysis.channels import (
+    elementwise,
+    joining,
+    linear,
+    moving,
+    normalization,
+    quantized,
+    recurrent,
+    reductions,
+    sizes,
+    windows,
+)
 from graphopt.analysis.channels.flow import Flow
 from graphopt.ir import Node
 
@@ -17,8 +28,14 @@ Rule = Callable[[Node, Flow], str | None]
 
 RULES: Mapping[str, Rule] = {
     **elementwise.RULES,
+    **joining.RULES,
     **linear.RULES,
+    **moving.RULES,
     **normalization.RULES,
+    **quantized.RULES,
+    **recurrent.RULES,
+    **reductions.RULES,
+    **sizes.RULES,
     **windows.RULES,
 }
 """By name of the operator, of ONNX's own domain."""

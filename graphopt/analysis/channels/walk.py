@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphopt.analysis.channels.flow import Flow, named
 from graphopt.analysis.channels.rules import RULES
+from graphopt.analysis.channels.sizes import read, track
 from graphopt.analysis.constants import constant_of
 from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Graph, Node
@@ -19,6 +20,7 @@ def walk(graph: Graph, shapes: Shapes) -> Flow:
     place = f"an output of {graph.path}" if graph.path else "a graph output"
     for tensor in graph.outputs:
         flow.bar_all(tensor, f"{tensor.name!r} is {place}")
+        read(tensor, flow, f"its size is in {tensor.name!r}, {place}")
     return flow
 
 
@@ -32,6 +34,7 @@ def _visit(node: Node, flow: Flow) -> None:
         flow.axes(tensor)
     if node.bodies:
         _capture(node, flow)
+    track(node, flow)
     rule = RULES.get(node.op) if node.is_standard else None
     if rule is None:
         flow.stop(node, f"{named(node)} is no operator whose channels are understood")
@@ -51,6 +54,8 @@ def _capture(node: Node, flow: Flow) -> None:
             for tensor in inner.inputs:
                 if tensor in flow.known:
                     flow.bar_all(tensor, why)
+                    read(tensor, flow, why)
         for tensor in body.outputs:
             if tensor in flow.known:
                 flow.bar_all(tensor, why)
+                read(tensor, flow, why)
