@@ -17,7 +17,7 @@ import numpy as np
 from graphopt.analysis.channels.groups import Kind, Parameter
 from graphopt.analysis.constants import constant_of
 from graphopt.analysis.shapes import Shapes
-from graphopt.ir import Graph, Node, Tensor
+from graphopt.ir import Graph, Node, Tensor, Variable
 from graphopt.ir.values import Array
 
 Labels = Array | str
