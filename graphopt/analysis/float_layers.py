@@ -45,6 +45,18 @@ class FloatLayer:
     slot: int
 
     @property
+    def held(self) -> Constant:
+        """What holds the weight, or the scale of a normalization."""
+        found = constant_of(self.node.inputs[1])
+        assert found is not None, "checked when it was found"
+        return found
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the weight as it is stored."""
+        return tuple(int(size) for size in self.held.shape)
+
+    @property
     def flipped(self) -> bool:
         """Whether the stored weight has its outputs first."""
         return self.node.op == "Conv" or (self.node.op == "Gemm" and bool(self.node.attrs.get("transB", 0)))
@@ -57,17 +69,16 @@ class FloatLayer:
     @property
     def inputs(self) -> int:
         """How many inputs each group has."""
-        shape = [int(size) for size in self.node.inputs[1].shape]
         if self.node.op == "BatchNormalization":
             return 1
-        return math.prod(shape[1:]) if self.flipped else math.prod(shape[:-1])
+        return math.prod(self.shape[1:] if self.flipped else self.shape[:-1])
 
     @property
     def outputs(self) -> int:
         """How many outputs each group has."""
         if self.node.op == "BatchNormalization":
             return 1
-        return int(self.node.inputs[1].shape[0 if self.flipped else -1]) // self.groups
+        return self.shape[0 if self.flipped else -1] // self.groups
 
     @property
     def sums(self) -> int:
@@ -100,7 +111,7 @@ class FloatLayer:
 
     def stored(self, weights: Array, bias: Array) -> tuple[Array, Array]:
         """Weights and bias with what a file keeps of them: rounded to the type of the weight, as float64."""
-        kind = np_dtype(self.node.inputs[1].onnx_dtype)
+        kind = np_dtype(self.held.onnx_dtype)
         return weights.astype(kind).astype(np.float64), bias.astype(kind).astype(np.float64)
 
     def write(self, weights: Array, bias: Array) -> None:
@@ -113,9 +124,8 @@ class FloatLayer:
             _set(graph, self.node, 1, (weights.reshape(-1) * root).reshape(scale.shape))
             _set(graph, self.node, 2, (bias[:, 0] + mean.reshape(-1) * weights.reshape(-1)).reshape(scale.shape))
             return
-        shape = tuple(int(size) for size in self.node.inputs[1].shape)
         turned = weights.transpose(0, 2, 1) if self.node.op == "Conv" else weights[0].T if self.flipped else weights[0]
-        _set(graph, self.node, 1, np.ascontiguousarray(turned).reshape(shape))
+        _set(graph, self.node, 1, np.ascontiguousarray(turned).reshape(self.shape))
         if self.has_bias:
             self.write_bias(bias)
 
@@ -128,7 +138,7 @@ class FloatLayer:
             self.write(self.weights(), bias)
         elif operand(self.holder, self.slot) is None:
             if flat.any():
-                kind = np_dtype(self.node.inputs[1].onnx_dtype)
+                kind = np_dtype(self.held.onnx_dtype)
                 made = graph.constant(flat.astype(kind), f"{self.node.inputs[1].name or self.node.label}_bias")
                 if len(self.holder.inputs) <= self.slot:
                     self.holder.inputs.append(made)

@@ -238,8 +238,7 @@ def _computed_bias() -> onnx.ModelProto:
 
 
 def _overridable() -> onnx.ModelProto:
-    made = filled("agraph (float[B, 8] x, float[8, 8] w) => (float[B, 8] y) { y = MatMul(x, w) }", w=np.ones((8, 8)))
-    return made
+    return filled("agraph (float[B, 8] x, float[8, 8] w) => (float[B, 8] y) { y = MatMul(x, w) }", w=np.ones((8, 8)))
 
 
 def _training() -> onnx.ModelProto:
