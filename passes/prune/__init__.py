@@ -2,6 +2,7 @@
 
 PASSES = {
     "magnitude": "passes.prune.magnitude:Magnitude",
+    "neurons": "passes.prune.neurons:Neurons",
     "repair": "passes.prune.repair:Repair",
 }
 """By name, imported when a pipeline asks for it."""
