@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,15 +138,26 @@ class LayerFit:
 
 
 class Distance:
-    """How far the first of two values is from the second: sums of squares, and the variance of the second in all."""
+    """How far the first of two values is from the second: sums of squares, and the variance of the second in all.
 
-    key = "distance"
+    Of a second value with more channels than the first, those with the indices `kept` of an axis count.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Mapping[int, Array] | None = None) -> None:
+        self.kept = dict(kept or {})
         self.apart, self._energy, self._sum, self._count = 0.0, 0.0, 0.0, 0
+
+    @property
+    def key(self) -> str:
+        return "distance" + "".join(f" kept[{axis}]={which.tolist()}" for axis, which in sorted(self.kept.items()))
 
     def update(self, *values: Array) -> None:
         one, other = values
+        for axis, which in self.kept.items():
+            if axis >= other.ndim or (which.size and other.shape[axis] <= which.max()):
+                self.apart = np.inf
+                return
+            other = np.take(other, which, axis)
         if one.shape != other.shape or one.dtype.kind != "f" or other.dtype.kind != "f":
             self.apart = np.inf
             return

@@ -2,5 +2,6 @@
 
 PASSES = {
     "magnitude": "passes.prune.magnitude:Magnitude",
+    "repair": "passes.prune.repair:Repair",
 }
 """By name, imported when a pipeline asks for it."""
