@@ -157,6 +157,11 @@ class Pass(ABC):
     calibrates: ClassVar[bool] = False
     """Whether the pass asks for `ctx.calibration` or `ctx.measure`, so that feeds of the user's are kept for that."""
 
+    strength: ClassVar[str] = ""
+    """The option, a number from 0 to 1, that says how much of a model goes; what `--to` turns."""
+    repairs: ClassVar[bool] = False
+    """Whether all that the pass does is to make up for what others took, at the same size and speed."""
+
     def code(self) -> str | None:
         """The code that the pass's options make it run, in words such as `the script surgery.py`; None for a
         pass that runs none but its own. Recipes and bundles with such passes are refused unless allowed."""
