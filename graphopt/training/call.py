@@ -22,7 +22,7 @@ class Call:
     """An operator, its attributes and which of its inputs and outputs are used.
 
     `version` is the opset of the operator's domain; `compute` the type that stands for every float
-    type of the model, or None.
+    type of the model, or None; `kinds` are the element types of the inputs as far as the model says them.
     """
 
     op: str
@@ -34,6 +34,7 @@ class Call:
     wanted: tuple[bool, ...]
     compute: torch.dtype | None = None
     bodies: Mapping[str, Body] = field(default_factory=dict)
+    kinds: tuple[int, ...] = ()
 
     def integer(self, name: str, default: int = 0) -> int:
         """An attribute that is one integer (or a truth value as one)."""
@@ -70,6 +71,10 @@ class Call:
     def wants(self, index: int) -> bool:
         """Whether output `index` is read or may be."""
         return index < len(self.wanted) and self.wanted[index]
+
+    def kind(self, index: int) -> int:
+        """ONNX's number of the element type of input `index`, 0 where the model does not say."""
+        return self.kinds[index] if index < len(self.kinds) else 0
 
     def refuse(self, why: str) -> Unsupported:
         """The error that says why this very call cannot be computed."""

@@ -15,6 +15,7 @@ from graphopt.ir.calls import expansion
 from graphopt.ir.order import sorted_nodes
 from graphopt.ir.values import Constant
 from graphopt.training.call import Call, Run, Scoped
+from graphopt.training.operators.quantization import MAKES_CODES, MOVES_CODES, TAKES_CODES, made_codes
 from graphopt.training.operators.table import known, maker_of
 from graphopt.training.tensors import to_torch, torch_type
 
@@ -106,6 +107,7 @@ class Compiled:
     outputs: dict[str, int] = field(default_factory=dict)
     types: dict[str, torch.dtype | None] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
+    codes: dict[int, torch.dtype] = field(default_factory=dict)
     count: int = 2
 
 
@@ -229,26 +231,55 @@ class Compiler:
             tuple(bool(one.name) for one in node.outputs),
             self.compute,
             bodies,
+            tuple(one.onnx_dtype for one in node.inputs),
         )
         run = maker_of(call)(call)
         inputs = tuple(self._slot(one) for one in node.inputs)
         outputs = tuple(self._slot(one) or UNREAD for one in node.outputs)
         captured = [slot for body in bodies.values() for slot in body.captured]
         reads = tuple(dict.fromkeys((*inputs, *captured)))
-        if isinstance(run, Scoped):
-            return Step(run.run, inputs, outputs, reads, True, call.label)
-        return Step(run, inputs, outputs, reads, False, call.label)
+        scoped = isinstance(run, Scoped)
+        plain = self._with_codes(call, run.run if isinstance(run, Scoped) else run, inputs, outputs, scoped)
+        return Step(plain, inputs, outputs, reads, scoped, call.label)
+
+    def _with_codes(self, call: Call, run: Run, inputs: tuple[int, ...], outputs: tuple[int, ...], scoped: bool) -> Run:
+        """`run`, given integers where integers stand that quantizing operators carry as floats."""
+        codes = self.made.codes
+        coded = [codes.get(slot) for slot in inputs]
+        if call.op in MAKES_CODES:
+            codes[outputs[0]] = torch_type(made_codes(call))
+        elif call.op in MOVES_CODES and any(coded):
+            kind = next(kind for kind in coded if kind is not None)
+            codes.update(dict.fromkeys(outputs[:1] if call.op == "MaxPool" else outputs, kind))
+        if not any(coded) or call.op in TAKES_CODES or call.op in MOVES_CODES:
+            return run
+        skipped = 1 if scoped else 0
+
+        def settled(*given: Any) -> Any:
+            ready = [one if kind is None else one.to(kind) for one, kind in zip(given[skipped:], coded, strict=True)]
+            return run(*given[:skipped], *ready)
+
+        return settled
 
     def _body(self, body: Graph, prefix: str) -> Body:
         inputs = tuple(self._slot(one) for one in body.inputs)
         steps = self._steps(body, prefix)
-        outputs = tuple(self._slot(one) for one in body.outputs)
+        outputs = tuple(self._settled(self._slot(one), steps) for one in body.outputs)
         mine = {*inputs, *(slot for step in steps for slot in step.outputs)}
         captured = [slot for step in steps for slot in step.reads if slot not in mine]
         captured += [slot for slot in outputs if slot not in mine]
         frees = last_uses(steps, mine, outputs)
         ready = tuple(step.ready(gone) for step, gone in zip(steps, frees, strict=True))
         return Body(inputs, outputs, ready, tuple(dict.fromkeys(captured)))
+
+    def _settled(self, slot: int, steps: list[Step]) -> int:
+        """The value of a slot as integers, where it is codes in floats."""
+        kind = self.made.codes.get(slot)
+        if kind is None:
+            return slot
+        target = self._next()
+        steps.append(Step(lambda codes: codes.to(kind), (slot,), (target,), (slot,), False, "integers"))
+        return target
 
 
 def missing(graph: Graph) -> dict[str, int]:

@@ -88,7 +88,12 @@ class Program:
         from graphopt.training.compiled import execute
 
         execute(plan.steps, values)
-        return {name: values[made.numbers[name]] for name in asked}
+        found: dict[str, torch.Tensor] = {}
+        for name in asked:
+            slot = made.numbers[name]
+            kind = made.codes.get(slot) if name in made.outputs else None
+            found[name] = values[slot] if kind is None else values[slot].to(kind)
+        return found
 
     def has(self, name: str) -> bool:
         """Whether the main graph has a value of this name that can be asked for."""

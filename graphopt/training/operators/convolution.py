@@ -18,7 +18,8 @@ _TRANSPOSED: dict[int, Any] = {
 }
 
 
-def _conv(call: Call) -> Run:
+def convolved(call: Call) -> Run:
+    """The convolution that a call's attributes describe."""
     groups = call.integer("group", 1)
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -70,6 +71,6 @@ def _transposed_pads(call: Call, full: list[int], strides: Any, sizes: Any) -> l
 
 
 OPERATORS: Operators = {
-    "Conv": [(1, _conv)],
+    "Conv": [(1, convolved)],
     "ConvTranspose": [(1, _conv_transpose)],
 }

@@ -9,7 +9,8 @@ from torch.nn import functional
 from graphopt.training.call import Call, Operators, Run, same
 
 
-def _gemm(call: Call) -> Run:
+def gemm(call: Call) -> Run:
+    """The product of two matrices and a summand, as a call says."""
     alpha, beta = call.number("alpha", 1.0), call.number("beta", 1.0)
     left, right = bool(call.integer("transA")), bool(call.integer("transB"))
 
@@ -40,7 +41,7 @@ def _det(x: Tensor) -> Tensor:
 
 OPERATORS: Operators = {
     "MatMul": [(1, same(torch.matmul))],
-    "Gemm": [(7, _gemm)],
+    "Gemm": [(7, gemm)],
     "Einsum": [(12, _einsum)],
     "Det": [(11, same(_det))],
 }

@@ -150,6 +150,12 @@ def _length(x: Tensor, offset: int) -> int:
     return max(min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns), 0)
 
 
+def _dropout(x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None) -> Any:
+    if training is not None and bool(training.item()) and (ratio is None or ratio.item() != 0):
+        raise ValueError("dropout in training mode is random")
+    return x, torch.ones(x.shape, dtype=torch.bool)
+
+
 OPERATORS: Operators = {
     "Identity": [(1, same(_identity))],
     "Shape": [(1, _shape)],
@@ -164,5 +170,6 @@ OPERATORS: Operators = {
     "CastLike": [(15, lambda call: lambda x, like: x.to(like.dtype))],
     "ConstantOfShape": [(9, _constant_of_shape)],
     "Range": [(11, same(_range))],
+    "Dropout": [(7, same(_dropout))],
     "EyeLike": [(9, _eye)],
 }

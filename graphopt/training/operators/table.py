@@ -6,6 +6,9 @@ from graphopt.training.call import Call, Maker, Operators
 from graphopt.training.operators import (
     activation,
     arithmetic,
+    attention,
+    contrib,
+    control,
     convolution,
     indexing,
     linear,
@@ -13,13 +16,19 @@ from graphopt.training.operators import (
     movement,
     normalization,
     pooling,
+    quantization,
+    recurrent,
     reduction,
+    resize,
+    sequences,
     shaping,
 )
 
 STANDARD: Operators = {
     **activation.OPERATORS,
     **arithmetic.OPERATORS,
+    **attention.OPERATORS,
+    **control.OPERATORS,
     **convolution.OPERATORS,
     **indexing.OPERATORS,
     **linear.OPERATORS,
@@ -27,11 +36,23 @@ STANDARD: Operators = {
     **movement.OPERATORS,
     **normalization.OPERATORS,
     **pooling.OPERATORS,
+    **quantization.OPERATORS,
+    **recurrent.OPERATORS,
     **reduction.OPERATORS,
+    **resize.OPERATORS,
+    **sequences.OPERATORS,
     **shaping.OPERATORS,
 }
 
-DOMAINS: dict[str, Operators] = {"": STANDARD, "ai.onnx": STANDARD}
+_QUANTIZATION = {op: quantization.OPERATORS[op] for op in ("QuantizeLinear", "DequantizeLinear")}
+
+CONTRIB: Operators = {
+    **attention.CONTRIB,
+    **contrib.OPERATORS,
+    **{op: [(1, maker) for _, maker in versions] for op, versions in _QUANTIZATION.items()},
+}
+
+DOMAINS: dict[str, Operators] = {"": STANDARD, "ai.onnx": STANDARD, "com.microsoft": CONTRIB}
 
 
 def known(domain: str, op: str) -> bool:
