@@ -103,9 +103,7 @@ class Neurons(Pass):
             else:
                 ctx.missed(RULE, group.readers[0].node, block)
         if not looked and graph.outputs:
-            ctx.missed(
-                RULE, graph.outputs[0], "no two linear layers have nothing but elementwise operators between them"
-            )
+            ctx.missed(RULE, graph.outputs[0], "no two linear layers have only elementwise operators between them")
         terms = Terms(
             self.share,
             self.importance,

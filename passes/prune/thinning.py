@@ -111,7 +111,7 @@ class Thinning:
                     self.ctx.missed(self.rule, block.node, seen)
                     continue
                 most = block.size - self._count(block.size, min(2 * self.terms.share, 0.9))
-                order = self._order(block, seen, most)
+                order = self._order(block, seen, most, priced=True)
                 whole = seen.whole
                 assert whole is not None, "an order was found"
                 curves[block] = order.costs * whole.count / max(whole.variance, 1e-30)
@@ -137,12 +137,12 @@ class Thinning:
             found[block] = refused.get(question) or _trouble(block, sums) or sums
         return found
 
-    def _order(self, block: Block, seen: LayerFit | None, count: int) -> Order:
+    def _order(self, block: Block, seen: LayerFit | None, count: int, priced: bool = False) -> Order:
         """The units in the order in which they go, by the importance that was asked for."""
         weights = block.layer.weights()[0]
         whole = seen.whole if seen is not None else None
         if self.terms.importance == "second-order" and whole is not None:
-            return removal(whole, weights, block.layer.has_bias, block.positions, count)
+            return removal(whole, weights, block.layer.has_bias, block.positions, count, priced)
         norms = np.square(weights).sum(1)
         if self.terms.importance == "magnitude" or whole is None:
             scores = norms[block.positions].sum(1) * norms_of(block.group)
@@ -150,7 +150,7 @@ class Thinning:
             energy = np.diagonal(whole.gram[0])[:-1] / max(whole.count, 1)
             scores = (norms * energy)[block.positions].sum(1)
         units = np.argsort(scores, kind="stable")[:count]
-        return Order(units, np.cumsum(scores[units]))
+        return Order(units, scores[units])
 
     def _thin(self, block: Block, left: int, goals: Goals) -> None:
         seen: LayerFit | None = None
