@@ -69,10 +69,11 @@ class Macs:
 
 def macs(graph: Graph, shapes: Shapes) -> Macs:
     """Multiply-accumulates of one run of `graph` (see the module's conventions)."""
-    return sum((_node_macs(node, shapes) for node in graph.nodes), Macs(0))
+    return sum((node_macs(node, shapes) for node in graph.nodes), Macs(0))
 
 
-def _node_macs(node: Node, shapes: Shapes) -> Macs:
+def node_macs(node: Node, shapes: Shapes) -> Macs:
+    """Multiply-accumulates of one run of one node (see the module's conventions)."""
     if node.bodies:
         costs = [macs(body, shapes) for body in node.bodies]
         return max(costs, key=lambda one: one.count) if node.is_op("If") else sum(costs, Macs(0))

@@ -1,6 +1,7 @@
 """Zeros in place of the weights that matter least."""
 
 PASSES = {
+    "channels": "passes.prune.channels:Channels",
     "magnitude": "passes.prune.magnitude:Magnitude",
     "repair": "passes.prune.repair:Repair",
 }
