@@ -3,6 +3,7 @@
 PASSES = {
     "channels": "passes.prune.channels:Channels",
     "magnitude": "passes.prune.magnitude:Magnitude",
+    "neurons": "passes.prune.neurons:Neurons",
     "repair": "passes.prune.repair:Repair",
 }
 """By name, imported when a pipeline asks for it."""
