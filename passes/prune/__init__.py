@@ -1,6 +1,7 @@
 """Zeros in place of the weights that matter least."""
 
 PASSES = {
+    "blocks": "passes.prune.blocks:Blocks",
     "magnitude": "passes.prune.magnitude:Magnitude",
 }
 """By name, imported when a pipeline asks for it."""
