@@ -12,7 +12,7 @@ from graphopt.analysis.cost import macs
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.prune.spans import Span, bypass, residual_spans, why_not_bypassed
-from passes.prune.stand_ins import FORMS, NAMES, Form, StandIn, stand_ins
+from passes.prune.stand_ins import NAMES, Form, StandIn, stand_ins
 
 RULE = "block"
 
@@ -38,8 +38,8 @@ class Blocks(Pass):
         that the mean is right. scale: a factor and an offset for each channel. linear: a matrix and an offset
         (a convolution with a kernel of 1 for images), where that takes fewer multiply-accumulates. They are least
         squares fits over the calibration feeds of what the sum was in the model as it was read, from x as it is now,
-        with a pull towards x alone that is found on samples that were not fitted. best tries all four and takes
-        the one with the smallest error.
+        with a pull towards x alone that is found on samples that were not fitted. best is linear where that can be
+        had, else scale, else nothing.
 
     Example
         blocks{share=0.3}
@@ -51,8 +51,8 @@ class Blocks(Pass):
         only does not; sums that annotations are about. Small models have few blocks to spare: look at what the
         report says of each. Without feeds like the real ones the pass cannot tell blocks apart.
 
-        Cost: for n blocks, r of them taken out and four forms, about 4 n r runs of the part of the model behind a
-        block, on `samples` samples each, and one run that sums up the products of channels for each one taken out.
+        Cost: for n blocks, r of them taken out, about 3 n r runs of the part of the model behind a block, on `samples`
+        samples each, and one run that sums up the products of channels for each one taken out.
 
     Contract
         LOSSY: needs a budget. The error on the samples measured stays at or below theta.
@@ -103,7 +103,7 @@ class Blocks(Pass):
                 for span in spans:
                     ctx.missed(RULE, span.subject, enough)
                 return
-            tried = self._tried(spans, ctx)
+            tried = self._tried(spans, max(self.share * total - gone, 1), ctx)
             if enough is not None or not tried.bearable:
                 tried.report(spans, ctx, self.theta, enough)
                 return
@@ -136,6 +136,8 @@ class Blocks(Pass):
         return found
 
     def _unwanted(self, span: Span) -> str | None:
+        if span.parts:
+            return next((why for why in map(self._unwanted, span.parts) if why is not None), None)
         names = [name for node in span.nodes for name in (node.name, *(out.name for out in node.outputs)) if name]
         pattern = next((one for one in self.skip if any(fnmatchcase(name, one) for name in names)), None)
         if pattern is not None:
@@ -144,20 +146,21 @@ class Blocks(Pass):
             return "only has no pattern for it"
         return None
 
-    def _tried(self, spans: Sequence[Span], ctx: Context) -> _Tried:
-        forms: tuple[Form, ...] = FORMS if self.instead == "best" else (self.instead,)
+    def _tried(self, spans: Sequence[Span], wanted: float, ctx: Context) -> _Tried:
+        forms: tuple[Form, ...] = ("linear", "scale", "nothing") if self.instead == "best" else (self.instead,)
         found = stand_ins(spans, forms, self.rows, self.damping, ctx)
         changes = {one: Change(((one.span.end, one.value),)) for one in found}
-        return _Tried(changes, ctx.measure.changes(list(changes.values()), self.samples), self.theta)
+        return _Tried(changes, ctx.measure.changes(list(changes.values()), self.samples), self.theta, wanted)
 
 
 @dataclass
 class _Tried:
-    """What was measured of the stand-ins for the blocks there are."""
+    """What was measured of what may stand for blocks, of which `wanted` multiply-accumulates are to go."""
 
     changes: dict[StandIn, Change]
     measured: Measured
     theta: float
+    wanted: float
 
     @property
     def bearable(self) -> list[StandIn]:
@@ -172,9 +175,9 @@ class _Tried:
         return self.measured.original[self.changes[one]]
 
     def price(self, one: StandIn) -> float:
-        """How much the error grows for each multiply-accumulate that goes; what makes it smaller comes first."""
+        """How much the error grows for each multiply-accumulate that goes, of those wanted; less than nothing is best."""
         more = self.error(one) - self.measured.now.error
-        saved = max(one.span.macs - one.macs, 1)
+        saved = max(min(one.span.macs - one.macs, self.wanted), 1)
         return more / saved if more > 0 else more * saved
 
     def report(self, spans: Sequence[Span], ctx: Context, theta: float, enough: str | None) -> None:
@@ -186,7 +189,7 @@ class _Tried:
                 refused = (self.measured.refused[self.changes[one]] for one in own)
                 ctx.missed(RULE, span.subject, next(refused, "what would stand for it cannot be fitted"))
                 continue
-            best = min(measured, key=self.error)
+            best = measured[0]
             cost = f"with {NAMES[best.form]} in its place the model would have {self.effects(best).text}"
             ctx.missed(
                 RULE, span.subject, f"{cost}, {f'more than theta={theta:g}' if enough is None else f'and {enough}'}"
@@ -194,8 +197,9 @@ class _Tried:
 
 
 def _detail(one: StandIn, effects: Effects, macs_gone: int, total: int) -> str:
-    kind = f"{len(one.span.nodes)} nodes with {macs_gone / total:.1%} of the multiply-accumulates gone"
-    return f"{kind}, {NAMES[one.form]} in their place; the model now has {effects.text}"
+    gone = f"{len(one.span.nodes)} nodes with {macs_gone / total:.1%} of the multiply-accumulates gone"
+    where = f"from {one.span.start.name!r} to {one.span.end.name!r}"
+    return f"{gone} {where}, {NAMES[one.form]} in their place; the model now has {effects.text}"
 
 
 def _said_of_the_model(graph: Graph, ctx: Context, why: str) -> None:

@@ -25,13 +25,14 @@ _SETTLES = (
 @dataclass(frozen=True, eq=False)
 class Span:
     """What lies between two values of one shape. Where `start` stands for `end`, the `nodes` (in the order of the
-    graph) have no reader left. `macs` are their multiply-accumulates."""
+    graph) have no reader left. `macs` are their multiply-accumulates; a layer is of several `parts`."""
 
     graph: Graph
     start: Tensor
     end: Tensor
     nodes: tuple[Node, ...]
     macs: int
+    parts: tuple[Span, ...] = ()
 
     @property
     def subject(self) -> Node:
@@ -56,11 +57,13 @@ def residual_spans(graph: Graph, shapes: Shapes) -> list[Span]:
         for first in blocks:
             settled = _settled(first.end)
             second = after.get(settled)
-            ends = [settled] if second is None else [settled, second.end, _settled(second.end)]
-            for end in dict.fromkeys(ends):
+            ends: dict[Tensor, tuple[Span, ...]] = {settled: (first,)}
+            if second is not None:
+                ends |= {second.end: (first, second), _settled(second.end): (first, second)}
+            for end, parts in ends.items():
                 if (first.start, end) not in seen and _alike(first.start, end, shapes):
                     seen.add((first.start, end))
-                    found += _span(scope, first.start, end, shapes)
+                    found += _span(scope, first.start, end, shapes, parts)
     return found
 
 
@@ -83,12 +86,12 @@ def _blocks(scope: Graph, shapes: Shapes) -> Iterator[Span]:
         yield from spans
 
 
-def _span(scope: Graph, start: Tensor, end: Tensor, shapes: Shapes) -> Iterator[Span]:
+def _span(scope: Graph, start: Tensor, end: Tensor, shapes: Shapes, parts: tuple[Span, ...] = ()) -> Iterator[Span]:
     """The part between two values, if there are multiply-accumulates in it."""
     nodes = dead_without(scope, end, start)
     macs = macs_of(nodes, shapes)
     if macs and isinstance(start, Variable):
-        yield Span(scope, start, end, nodes, macs)
+        yield Span(scope, start, end, nodes, macs, parts)
 
 
 def _alike(one: Tensor, other: Tensor, shapes: Shapes) -> bool:

@@ -26,7 +26,6 @@ from passes.prune.spans import Span
 Array = np.ndarray[Any, Any]
 Form = Literal["nothing", "mean", "scale", "linear"]
 
-FORMS: tuple[Form, ...] = ("nothing", "mean", "scale", "linear")
 NAMES: dict[Form, str] = {
     "nothing": "nothing",
     "mean": "its mean",
@@ -65,20 +64,15 @@ class StandIn:
 
 
 def stand_ins(spans: Sequence[Span], forms: Sequence[Form], rows: int, damping: float, ctx: Context) -> list[StandIn]:
-    """What may stand for each span, in the order of the spans; one that could not be fitted is left out."""
-    asked: dict[Span, list[Observation]] = {}
-    if any(form != "nothing" for form in forms):
-        for span in spans:
-            asked[span] = _questions(span, rows, ctx)
+    """For each span the first of the `forms` that it can have; there is none for a span that can have none."""
+    asked = {span: _questions(span, rows, ctx) for span in spans if forms != ("nothing",)}
     refused = ctx.calibration.observe([one for each in asked.values() for one in each]).refused if asked else {}
     found = list[StandIn]()
     for span in spans:
-        if "nothing" in forms:
-            found.append(StandIn(span, "nothing", span.start))
         seen = [one.accumulator for one in asked.get(span, ()) if one not in refused]
         fits = [one for one in seen if isinstance(one, LayerFit) and one.trouble is None and one.whole is not None]
-        if fits:
-            found += _fitted(span, fits[0], forms, damping, ctx.shapes)
+        made = (_made(span, form, fits[0] if fits else None, damping, ctx.shapes) for form in forms)
+        found += [one for one in made if one is not None][:1]
     return found
 
 
@@ -102,31 +96,31 @@ def channel_axis(span: Span, rank: int) -> int:
     return 1 if rank > 3 or (convolutional and rank > 2) else rank - 1
 
 
-def _fitted(span: Span, seen: LayerFit, forms: Sequence[Form], damping: float, shapes: Shapes) -> list[StandIn]:
-    sums = seen.whole
+def _made(span: Span, form: Form, seen: LayerFit | None, damping: float, shapes: Shapes) -> StandIn | None:
+    """One form for a span, from what was seen of both its ends; None where it cannot be had."""
+    if form == "nothing":
+        return StandIn(span, form, span.start)
+    sums = None if seen is None else seen.whole
     dims = shapes.dims(span.start) or ()
-    width = sums.cross.shape[2] if sums is not None else 0
-    if sums is None or sums.gram.shape[1] != width + 1 or not sums.finite:
-        return []
-    kernel_macs = width * int(np.prod([dim for dim in (*dims[:-1],) if isinstance(dim, int) and dim > 0]))
-    found = list[StandIn]()
+    width = 0 if sums is None else sums.cross.shape[2]
+    if seen is None or sums is None or sums.gram.shape[1] != width + 1 or not sums.finite:
+        return None
     place = _Place(span, shapes, channel_axis(span, len(dims)), len(dims))
-    if "mean" in forms:
+    if form == "mean":
         offset = (sums.cross[0, -1] - sums.gram[0, :-1, -1]) / sums.count
-        found.append(StandIn(span, "mean", Affine(span.start, offset=place.channels(offset))))
-    if "scale" in forms:
-        each = _by_channel(seen)
-        fit = fitted(each, np.ones((width, 1, 1)), np.zeros((width, 1)), True, damping)
-        if not isinstance(fit, str):
-            factors, offset = place.channels(fit.weights[:, 0, 0]), place.channels(fit.bias[:, 0])
-            found.append(StandIn(span, "scale", Affine(span.start, factors=factors, offset=offset)))
-    if "linear" in forms:
-        kernel_macs = width * _positions(dims, place.axis) * width
-        fit = fitted(seen, np.eye(width)[None], np.zeros((1, width)), True, damping)
-        if not isinstance(fit, str) and kernel_macs < span.macs:
-            kernel, offset = place.kernel(fit.weights[0]), place.channels(fit.bias[0])
-            found.append(StandIn(span, "linear", Affine(span.start, kernel=kernel, offset=offset), kernel_macs))
-    return found
+        return StandIn(span, form, Affine(span.start, offset=place.channels(offset)))
+    if form == "scale":
+        each = fitted(_by_channel(seen), np.ones((width, 1, 1)), np.zeros((width, 1)), True, damping)
+        if isinstance(each, str):
+            return None
+        factors, offset = place.channels(each.weights[:, 0, 0]), place.channels(each.bias[:, 0])
+        return StandIn(span, form, Affine(span.start, factors=factors, offset=offset))
+    macs = width * width * _positions(dims, place.axis)
+    whole = fitted(seen, np.eye(width)[None], np.zeros((1, width)), True, damping) if macs < span.macs else ""
+    if isinstance(whole, str):
+        return None
+    kernel, offset = place.kernel(whole.weights[0]), place.channels(whole.bias[0])
+    return StandIn(span, form, Affine(span.start, kernel=kernel, offset=offset), macs)
 
 
 def _positions(dims: Sequence[object], axis: int) -> int:
