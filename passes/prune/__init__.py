@@ -3,5 +3,6 @@
 PASSES = {
     "blocks": "passes.prune.blocks:Blocks",
     "magnitude": "passes.prune.magnitude:Magnitude",
+    "operators": "passes.prune.operators:Operators",
 }
 """By name, imported when a pipeline asks for it."""

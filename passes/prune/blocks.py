@@ -175,7 +175,7 @@ class _Tried:
         return self.measured.original[self.changes[one]]
 
     def price(self, one: StandIn) -> float:
-        """How much the error grows for each multiply-accumulate that goes, of those wanted; less than nothing is best."""
+        """How much the error grows for each multiply-accumulate that goes, of those wanted; below zero is best."""
         more = self.error(one) - self.measured.now.error
         saved = max(min(one.span.macs - one.macs, self.wanted), 1)
         return more / saved if more > 0 else more * saved

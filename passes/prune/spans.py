@@ -61,7 +61,7 @@ def residual_spans(graph: Graph, shapes: Shapes) -> list[Span]:
             if second is not None:
                 ends |= {second.end: (first, second), _settled(second.end): (first, second)}
             for end, parts in ends.items():
-                if (first.start, end) not in seen and _alike(first.start, end, shapes):
+                if (first.start, end) not in seen and alike(first.start, end, shapes):
                     seen.add((first.start, end))
                     found += _span(scope, first.start, end, shapes, parts)
     return found
@@ -72,7 +72,7 @@ def _blocks(scope: Graph, shapes: Shapes) -> Iterator[Span]:
         if not node.is_op("Add", "Sum") or len(node.inputs) != 2 or not node.outputs:
             continue
         end, (one, other) = node.outputs[0], node.inputs
-        if one is other or not (_alike(one, end, shapes) and _alike(other, end, shapes)):
+        if one is other or not (alike(one, end, shapes) and alike(other, end, shapes)):
             continue
         behind_one, behind_other = _behind(one, scope), _behind(other, scope)
         if one in behind_other or other in behind_one:
@@ -94,12 +94,16 @@ def _span(scope: Graph, start: Tensor, end: Tensor, shapes: Shapes, parts: tuple
         yield Span(scope, start, end, nodes, macs, parts)
 
 
-def _alike(one: Tensor, other: Tensor, shapes: Shapes) -> bool:
+def alike(one: Tensor, other: Tensor, shapes: Shapes) -> bool:
     """Whether two values have the same shape in every run and the same type, of floating point."""
     dims = shapes.dims(one)
-    number = shapes.onnx_dtype(one)
-    known = isinstance(one, Variable) and isinstance(other, Variable) and bool(dims)
-    return known and number in _FLOATS and number == shapes.onnx_dtype(other) and dims == shapes.dims(other)
+    known = isinstance(one, Variable) and isinstance(other, Variable) and bool(dims) and is_float(one, shapes)
+    return known and shapes.onnx_dtype(one) == shapes.onnx_dtype(other) and dims == shapes.dims(other)
+
+
+def is_float(value: Tensor, shapes: Shapes) -> bool:
+    """Whether a value is of floating point."""
+    return shapes.onnx_dtype(value) in _FLOATS
 
 
 def _behind(value: Tensor, scope: Graph) -> set[Tensor]:
