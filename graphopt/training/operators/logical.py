@@ -23,7 +23,8 @@ def _infinite(call: Call) -> Run:
 
 
 def _flipped(call: Call) -> Run:
-    every = {TensorProto.UINT16: 0xFFFF, TensorProto.UINT32: 0xFFFFFFFF}.get(call.kind(0))  # a wider type carries them
+    all_ones: dict[int, int] = {TensorProto.UINT16: 0xFFFF, TensorProto.UINT32: 0xFFFFFFFF}
+    every = all_ones.get(call.kind(0))  # a wider type carries them
     if every is None:
         plain: Run = torch.bitwise_not
         return plain
