@@ -50,6 +50,7 @@ _QUANTIZATION = {op: quantization.OPERATORS[op] for op in ("QuantizeLinear", "De
 CONTRIB: Operators = {
     **fused_attention.OPERATORS,
     **contrib.OPERATORS,
+    **recurrent.CONTRIB,
     **{op: [(1, maker) for _, maker in versions] for op, versions in _QUANTIZATION.items()},
 }
 
