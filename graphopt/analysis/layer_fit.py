@@ -31,6 +31,11 @@ class Sums:
             self.count + other.count, self.gram + other.gram, self.cross + other.cross, self.energy + other.energy
         )
 
+    def of_inputs(self, which: Array) -> Sums:
+        """Those of a layer that reads only the inputs `which` of every group."""
+        rows = np.append(which, self.gram.shape[1] - 1)
+        return Sums(self.count, self.gram[:, rows[:, None], rows], self.cross[:, rows], self.energy)
+
     def missed(self, weights: Array) -> float:
         """The sum of squares by which `weights` [groups, inputs + 1, outputs] miss y."""
         apart = float(self.energy.sum() + np.einsum("gko,gko->", weights, self.gram @ weights - 2 * self.cross))
@@ -76,6 +81,13 @@ class LayerFit:
         """Both halves together; None where nothing was seen."""
         first, second = self.halves
         return second if first is None else first if second is None else first + second
+
+    def of_inputs(self, which: Array) -> LayerFit:
+        """What it would have seen of a layer that reads only the inputs `which` of every group."""
+        made = LayerFit(self.rows, self.most, self.kept)
+        made.halves = [None if one is None else one.of_inputs(which) for one in self.halves]
+        made.trouble = self.trouble
+        return made
 
     def update(self, *values: Array) -> None:
         data, results = values

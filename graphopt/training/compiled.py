@@ -248,6 +248,8 @@ class Compiler:
         coded = [codes.get(slot) for slot in inputs]
         if call.op in MAKES_CODES:
             codes[outputs[0]] = torch_type(made_codes(call))
+            if call.op == "DynamicQuantizeLinear":
+                codes[outputs[2]] = codes[outputs[0]]
         elif call.op in MOVES_CODES and any(coded):
             kind = next(kind for kind in coded if kind is not None)
             codes.update(dict.fromkeys(outputs[:1] if call.op == "MaxPool" else outputs, kind))

@@ -11,7 +11,7 @@ import numpy as np
 from graphopt.analysis.activations import Observation, Original
 from graphopt.analysis.float_layers import FloatLayer
 from graphopt.analysis.layer_fit import Distance
-from graphopt.ir import Variable
+from graphopt.ir import Node, Variable
 from graphopt.pipeline.protocol import Context
 
 Array = np.ndarray[Any, Any]
@@ -27,22 +27,22 @@ class Target:
     apart: float
 
 
-def targets(layers: Sequence[FloatLayer], ctx: Context) -> dict[FloatLayer, Target | str]:
-    """For each layer the value of the original that its result stands for, or a clause on why it is not known.
+def targets(layers: Sequence[FloatLayer], ctx: Context) -> dict[Node, Target | str]:
+    """For the node of each layer the value of the original that its result stands for, or why it is not known.
 
     Of several that provenance gives, the nearest on the calibration feeds, which are run once. Channels that the
     result has no more (`Variable.kept`) do not count.
     """
-    asked: dict[FloatLayer, dict[str, Observation]] = {}
+    asked: dict[Node, dict[str, Observation]] = {}
     for layer in layers:
         result = layer.result
         kept = result.kept if isinstance(result, Variable) else {}
-        asked[layer] = {
+        asked[layer.node] = {
             name: Observation((result, Original(name)), Distance(kept)) for name in ctx.originals(result)[:_MOST_NAMES]
         }
     refused = ctx.calibration.observe([one for each in asked.values() for one in each.values()]).refused
-    found: dict[FloatLayer, Target | str] = {}
-    for layer, each in asked.items():
+    found: dict[Node, Target | str] = {}
+    for node, each in asked.items():
         shares = {
             name: one.accumulator.share
             for name, one in each.items()
@@ -51,11 +51,11 @@ def targets(layers: Sequence[FloatLayer], ctx: Context) -> dict[FloatLayer, Targ
         best = min(shares, key=lambda name: shares[name], default=None)
         if best is None:
             why = next((refused[one] for one in each.values() if one in refused), "it stands for no value of it")
-            found[layer] = f"its result in the original is not known: {why}"
+            found[node] = f"its result in the original is not known: {why}"
         elif not np.isfinite(shares[best]):
-            found[layer] = f"its result has not the shape of {best!r} of the original, or is no number"
+            found[node] = f"its result has not the shape of {best!r} of the original, or is no number"
         else:
-            found[layer] = Target(Original(best), shares[best])
+            found[node] = Target(Original(best), shares[best])
     return found
 
 
@@ -64,10 +64,12 @@ def kept_channels(layer: FloatLayer, ctx: Context) -> Array | str | None:
     kept = layer.result.kept if isinstance(layer.result, Variable) else {}
     if not kept:
         return None
-    rank = ctx.shapes.rank(layer.result)
-    axis = layer.axis if layer.axis >= 0 or rank is None else rank + layer.axis
-    if rank is None and layer.axis < 0:
-        return "the rank of its result is not known"
+    axis = layer.axis
+    if axis < 0:
+        rank = ctx.shapes.rank(layer.result)
+        if rank is None:
+            return "the rank of its result is not known"
+        axis += rank
     if set(kept) != {axis}:
         return "its result is narrower than the original's along another axis than its channels"
     return kept[axis]

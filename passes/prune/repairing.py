@@ -34,8 +34,8 @@ FAITHFUL: Final = 1e-6
 """A layer whose result is no further from the original's than this share of its variance needs no repair: sums of
 float32 products cannot tell smaller errors."""
 
-_WIDEST = 1 << 28  # bytes of the sums of one layer; beyond, only its bias is repaired
-_TOGETHER = 1 << 29  # bytes of the sums of layers that are observed in one run
+WIDEST = 1 << 28  # bytes of the sums of one layer; beyond, only its bias is repaired
+TOGETHER = 1 << 29  # bytes of the sums of layers that are observed in one run
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,11 @@ def repair(nodes: Iterable[Node], ctx: Context, terms: Terms = Terms()) -> Mappi
         elif found is not None:
             done[node] = found
     known = targets(layers, ctx) if layers else {}
-    for layer, target in known.items():
-        if isinstance(target, str):
-            done[layer.node] = target
-    goals = {layer: found for layer, found in known.items() if isinstance(found, Target)}
+    done |= {node: found for node, found in known.items() if isinstance(found, str)}
+    goals = {node: found for node, found in known.items() if isinstance(found, Target)}
     for node, why in done.items():
         ctx.missed(RULE, node, str(why))
-    for stage in staged([layer for layer in layers if layer in goals], terms.stages):
+    for stage in staged([layer for layer in layers if layer.node in goals], terms.stages):
         for layer, fit in fits(stage, goals, ctx, terms).items():
             done[layer.node] = announced(layer, fit, ctx)
     return done
@@ -105,17 +103,17 @@ def together(layers: Sequence[FloatLayer]) -> Iterator[list[FloatLayer]]:
     """Layers whose sums fit in memory together."""
     chosen, size = list[FloatLayer](), 0
     for layer in layers:
-        if chosen and size + layer.sums > _TOGETHER:
+        if chosen and size + layer.sums > TOGETHER:
             yield chosen
             chosen, size = [], 0
         chosen.append(layer)
-        size += min(layer.sums, _WIDEST)
+        size += min(layer.sums, WIDEST)
     if chosen:
         yield chosen
 
 
 def fits(
-    layers: Sequence[FloatLayer], goals: Mapping[FloatLayer, Target], ctx: Context, terms: Terms
+    layers: Sequence[FloatLayer], goals: Mapping[Node, Target], ctx: Context, terms: Terms
 ) -> dict[FloatLayer, Fit | str]:
     """What is best for each layer on the data it reads now, from one run over the feeds. Nothing is written.
 
@@ -128,11 +126,11 @@ def fits(
         kept = kept_channels(layer, ctx)
         if isinstance(kept, str):
             found[layer] = kept
-        elif layer.sums <= _WIDEST:
-            asked[layer] = Observation((layer.data, goals[layer].original), LayerFit(layer.rows, terms.rows, kept))
+        elif layer.sums <= WIDEST:
+            asked[layer] = Observation((layer.data, goals[layer.node].original), LayerFit(layer.rows, terms.rows, kept))
         elif layer.has_bias:
             now = Observation((layer.result,), Moments(layer.axis))
-            means[layer] = (now, Observation((goals[layer].original,), Moments(layer.axis)))
+            means[layer] = (now, Observation((goals[layer.node].original,), Moments(layer.axis)))
         else:
             found[layer] = f"it has {layer.inputs} inputs, too many for a Gram matrix, and no bias"
     questions = [*asked.values(), *(one for pair in means.values() for one in pair)]

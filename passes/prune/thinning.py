@@ -96,7 +96,7 @@ class Thinning:
         known = targets([one.layer for one in blocks if one.layer.node.graph is one.layer.node.graph.root], self.ctx)  # type: ignore[union-attr]
         found = dict[FloatLayer, Original | Tensor]()
         for block in blocks:
-            target = known.get(block.layer)
+            target = known.get(block.layer.node)
             found[block.layer] = target.original if isinstance(target, Target) else block.layer.result
         return found
 

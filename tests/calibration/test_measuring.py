@@ -245,7 +245,8 @@ def test_what_cannot_be_tried_is_refused_with_the_reason() -> None:
 
 
 def test_old_opsets_say_which_one_is_needed() -> None:
-    proto = model("g (float[N, 4] x) => (float[N, 4] y) { a = Abs(x)  y = Neg(a) }", opset=7)
+    text = "g (float[N, 4] x) => (float[N, 4] y) { a = Abs(x)  y = Neg(a) }"
+    proto = model('<ir_version: 4, opset_import: ["": 7]> ' + text)
     asked = Measuring(proto, [{"x": draw(2, 4)}])
     change = asked.swap(("a", np.zeros(4)))
     assert "opset{to=13}" in asked.changes(change).refused[change]

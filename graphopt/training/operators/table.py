@@ -10,6 +10,7 @@ from graphopt.training.operators import (
     contrib,
     control,
     convolution,
+    fused_attention,
     indexing,
     linear,
     logical,
@@ -47,8 +48,9 @@ STANDARD: Operators = {
 _QUANTIZATION = {op: quantization.OPERATORS[op] for op in ("QuantizeLinear", "DequantizeLinear")}
 
 CONTRIB: Operators = {
-    **attention.CONTRIB,
+    **fused_attention.OPERATORS,
     **contrib.OPERATORS,
+    **recurrent.CONTRIB,
     **{op: [(1, maker) for _, maker in versions] for op, versions in _QUANTIZATION.items()},
 }
 

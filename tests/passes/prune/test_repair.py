@@ -188,7 +188,7 @@ def test_normalization_is_estimated_anew() -> None:
 
 
 def test_a_layer_too_wide_gets_the_means_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repairing, "_WIDEST", 0)
+    monkeypatch.setattr(repairing, "WIDEST", 0)
     plain, fitted = repaired(convolutions(), images(), only=("y",), lost=3)
     assert errors(fitted, images()) < errors(plain, images())
     outputs = [outputs_of(one.SerializeToString(), images()) for one in (fitted.before, fitted.after)]
