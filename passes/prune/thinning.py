@@ -61,10 +61,14 @@ class Thinning:
     def run(self, blocks: Sequence[Block]) -> None:
         """Thin out the blocks, which come from one analysis, in the order of the graph."""
         wanted = [one for one in blocks if not self._unwanted(one)]
+        if not wanted:
+            return
         goals = self._goals(wanted) if self.terms.sees else {}
         kept = self._allocated(wanted, goals)
         for block in wanted:
-            if block in kept:
+            if kept.get(block) == block.size:
+                self.ctx.missed(self.rule, block.node, f"all {block.size} {self.noun} stay, since others cost less")
+            elif block in kept:
                 self._thin(block, kept[block], goals)
 
     def _unwanted(self, block: Block) -> bool:
@@ -93,7 +97,7 @@ class Thinning:
 
     def _goals(self, blocks: Sequence[Block]) -> Goals:
         """What each layer should go on making: its result in the original, or, where that is not known, its own."""
-        known = targets([one.layer for one in blocks if one.layer.node.graph is one.layer.node.graph.root], self.ctx)  # type: ignore[union-attr]
+        known = targets([one.layer for one in blocks if one.group.graph is one.group.graph.root], self.ctx)
         found = dict[FloatLayer, Original | Tensor]()
         for block in blocks:
             target = known.get(block.layer.node)

@@ -17,12 +17,12 @@ from passes.prune.neurons import Neurons
 PLAIN: dict[str, Any] = {"importance": "magnitude", "repair": False, "multiple": 1}
 
 
-def filled(text: str, opset: int = 17, ir: int = 8, **weights: np.ndarray) -> onnx.ModelProto:
+def filled(text: str, opset: int = 17, ir: int = 8, **weights: Any) -> onnx.ModelProto:
     """A model with the initializers that are given."""
     return model(f'<ir_version: {ir}, opset_import: ["": {opset}]> {text}', **weights)
 
 
-def draws(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
+def draws(**shapes: tuple[int, ...]) -> dict[str, Any]:
     draw = np.random.default_rng(0)
     return {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
@@ -122,11 +122,11 @@ def test_second_order_costs_less_than_activation_and_that_less_than_magnitude() 
         if one.name == "w1":
             one.CopyFrom(numpy_helper.from_array(big.astype(np.float32), "w1"))
     found = {
-        how: error(apply(Neurons(importance=how, share=0.5, damping=0.001), before, feeds=feeds), feeds)  # type: ignore[arg-type]
+        how: error(apply(Neurons(importance=how, share=0.5, damping=0.001), before, feeds=feeds), feeds)
         for how in ("magnitude", "second-order")
     }
     plain = {
-        how: error(apply(Neurons(importance=how, share=0.5, repair=False), before, feeds=feeds), feeds)  # type: ignore[arg-type]
+        how: error(apply(Neurons(importance=how, share=0.5, repair=False), before, feeds=feeds), feeds)
         for how in ("magnitude", "activation")
     }
     assert found["second-order"] < found["magnitude"]
