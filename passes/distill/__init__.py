@@ -1,4 +1,6 @@
 """Weights fitted to what the original model computes."""
 
-PASSES: dict[str, str] = {}
+PASSES = {
+    "reconstruct": "passes.distill.reconstruct:Reconstruct",
+}
 """By name, imported when a pipeline asks for it."""
