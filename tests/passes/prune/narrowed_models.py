@@ -117,5 +117,7 @@ def stored(site: Site) -> list[tuple[Constant, int]]:
             if node.op == "DequantizeLinear" and len(node.inputs) > 2:
                 point = constant_values(node.inputs[2])
                 zero = 0 if point is None else int(point.ravel()[0])
+            if node.op == "QuantizeLinear":
+                zero = 0
             pending.append((node.inputs[0], zero))
     return found
