@@ -2,6 +2,7 @@
 
 PASSES = {
     "channels": "passes.prune.channels:Channels",
+    "heads": "passes.prune.heads:Heads",
     "magnitude": "passes.prune.magnitude:Magnitude",
     "neurons": "passes.prune.neurons:Neurons",
     "repair": "passes.prune.repair:Repair",
