@@ -3,6 +3,7 @@
 PASSES = {
     "channels": "passes.prune.channels:Channels",
     "heads": "passes.prune.heads:Heads",
+    "influence": "passes.prune.influence:Influence",
     "magnitude": "passes.prune.magnitude:Magnitude",
     "neurons": "passes.prune.neurons:Neurons",
     "repair": "passes.prune.repair:Repair",
