@@ -2,6 +2,7 @@
 
 PASSES = {
     "blocks": "passes.prune.blocks:Blocks",
+    "embedding-rows": "passes.prune.embedding_rows:EmbeddingRows",
     "magnitude": "passes.prune.magnitude:Magnitude",
     "operators": "passes.prune.operators:Operators",
 }
