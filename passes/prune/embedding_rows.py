@@ -15,6 +15,7 @@ from graphopt.analysis.changes import is_real
 from graphopt.analysis.constants import constant_of
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
+from passes.prune.nearest_rows import centres, nearest
 from passes.prune.tables import Table, tables
 
 Array = np.ndarray[Any, Any]
@@ -25,7 +26,7 @@ _RANGE = re.compile(r"\s*(\d+)(?::(\d+))?\s*")
 _HANDS_ON = (
     "Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten", "Slice", "Split", "Concat",
 )  # fmt: skip
-_MEAN = -1
+_NEAREST = -1
 _MAP = np.dtype(np.int32)
 
 
@@ -58,14 +59,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class EmbeddingRows(Pass):
-    """Store only those rows of embedding tables whose ids are in use, and one for all other ids.
+    """Store only those rows of embedding tables whose ids are in use, and few for all other ids.
 
     What it does
         For each table that Gather looks up along its first axis, the ids that reach it are counted over the
         calibration feeds. Rows of ids that are neither among them nor in `ids` go. The model takes the same ids as
-        before: a table of integers with an entry for each old id says in which row it is now. All ids that are
-        not in use share one row: that of the id `unknown`, or the mean of the rows that went (of a table that is
-        stored in codes, the one of them nearest to their mean).
+        before: a table of integers with an entry for each old id says in which row it is now. An id that is not
+        in use gets the nearest row of those that stay and of `shared` rows that are added: centres of the rows that
+        go (k-means; one is their mean). Of a table that is stored in codes the rows nearest to these stay instead.
+        With `unknown`, all such ids get the row of that id.
 
         Tables may be plain, or integers and small floats with scales, before or behind the Gather; several Gathers may
         read one.
@@ -75,20 +77,21 @@ class EmbeddingRows(Pass):
         after:  r = Gather(rows, ids)    e = Gather(table, r)   table: 4001 x 384, rows: 30522 integers
 
     When not
-        Where data in use has other ids than the calibration feeds: an id that is not kept is read as any other
-        such id. Give all feeds there are, or the ids of a language in `ids`. Left, with the reason: tables that are
-        output projections, too, whose results are for every row of the vocabulary; tables whose indices are computed
-        (positions, from the length), unless `ids` is given and seen is off; tables with fewer than min-rows rows;
+        Where data in use has many other ids than the calibration feeds: an id that is not kept is read as one with
+        a similar row. Give all feeds there are, or the ids of a language in `ids`. Left, with the reason: tables that
+        are output projections, too, whose results are for every row of the vocabulary; tables whose indices are
+        computed (positions, from the length), unless `ids` is given and seen is off; with fewer than min-rows rows;
         those that would not get smaller with the table of integers.
 
-        Cost: one run over the calibration feeds of what makes the ids. A lookup is two, of which the first is of
-        integers.
+        Cost: one run over the calibration feeds of what makes the ids, and for n rows that go, m that stay and width
+        d, n m d multiplications, 10 n d more for each shared row. A lookup becomes two, the first of integers.
 
     Contract
         LOSSY: needs a budget. For ids that are kept the rows are the same, to the bit.
 
     Source
-        Abdaoui, Pradel, Sigel, "Load What You Need: Smaller Versions of Multilingual BERT", SustaiNLP 2020.
+        Abdaoui, Pradel, Sigel, "Load What You Need: Smaller Versions of Multilingual BERT", SustaiNLP 2020. Lloyd,
+        "Least squares quantization in PCM", IEEE Transactions on Information Theory 1982 (k-means).
     """
 
     name = "embedding-rows"
@@ -97,15 +100,16 @@ class EmbeddingRows(Pass):
 
     ids: str = option("", "ids that stay besides those that are seen, such as 0:1000,2000 (the end of a range is out)")
     seen: bool = option(True, "keep the ids that the calibration feeds have")
-    unknown: int = option(_MEAN, "the id whose row stands for all that go; -1 for the mean of their rows")
+    shared: int = option(1, "rows that are added for ids that are not in use, each the mean of rows that go")
+    unknown: int = option(_NEAREST, "the id whose row stands for all that go; -1 for the nearest row for each")
     min_rows: int = option(256, "leave tables with fewer rows as they are")
     skip: tuple[str, ...] = option((), "patterns of tables, and of the nodes that look them up, to leave as they are")
     only: tuple[str, ...] = option((), "patterns of the tables, and of the nodes that look them up; all when empty")
 
     def __post_init__(self) -> None:
         self.given()
-        if self.unknown < _MEAN or self.min_rows < 2:
-            raise ValueError("unknown must be an id, or -1, and min-rows at least 2")
+        if self.unknown < _NEAREST or self.min_rows < 2 or self.shared < 1:
+            raise ValueError("unknown must be an id, or -1, min-rows at least 2, and shared at least 1")
         if not self.seen and not self.ids:
             raise ValueError("with seen=false, ids must say which ids stay")
 
@@ -175,51 +179,54 @@ class EmbeddingRows(Pass):
             ctx.missed(RULE, node, left)
             return
         places = dict.fromkeys((one.graph, one.inputs[1]) for one in table.gathers)
-        count = len(left.rows) + len(left.more)
-        after = table.bytes * count // table.rows + len(places) * table.rows * _MAP.itemsize
+        after = table.bytes * left.count // table.rows + len(places) * table.rows * _MAP.itemsize
         if after >= table.bytes:
-            would = f"with {count} of {table.rows} rows it would take {after} bytes with their numbers"
+            would = f"with {left.count} of {table.rows} rows it would take {after} bytes with their numbers"
             ctx.missed(RULE, node, f"{would}, and takes {table.bytes}")
-        elif ctx.rewrite(
-            RULE,
-            node,
-            f"{count} of {table.rows} rows left, {table.bytes} bytes become {after}; other ids get {left.words}",
-        ):
-            where = np.full(table.rows, left.place, _MAP)
-            where[left.rows] = np.arange(len(left.rows), dtype=_MAP)
+            return
+        kept = f"{left.count} of {table.rows} rows left, {table.bytes} bytes become {after}"
+        if ctx.rewrite(RULE, node, f"{kept}; {int((~keep).sum())} other ids get {left.words}"):
             table.trim(left.rows, left.more)
-            _redirect(table, where)
+            _redirect(table, left.where.astype(_MAP))
 
     def _left(self, table: Table, keep: Array, ctx: Context) -> _Left | str:
         """What stays of a table of which the rows `keep` are in use; a clause where that cannot be told."""
         rows = np.flatnonzero(keep)
+        where = np.cumsum(keep) - 1
         if self.unknown >= 0:
-            return _Left(rows, {}, int(np.searchsorted(rows, self.unknown)), f"the row of id {self.unknown}")
+            where[~keep] = where[self.unknown]
+            return _Left(rows, {}, where, f"the row of id {self.unknown}")
         values = _values(table, ctx)
         if values is None:
             return "what its rows hold is not known: give the id of one of them as unknown"
-        gone = values[~keep].reshape(int((~keep).sum()), -1).astype(np.float64)
-        mean = gone.mean(axis=0)
-        if not np.isfinite(mean).all():
-            return "a row that would go has NaN or infinities: give the id of another one as unknown"
+        flat = values.reshape(table.rows, -1).astype(np.float32)
+        if not np.isfinite(flat).all():
+            return "a row has NaN or infinities: give the id of another one as unknown"
+        made = centres(flat[~keep], self.shared)
         if table.is_plain and is_real(values):
-            (leaf,) = table.leaves
-            return _Left(rows, {leaf: mean.reshape(1, *values.shape[1:])}, len(rows), "the mean of the others")
-        nearest = int(np.flatnonzero(~keep)[np.square(gone - mean).sum(axis=1).argmin()])
-        rows = np.sort(np.append(rows, nearest))
-        words = f"the row of id {nearest}, nearest to the mean of the others"
-        return _Left(rows, {}, int(np.searchsorted(rows, nearest)), words)
+            more = {leaf: made.reshape(-1, *values.shape[1:]) for leaf in table.leaves}
+            where[~keep] = nearest(flat[~keep], np.concatenate([flat[keep], made]))
+            return _Left(rows, more, where, "the nearest of them")
+        chosen = keep.copy()  # of codes no means can be stored: rows that are nearest to them stay
+        chosen[np.flatnonzero(~keep)[nearest(made, flat[~keep])]] = True
+        where = np.cumsum(chosen) - 1
+        where[~chosen] = nearest(flat[~chosen], flat[chosen])
+        return _Left(np.flatnonzero(chosen), {}, where, "the nearest of them")
 
 
 @dataclass(frozen=True)
 class _Left:
-    """What is left of a table: old rows in ascending order, a row more for some stored tensors, which of all these
-    is for other ids, and that in words."""
+    """What is left of a table: old rows in ascending order, rows more for some stored tensors, in which of all these
+    each id is, and in words what ids get that are not in use."""
 
     rows: Array
     more: Mapping[Tensor, Array]
-    place: int
+    where: Array
     words: str
+
+    @property
+    def count(self) -> int:
+        return len(self.rows) + max(map(len, self.more.values()), default=0)
 
 
 def _values(table: Table, ctx: Context) -> Array | None:

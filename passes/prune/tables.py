@@ -59,7 +59,7 @@ class Table:
         for value in self.inner:
             graph = value.inputs[0].graph
             assert graph is not None, "a node that makes a table is in a graph"
-            graph.narrow(value, 0, rows)
+            graph.narrow(value, 0, rows)  # nothing can be added to what is computed
 
 
 def tables(graph: Graph) -> list[Table | tuple[Node, str]]:

@@ -49,10 +49,28 @@ def test_ids_in_use_keep_their_rows_to_the_bit() -> None:
     assert len(done.after.SerializeToString()) < len(plain().SerializeToString()) / 10
 
 
-def test_all_other_ids_get_the_mean_of_the_rows_that_went() -> None:
-    done = apply(EmbeddingRows(), plain(), feeds=FEEDS)
-    mean = np.delete(table().astype(np.float64), np.unique(USED), axis=0).mean(axis=0)
-    assert np.allclose(output(done.after, [[0, 2, 998]]), np.maximum(mean, 0), atol=1e-6)
+def distance(rows: Any, choices: Any) -> np.ndarray[Any, Any]:
+    return np.square(np.asarray(rows, np.float64)[:, None] - np.asarray(choices, np.float64)[None]).sum(axis=2)
+
+
+@pytest.mark.parametrize("shared", [1, 8])
+def test_all_other_ids_get_the_nearest_row_that_is_left(shared: int) -> None:
+    done = apply(EmbeddingRows(shared=shared), plain(), feeds=FEEDS)
+    left, where = stored(done)["w"], stored(done)["w_rows"]
+    assert left.shape == (5 + shared, WIDTH)
+    apart = distance(table(), left)
+    assert np.allclose(apart[np.arange(ROWS), where], apart.min(axis=1), atol=1e-3)
+    assert np.array_equal(output(done.after, [[0, 2, 998]])[0], np.maximum(left[where[[0, 2, 998]]], 0))
+    if shared == 1:
+        assert np.allclose(left[-1], np.delete(table().astype(np.float64), np.unique(USED), axis=0).mean(axis=0))
+
+
+def test_more_shared_rows_are_nearer() -> None:
+    apart = []
+    for shared in (1, 4, 64):
+        found = stored(apply(EmbeddingRows(shared=shared), plain(), feeds=FEEDS))
+        apart.append(float(np.square(table() - found["w"][found["w_rows"]]).sum()))
+    assert apart[0] > apart[1] > apart[2]
 
 
 def test_or_the_row_of_the_unknown_id() -> None:
@@ -113,7 +131,7 @@ def test_scales_of_rows_go_with_their_rows() -> None:
         "q": (6, WIDTH), "s": (6,), "z": (6,)
     }  # fmt: skip
     assert np.array_equal(output(done.after, USED), output(before, USED))
-    assert "nearest to the mean" in done.applied[0].why
+    assert "other ids get the nearest of them" in done.applied[0].why
 
 
 def test_scales_that_rows_share_are_refused() -> None:
@@ -213,6 +231,7 @@ def test_already_trimmed_tables_are_left() -> None:
         ({"unknown": -2}, "unknown must be an id"),
         ({"seen": False}, "ids must say which ids stay"),
         ({"min_rows": 1}, "min-rows at least 2"),
+        ({"shared": 0}, "shared at least 1"),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], match: str) -> None:
