@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,11 @@ class Sums:
         return Sums(
             self.count + other.count, self.gram + other.gram, self.cross + other.cross, self.energy + other.energy
         )
+
+    def of_inputs(self, which: Array) -> Sums:
+        """Those of a layer that reads only the inputs `which` of every group."""
+        rows = np.append(which, self.gram.shape[1] - 1)
+        return Sums(self.count, self.gram[:, rows[:, None], rows], self.cross[:, rows], self.energy)
 
     def missed(self, weights: Array) -> float:
         """The sum of squares by which `weights` [groups, inputs + 1, outputs] miss y."""
@@ -75,6 +81,13 @@ class LayerFit:
         """Both halves together; None where nothing was seen."""
         first, second = self.halves
         return second if first is None else first if second is None else first + second
+
+    def of_inputs(self, which: Array) -> LayerFit:
+        """What it would have seen of a layer that reads only the inputs `which` of every group."""
+        made = LayerFit(self.rows, self.most, self.kept)
+        made.halves = [None if one is None else one.of_inputs(which) for one in self.halves]
+        made.trouble = self.trouble
+        return made
 
     def update(self, *values: Array) -> None:
         data, results = values
@@ -137,15 +150,26 @@ class LayerFit:
 
 
 class Distance:
-    """How far the first of two values is from the second: sums of squares, and the variance of the second in all."""
+    """How far the first of two values is from the second: sums of squares, and the variance of the second in all.
 
-    key = "distance"
+    Of a second value with more channels than the first, those with the indices `kept` of an axis count.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Mapping[int, Array] | None = None) -> None:
+        self.kept = dict(kept or {})
         self.apart, self._energy, self._sum, self._count = 0.0, 0.0, 0.0, 0
+
+    @property
+    def key(self) -> str:
+        return "distance" + "".join(f" kept[{axis}]={which.tolist()}" for axis, which in sorted(self.kept.items()))
 
     def update(self, *values: Array) -> None:
         one, other = values
+        for axis, which in self.kept.items():
+            if axis >= other.ndim or (which.size and other.shape[axis] <= which.max()):
+                self.apart = np.inf
+                return
+            other = np.take(other, which, axis)
         if one.shape != other.shape or one.dtype.kind != "f" or other.dtype.kind != "f":
             self.apart = np.inf
             return
