@@ -39,7 +39,8 @@ ARROWS: dict[str, frozenset[str]] = {
     "interop": BASE | {"ir", "storage", "pipeline"},
     "debug": BASE | {"ir", "storage", "analysis", "pipeline", "runtime", "validation"},
     "tune": BASE | {"ir", "storage", "pipeline", "runtime", "validation", "measure", "calibration"},
-    "training": BASE | {"ir", "calibration"},
+    # As calibration does, it runs a model in the worker and answers in the words of analysis.
+    "training": BASE | {"ir", "storage", "analysis", "runtime", "calibration"},
     "report": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "measure", "instruments", "debug", "tune"},
 }
 ENGINE = frozenset(ARROWS)

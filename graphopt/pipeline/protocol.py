@@ -18,10 +18,11 @@ from graphopt.contract import Contract
 if TYPE_CHECKING:
     from graphopt.analysis.activations import Observation, Observed
     from graphopt.analysis.evaluated import Evaluated
+    from graphopt.analysis.lesson import Learnt, Lesson
     from graphopt.analysis.shapes import Shapes
     from graphopt.ir import Graph, Node, Tensor
 
-__all__ = ["Calibration", "Context", "Contract", "Pass", "Remark", "option"]
+__all__ = ["Calibration", "Context", "Contract", "Pass", "Remark", "Training", "option"]
 
 T = TypeVar("T")
 Part = Literal["inputs", "outputs", "defaults", "opsets"]
@@ -79,6 +80,20 @@ class Calibration(Protocol):
         ...
 
 
+class Training(Protocol):
+    """Gradient descent on weights of the graph, on the calibration feeds, towards the model as it was read."""
+
+    @property
+    def why_not(self) -> str | None:
+        """Why nothing can be trained, in a clause; None when it can."""
+        ...
+
+    def train(self, lesson: Lesson) -> Learnt | str:
+        """Train weights of the graph as it is now; the graph itself is not touched. A clause where it cannot be,
+        or where nothing that was tried is better on the samples that were held out."""
+        ...
+
+
 class Context(Protocol):
     """What a running pass may ask for. The session injects it; a pass never keeps it."""
 
@@ -90,6 +105,11 @@ class Context(Protocol):
     @property
     def calibration(self) -> Calibration:
         """Activations of the graph as it is now, over the calibration feeds."""
+        ...
+
+    @property
+    def training(self) -> Training:
+        """Training of the graph as it is now."""
         ...
 
     def originals(self, tensor: Tensor) -> tuple[str, ...]:
