@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from graphopt.errors import GraphoptError
+from graphopt.errors import CouldNotTell, GraphoptError
 from graphopt.runtime.guard import be_modest, die_with_parent, limit_memory
 from graphopt.runtime.procfs import available_memory
 
@@ -27,31 +27,38 @@ def main() -> None:
     os.set_inheritable(lifeline, False)
     die_with_parent(lifeline, parent, bool(main_thread))
     be_modest()
-    try:
-        _tell({"done": True} | _train(folder))
-    except _Refused as refused:
-        _tell({"refused": str(refused)})
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "allocate" not in str(error):
-            raise
-        _tell({"refused": "training ran out of memory: give a smaller batch, or more with --memory"})
+    import torch
+
+    memory, free = json.loads((folder / LESSON).read_text())["memory"], available_memory()
+    if memory or free:
+        limit_memory(int(memory or (free or 0) * _SHARE))
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    answer(folder, _tell)
     sys.stdout.flush()
     # Not through the interpreter's shutdown: a library's destructors may crash or hang there.
     os._exit(0)
-
-
-class _Refused(Exception):
-    """The text is a clause."""
 
 
 def _tell(said: Mapping[str, Any]) -> None:
     print(json.dumps(said), flush=True)  # noqa: T201 - the parent reads it
 
 
-def _train(folder: Path) -> dict[str, Any]:
-    lesson = json.loads((folder / LESSON).read_text())
-    import torch
+def answer(folder: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Train what is in a folder. `tell` hears of steps, and at last that it is done, or in a clause why not."""
+    try:
+        _train(folder, tell)
+    except (GraphoptError, FloatingPointError) as error:
+        tell({"refused": str(error).rstrip(".")})
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "allocate" not in str(error):
+            raise
+        tell({"refused": "training ran out of memory: give a smaller batch, or more with --memory"})
+    else:
+        tell({"done": True})
 
+
+def _train(folder: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+    lesson = json.loads((folder / LESSON).read_text())
     from graphopt.analysis.lesson import Course
     from graphopt.training import checkpoint
     from graphopt.training.interpreted import Interpreted
@@ -59,38 +66,23 @@ def _train(folder: Path) -> dict[str, Any]:
     from graphopt.training.losses import Term
     from graphopt.training.shelf import Samples
 
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    free = lesson["memory"] or available_memory()
-    if free:
-        limit_memory(int(free if lesson["memory"] else free * _SHARE))
-    course = Course(**lesson["course"])
     weights = _weights(folder, lesson["weights"])
     terms = [Term(**one) for one in lesson["terms"]]
-    try:
-        student = Interpreted(folder / MODEL)
-        why = student.disagreement(weights, Samples(folder / EXPECTED))
-    except GraphoptError as error:
-        raise _Refused(str(error).rstrip(".")) from error
+    student = Interpreted(folder / MODEL)
+    why = student.disagreement(weights, Samples(folder / EXPECTED))
     if why is not None:
-        raise _Refused(why)
-
-    def say(step: int, loss: float, held: float) -> None:
-        _tell({"step": step, "loss": loss, "held": held})
-
+        raise CouldNotTell(why)
     training = Training(
         student,
         weights,
         terms,
         Samples(folder / SAMPLES),
-        course,
-        say,
+        Course(**lesson["course"]),
+        lambda step, loss, held: tell({"step": step, "loss": loss, "held": held}),
         None if lesson["kept"] is None else Path(lesson["kept"]),
         lesson["seldom"],
     )
-    try:
-        outcome = training.run()
-    except FloatingPointError as error:
-        raise _Refused(str(error)) from error
+    outcome = training.run()
     arrays = {}
     for index, one in enumerate(weights):
         values, scale = one.stored()
@@ -104,7 +96,6 @@ def _train(folder: Path) -> dict[str, Any]:
     figures = {name: value for name, value in vars(outcome).items() if name != "parts"}
     figures |= {"parts": words, "samples": len(training.trained), "held_out": len(training.held)}
     checkpoint.write(folder / LEARNT, arrays, figures)
-    return {}
 
 
 def _weights(folder: Path, specs: Sequence[Mapping[str, Any]]) -> list[Any]:

@@ -197,12 +197,13 @@ def kind_of(loss: str, array: Array, probabilities: bool) -> str:
     named, KL for probabilities, and the mean square for everything else, logits and embeddings alike."""
     if loss == "auto":
         return "kl" if probabilities else "mse"
-    return loss if array.ndim > 0 and array.shape[-1] > 1 else "mse"
+    has_vectors = array.ndim > 0 and array.shape[-1] > 1
+    return loss if has_vectors else "mse"
 
 
 def is_float(array: Array) -> bool:
     """Whether an array has numbers of floating point."""
-    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    return bool(array.dtype.kind == "f" or array.dtype.name == "bfloat16")
 
 
 def _arrays(feed: Mapping[str, Any]) -> Arrays:

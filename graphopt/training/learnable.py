@@ -14,6 +14,7 @@ import torch
 
 Array = np.ndarray[Any, Any]
 
+_EXACT = 1 << 20  # codes beyond are held in 64 bits, so that halves between them are exact
 _TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -41,7 +42,8 @@ class Learnable:
     stretch: torch.Tensor | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        wide = torch.float64 if self.kind == "float64" else torch.float32
+        large = self.scale is not None and self.values.size > 0 and int(np.abs(self.values).max()) > _EXACT
+        wide = torch.float64 if self.kind == "float64" or large else torch.float32
         self._keep: torch.Tensor | None = None
         if self.scale is None:
             start = torch.tensor(np.asarray(self.values, np.float64)).to(wide)
