@@ -91,7 +91,7 @@ class Layer:
         return found if isinstance(found, str) else self._stored(seen, found)
 
     def _first(self, seen: LayerFit, damping: float) -> Fit | str:
-        """The first of two factors A B. Where B is R V, the rows of V orthonormal, A R is fitted to the goal times V'."""
+        """The first of two factors A B. Where B is R V, the rows of V orthonormal, A R is fitted to the goal by V'."""
         assert self.behind is not None
         if seen.trouble is not None or seen.whole is None:
             return seen.trouble or "no data were seen"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -60,7 +61,8 @@ def bypasses(graph: Graph, shapes: Shapes, longest: int) -> list[Dispensable]:
                 continue
             end = node.outputs[0]
             starts = dict.fromkeys(one for one in node.inputs if alike(one, end, shapes))
-            starts |= dict.fromkeys(one for one in _above(end, entries, longest) if alike(one, end, shapes))
+            above = (one for one in _above(end, entries, longest) if alike(one, end, shapes))
+            starts |= dict.fromkeys(itertools.islice(above, 1))  # what is above that is two steps
             for start in starts:
                 nodes = dead_without(scope, end, start)
                 if node in nodes and len(nodes) <= longest:

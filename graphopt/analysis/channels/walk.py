@@ -16,7 +16,9 @@ def walk(graph: Graph, shapes: Shapes) -> Flow:
     for tensor in graph.inputs:
         flow.axes(tensor)
     for node in graph.nodes:
+        flow.node = node
         _visit(node, flow)
+    flow.node = None
     place = f"an output of {graph.path}" if graph.path else "a graph output"
     for tensor in graph.outputs:
         flow.bar_all(tensor, f"{tensor.name!r} is {place}")
