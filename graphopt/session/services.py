@@ -17,12 +17,13 @@ from graphopt.analysis.extent import Extent, Extents, extents
 from graphopt.analysis.shapes import Shapes, SharedShapes
 from graphopt.ir import Graph, Tensor
 from graphopt.ir.values import Array
-from graphopt.pipeline.protocol import Calibration
+from graphopt.pipeline.protocol import Calibration, Measure
 from graphopt.pipeline.services import NoCalibration
 from graphopt.runtime.client import Options, Worker, WorkerFailure
 from graphopt.storage.wire import join
 
 if TYPE_CHECKING:
+    from graphopt.calibration.measuring import Baseline
     from graphopt.calibration.source import CalibrationData
 
 _PLAIN = Options(optimize=False, prepack=False, threads=1)
@@ -52,6 +53,7 @@ class WorkerServices:
         self.limits = limits
         self._data = data
         self._shapes = SharedShapes()
+        self._baseline: Baseline | None = None
 
     def shapes(self, graph: Graph) -> Shapes:
         """Dtypes and shapes by inference, in this process."""
@@ -64,6 +66,16 @@ class WorkerServices:
         from graphopt.calibration.observe import Observer
 
         return Observer(graph, self.worker, self._data, self.shapes)
+
+    def measure(self, graph: Graph) -> Measure:
+        """See `graphopt.pipeline.protocol.Measure`. The outputs of the model as it was read are kept."""
+        if self._data is None:
+            return NoCalibration("this run has no feeds")
+        from graphopt.calibration.measuring import Baseline, Measurer
+
+        if self._baseline is None:
+            self._baseline = Baseline()
+        return Measurer(graph, self.worker, self._data, self._baseline, self.shapes)
 
     def evaluate(self, graph: Graph, values: Iterable[Tensor]) -> Evaluated:
         """See `graphopt.pipeline.protocol.Context.evaluate`. Small integers are computed here, everything

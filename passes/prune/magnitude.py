@@ -76,6 +76,7 @@ class Magnitude(Pass):
 
     name = "magnitude"
     contract = Contract.LOSSY
+    strength = "sparsity"
 
     sparsity: float = option(0.5, "share of zeros among the weights, from 0 to 1; an N:M pattern brings its own")
     scope: Literal["global", "layer"] = option("global", "smallest of all weights together, or of each tensor")
