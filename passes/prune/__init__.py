@@ -3,6 +3,8 @@
 PASSES = {
     "blocks": "passes.prune.blocks:Blocks",
     "channels": "passes.prune.channels:Channels",
+    "heads": "passes.prune.heads:Heads",
+    "influence": "passes.prune.influence:Influence",
     "embedding-rows": "passes.prune.embedding_rows:EmbeddingRows",
     "magnitude": "passes.prune.magnitude:Magnitude",
     "neurons": "passes.prune.neurons:Neurons",

@@ -13,12 +13,11 @@ from graphopt.analysis.channels import Group, Site
 from graphopt.analysis.constants import constant_values
 from graphopt.analysis.float_layers import FloatLayer, float_layer
 from graphopt.analysis.layer_fit import LayerFit
-from graphopt.analysis.matching import only_reader
 from graphopt.analysis.unit_removal import Reading, Removal, reading, second_order
-from graphopt.ir import Constant, Node, Tensor
+from graphopt.ir import Node
 from graphopt.pipeline.protocol import Context
 from passes.prune.narrowing import Narrowing
-from passes.prune.repair_targets import Target, kept_channels
+from passes.prune.repair_targets import Target, kept_channels, question, sum_behind
 from passes.prune.repairing import WIDEST
 
 Array = np.ndarray[Any, Any]
@@ -82,31 +81,21 @@ def look(layers: Sequence[FloatLayer], goals: Mapping[Node, Target], ctx: Contex
         if isinstance(kept, str):
             seen.fits[layer.node] = kept
             continue
-        asked[layer.node] = Observation((layer.data, goals[layer.node].original), LayerFit(layer.rows, rows, kept))
-        joined = _sum_behind(layer.result)
+        asked[layer.node] = question(layer, goals[layer.node], rows, kept)
+        joined = sum_behind(layer.result)
         if joined is not None:
-            beside[layer.node] = Observation((joined,), Moments(layer.axis))
+            beside[layer.node] = Observation((joined[0],), Moments(layer.axis))
     refused = ctx.calibration.observe([*asked.values(), *beside.values()]).refused
-    for node, question in asked.items():
-        assert isinstance(question.accumulator, LayerFit)
-        seen.fits[node] = refused.get(question) or question.accumulator
-    for node, question in beside.items():
-        found = question.accumulator
+    for node, one in asked.items():
+        assert isinstance(one.accumulator, LayerFit)
+        seen.fits[node] = refused.get(one) or one.accumulator
+    for node, one in beside.items():
+        found = one.accumulator
         assert isinstance(found, Moments)
         variance = float((found.mean_square - np.square(found.mean)).sum())
-        if question not in refused and np.isfinite(variance) and variance > 0:
+        if one not in refused and np.isfinite(variance) and variance > 0:
             seen.spread[node] = variance
     return seen
-
-
-def _sum_behind(result: Tensor) -> Tensor | None:
-    """The sum of a result and another computed value, where nothing else reads the result."""
-    adder = only_reader(result)
-    if adder is None or not adder.is_op("Add") or adder.graph is not result.inputs[0].graph:
-        return None
-    other = adder.inputs[1 if adder.inputs[0] is result else 0]
-    computed = not isinstance(other, Constant) and bool(other.inputs) and not other.inputs[0].is_op("Constant")
-    return adder.outputs[0] if computed else None
 
 
 def by_activation(readings: Sequence[Reading], weights: Sequence[Array]) -> Removal:

@@ -41,7 +41,8 @@ class Channels(Pass):
         `share` is what is to be saved of the target: multiply-accumulates, bytes of weights, or channels, of the
         whole model. allocation=error takes channels one step at a time where they add least error for what
         they save; even takes the same share of every group. What stays of a group is a multiple of `multiple`
-        (of less in groups of fewer than 8 times that), and at least a share of 1 - most.
+        (of less in groups of fewer than twice that), because kernels of convolutions work on 8 or 16 channels at a
+        time, and at least a share of 1 - most.
 
         Then, in the order of the graph: at the turn of the first layer that reads a group, its channels are chosen
         on the activations as they are by then, they go, and with repair=true the layers that read them are fitted by
@@ -84,7 +85,7 @@ class Channels(Pass):
         "second-order", "what a channel is worth: the error left without it, the energy it brings, or its weights"
     )
     allocation: Literal["error", "even"] = option("error", "take where it adds least error, or of every group alike")
-    multiple: int = option(8, "what is left of a group is a multiple of this, or of less in small groups")
+    multiple: int = option(16, "what is left of a group is a multiple of this, or of less in small groups")
     most: float = option(0.9, "at most this share of a group goes")
     repair: bool = option(True, "fit the layers behind to what they made in the original")
     damping: float = option(

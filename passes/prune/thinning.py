@@ -61,10 +61,14 @@ class Thinning:
     def run(self, blocks: Sequence[Block]) -> None:
         """Thin out the blocks, which come from one analysis, in the order of the graph."""
         wanted = [one for one in blocks if not self._unwanted(one)]
+        if not wanted:
+            return
         goals = self._goals(wanted) if self.terms.sees else {}
         kept = self._allocated(wanted, goals)
         for block in wanted:
-            if block in kept:
+            if kept.get(block) == block.size:
+                self.ctx.missed(self.rule, block.node, f"all {block.size} {self.noun} stay, since others cost less")
+            elif block in kept:
                 self._thin(block, kept[block], goals)
 
     def _unwanted(self, block: Block) -> bool:
@@ -93,7 +97,7 @@ class Thinning:
 
     def _goals(self, blocks: Sequence[Block]) -> Goals:
         """What each layer should go on making: its result in the original, or, where that is not known, its own."""
-        known = targets([one.layer for one in blocks if one.layer.node.graph is one.layer.node.graph.root], self.ctx)  # type: ignore[union-attr]
+        known = targets([one.layer for one in blocks if one.group.graph is one.group.graph.root], self.ctx)
         found = dict[FloatLayer, Original | Tensor]()
         for block in blocks:
             target = known.get(block.layer.node)
@@ -111,7 +115,7 @@ class Thinning:
                     self.ctx.missed(self.rule, block.node, seen)
                     continue
                 most = block.size - self._count(block.size, min(2 * self.terms.share, 0.9))
-                order = self._order(block, seen, most)
+                order = self._order(block, seen, most, priced=True)
                 whole = seen.whole
                 assert whole is not None, "an order was found"
                 curves[block] = order.costs * whole.count / max(whole.variance, 1e-30)
@@ -137,12 +141,12 @@ class Thinning:
             found[block] = refused.get(question) or _trouble(block, sums) or sums
         return found
 
-    def _order(self, block: Block, seen: LayerFit | None, count: int) -> Order:
+    def _order(self, block: Block, seen: LayerFit | None, count: int, priced: bool = False) -> Order:
         """The units in the order in which they go, by the importance that was asked for."""
         weights = block.layer.weights()[0]
         whole = seen.whole if seen is not None else None
         if self.terms.importance == "second-order" and whole is not None:
-            return removal(whole, weights, block.layer.has_bias, block.positions, count)
+            return removal(whole, weights, block.layer.has_bias, block.positions, count, priced)
         norms = np.square(weights).sum(1)
         if self.terms.importance == "magnitude" or whole is None:
             scores = norms[block.positions].sum(1) * norms_of(block.group)
@@ -150,7 +154,7 @@ class Thinning:
             energy = np.diagonal(whole.gram[0])[:-1] / max(whole.count, 1)
             scores = (norms * energy)[block.positions].sum(1)
         units = np.argsort(scores, kind="stable")[:count]
-        return Order(units, np.cumsum(scores[units]))
+        return Order(units, scores[units])
 
     def _thin(self, block: Block, left: int, goals: Goals) -> None:
         seen: LayerFit | None = None
