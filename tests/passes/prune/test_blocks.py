@@ -326,5 +326,5 @@ def test_the_blocks_of_a_residual_network() -> None:
     blocks = {("32", "33"), ("34", "38"), ("43", "44"), ("45", "49")}
     assert _spans(proto) == blocks | {("32", "38"), ("43", "49")}  # and two of them in a row, twice
     feeds = [{"input.1": draw(1, 3, 32, 32, seed=seed)} for seed in range(2)]
-    done = apply(Blocks(share=0.1), proto, feeds=feeds)
+    done = apply(Blocks(share=0.05, theta=100), proto, feeds=feeds)
     assert len(done.applied) == 1
