@@ -52,14 +52,17 @@ class StandIn:
         if not isinstance(value, Affine):
             assert not isinstance(value, np.ndarray)
             return value
-        made: Tensor = value.of
-        for op, array in (("MatMul", value.kernel), ("Mul", value.factors), ("Add", value.offset)):
-            if array is not None:
-                op = "Conv" if op == "MatMul" and array.ndim > 2 else op
-                stem = self.span.end.name or "block"
-                held = graph.constant(array, f"{stem}_{op}")
-                node = Node(op, graph.fresh_name(f"{stem}_{op}"), {}, [made, held], [graph.variable(f"{stem}_kept")])
-                made = graph.insert(node, before=self.span.subject).outputs[0]
+        stem, made = self.span.end.name or "block", value.of
+        convolved = value.kernel is not None and value.kernel.ndim > 2
+        steps = [("Conv" if convolved else "MatMul", value.kernel), ("Mul", value.factors), ("Add", value.offset)]
+        for op, array in steps:
+            if array is None or (op == "Add" and convolved):
+                continue
+            inputs = [made, graph.constant(array, f"{stem}_{op}")]
+            if op == "Conv" and value.offset is not None:
+                inputs.append(graph.constant(value.offset.reshape(-1), f"{stem}_bias"))
+            node = Node(op, graph.fresh_name(f"{stem}_{op}"), {}, inputs, [graph.variable(f"{stem}_kept")])
+            made = graph.insert(node, before=self.span.subject).outputs[0]
         return made
 
 

@@ -244,17 +244,14 @@ def test_bodies_and_what_they_capture() -> None:
     assert error(before, done.after, feeds) <= 0.01
 
 
-def test_functions_are_looked_at() -> None:
+def test_functions_whose_shapes_are_not_known_are_left() -> None:
     text = f"""<ir_version: 9, opset_import: ["" : 17, "local" : 1]>
         g (float[N, {WIDTH}] x) => (float[N, {WIDTH}] y) {{ y = local.block(x, w, v) }}
         <domain: "local", opset_import: ["" : 17]> block (i, w, v) => (o) {{
             a = MatMul(i, w)  r = Relu(a)  f = MatMul(r, v)  s = Add(i, f)  o = Neg(s) }}"""
     before = model(text, w=draw(WIDTH, 16), v=draw(16, WIDTH, seed=1, scale=0.01))
     done = apply(plain(theta=0.01), before, feeds=rows())
-    if done.applied:
-        assert "o = Neg(i)" in done.body
-    else:  # nothing is known of shapes in there, and that is said
-        assert_missed(done, "block", "no residual block")
+    assert_missed(done, "block", "no residual block that may go was found")  # shapes in there are not known
 
 
 def test_without_residual_blocks_it_says_so() -> None:
