@@ -66,16 +66,20 @@ class StandIn:
         return made
 
 
-def stand_ins(spans: Sequence[Span], forms: Sequence[Form], rows: int, damping: float, ctx: Context) -> list[StandIn]:
-    """For each span the first of the `forms` that it can have; there is none for a span that can have none."""
-    asked = {span: _questions(span, rows, ctx) for span in spans if forms != ("nothing",)}
+def stand_ins(
+    spans: Sequence[Span], forms: Sequence[Sequence[Form]], rows: int, damping: float, ctx: Context
+) -> list[StandIn]:
+    """For each span, of each of several lists of forms the first that it can have."""
+    fitting = any(form != "nothing" for several in forms for form in several)
+    asked = {span: _questions(span, rows, ctx) for span in spans if fitting}
     refused = ctx.calibration.observe([one for each in asked.values() for one in each]).refused if asked else {}
     found = list[StandIn]()
     for span in spans:
         seen = [one.accumulator for one in asked.get(span, ()) if one not in refused]
         fits = [one for one in seen if isinstance(one, LayerFit) and one.trouble is None and one.whole is not None]
-        made = (_made(span, form, fits[0] if fits else None, damping, ctx.shapes) for form in forms)
-        found += [one for one in made if one is not None][:1]
+        for several in forms:
+            made = (_made(span, form, fits[0] if fits else None, damping, ctx.shapes) for form in several)
+            found += [one for one in made if one is not None][:1]
     return found
 
 
