@@ -32,6 +32,7 @@ def command(
     recipe: options.Recipe = None,
     pipeline: own.PipelineText = None,
     target: own.TargetOf = None,
+    to: own.To = None,
     validate: own.ValidateWhen = "end",
     budget: options.BudgetOf = None,
     feeds: options.Feeds = None,
@@ -69,6 +70,7 @@ def command(
         pipeline=pipeline,
         budget=budget,
         target=None if target is None else options.choice("--target", target, own.TARGETS),
+        to=to,
         allow_code=allow_code,
     )
     job = Job(

@@ -171,7 +171,8 @@ def run(
             with clock.phase("check"):
                 refuse_invalid(watch.check, reference, worker, job.validate != "none")
         with clock.phase("passes"):
-            outcome = _passes(source, job, WorkerServices(worker, data=calibrating.data), watch)
+            services = WorkerServices(worker, data=calibrating.data, say=watch.progress.say)
+            outcome = _passes(source, job, services, watch)
         changed = outcome.rewrites > 0
         report = _report(source, job, outcome, watch, changed)
         report.plan, report.calibration = planned, calibrating.report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,13 @@ from graphopt.analysis.extent import Extent, Extents, extents
 from graphopt.analysis.shapes import Shapes, SharedShapes
 from graphopt.ir import Graph, Tensor
 from graphopt.ir.values import Array
-from graphopt.pipeline.protocol import Calibration
-from graphopt.pipeline.services import NoCalibration
+from graphopt.pipeline.protocol import Calibration, Measure, Training
+from graphopt.pipeline.services import NoCalibration, NoTraining
 from graphopt.runtime.client import Options, Worker, WorkerFailure
 from graphopt.storage.wire import join
 
 if TYPE_CHECKING:
+    from graphopt.calibration.measuring import Baseline
     from graphopt.calibration.source import CalibrationData
 
 _PLAIN = Options(optimize=False, prepack=False, threads=1)
@@ -40,18 +41,21 @@ class EvaluationLimits:
 
 
 class WorkerServices:
-    """The services of a run with a worker, which starts when there is something to compute."""
+    """The services of a run with a worker, which starts when there is something to compute. `say` hears what
+    takes long."""
 
     def __init__(
         self,
         worker: Worker,
         limits: EvaluationLimits = EvaluationLimits(),
         data: CalibrationData | None = None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.worker = worker
         self.limits = limits
-        self._data = data
+        self._data, self._say = data, say
         self._shapes = SharedShapes()
+        self._baseline: Baseline | None = None
 
     def shapes(self, graph: Graph) -> Shapes:
         """Dtypes and shapes by inference, in this process."""
@@ -64,6 +68,24 @@ class WorkerServices:
         from graphopt.calibration.observe import Observer
 
         return Observer(graph, self.worker, self._data, self.shapes)
+
+    def measure(self, graph: Graph) -> Measure:
+        """See `graphopt.pipeline.protocol.Measure`. The outputs of the model as it was read are kept."""
+        if self._data is None:
+            return NoCalibration("this run has no feeds")
+        from graphopt.calibration.measuring import Baseline, Measurer
+
+        if self._baseline is None:
+            self._baseline = Baseline()
+        return Measurer(graph, self.worker, self._data, self._baseline, self.shapes)
+
+    def training(self, graph: Graph) -> Training:
+        """See `graphopt.pipeline.protocol.Training`."""
+        if self._data is None:
+            return NoTraining("this run has no feeds")
+        from graphopt.training.trainer import Trainer
+
+        return Trainer(graph, self.worker, self._data, self._say)
 
     def evaluate(self, graph: Graph, values: Iterable[Tensor]) -> Evaluated:
         """See `graphopt.pipeline.protocol.Context.evaluate`. Small integers are computed here, everything

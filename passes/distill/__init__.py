@@ -1,4 +1,6 @@
 """Weights fitted to what the original model computes."""
 
-PASSES: dict[str, str] = {}
+PASSES = {
+    "distill": "passes.distill.distill:Distill",
+}
 """By name, imported when a pipeline asks for it."""
