@@ -38,10 +38,13 @@ ARROWS: dict[str, frozenset[str]] = {
     "instruments": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "measure"},
     "interop": BASE | {"ir", "storage", "pipeline"},
     "debug": BASE | {"ir", "storage", "analysis", "pipeline", "runtime", "validation"},
-    "tune": BASE | {"ir", "storage", "pipeline", "runtime", "validation", "measure", "calibration"},
+    "tune": BASE | {"ir", "storage", "analysis", "pipeline", "runtime", "validation", "measure", "calibration"},
     # As calibration does, it runs a model in the worker and answers in the words of analysis.
     "training": BASE | {"ir", "storage", "analysis", "runtime", "calibration"},
-    "report": BASE | {"ir", "storage", "analysis", "pipeline", "validation", "measure", "instruments", "debug", "tune"},
+    # perturbs weights in parts of a model, which debug cuts out of it, on what calibration observes in bodies
+    "tolerance": BASE | {"ir", "storage", "analysis", "runtime", "validation", "calibration", "debug"},
+    "report": BASE
+    | {"ir", "storage", "analysis", "pipeline", "validation", "measure", "instruments", "debug", "tune", "tolerance"},
 }
 ENGINE = frozenset(ARROWS)
 ARROWS["session"] = ENGINE

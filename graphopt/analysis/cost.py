@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from graphopt.analysis.shapes import Shapes
@@ -69,10 +69,16 @@ class Macs:
 
 def macs(graph: Graph, shapes: Shapes) -> Macs:
     """Multiply-accumulates of one run of `graph` (see the module's conventions)."""
-    return sum((_node_macs(node, shapes) for node in graph.nodes), Macs(0))
+    return sum((node_macs(node, shapes) for node in graph.nodes), Macs(0))
 
 
-def _node_macs(node: Node, shapes: Shapes) -> Macs:
+def macs_of(nodes: Iterable[Node], shapes: Shapes) -> int:
+    """Multiply-accumulates of some nodes, those that are known."""
+    return sum(node_macs(node, shapes).count for node in nodes)
+
+
+def node_macs(node: Node, shapes: Shapes) -> Macs:
+    """Multiply-accumulates of one run of one node (see the module's conventions)."""
     if node.bodies:
         costs = [macs(body, shapes) for body in node.bodies]
         return max(costs, key=lambda one: one.count) if node.is_op("If") else sum(costs, Macs(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,11 @@ class Sums:
         return Sums(
             self.count + other.count, self.gram + other.gram, self.cross + other.cross, self.energy + other.energy
         )
+
+    def of_inputs(self, which: Array) -> Sums:
+        """Those of a layer that reads only the inputs `which` of every group."""
+        rows = np.append(which, self.gram.shape[1] - 1)
+        return Sums(self.count, self.gram[:, rows[:, None], rows], self.cross[:, rows], self.energy)
 
     def missed(self, weights: Array) -> float:
         """The sum of squares by which `weights` [groups, inputs + 1, outputs] miss y."""
@@ -76,6 +82,13 @@ class LayerFit:
         first, second = self.halves
         return second if first is None else first if second is None else first + second
 
+    def of_inputs(self, which: Array) -> LayerFit:
+        """What it would have seen of a layer that reads only the inputs `which` of every group."""
+        made = LayerFit(self.rows, self.most, self.kept)
+        made.halves = [None if one is None else one.of_inputs(which) for one in self.halves]
+        made.trouble = self.trouble
+        return made
+
     def update(self, *values: Array) -> None:
         data, results = values
         if self.trouble is None:
@@ -95,11 +108,16 @@ class LayerFit:
         self._turn = 1 - self._turn
 
     @property
+    def channel_axis(self) -> int:
+        """The axis of the channels of the results."""
+        return 1 if isinstance(self.rows, Patches | Points) else -1
+
+    @property
     def _groups(self) -> int:
         return self.rows.groups if isinstance(self.rows, Patches | Points) else 1
 
     def _why_not(self, data: Array, results: Array) -> str | None:
-        axis = 1 if isinstance(self.rows, Patches | Points) else -1
+        axis = self.channel_axis
         if data.size == 0:
             return None
         if self.kept is not None and self.kept.size and results.ndim and results.shape[axis] <= self.kept.max():
@@ -115,7 +133,7 @@ class LayerFit:
 
     def _results(self, results: Array, which: Array) -> Array:
         """float32 [groups, places, outputs]."""
-        axis = 1 if isinstance(self.rows, Patches | Points) else -1
+        axis = self.channel_axis
         flat = np.moveaxis(results, axis, -1).reshape(-1, results.shape[axis])[which]
         if self.kept is not None:
             flat = flat[:, self.kept]
@@ -137,15 +155,26 @@ class LayerFit:
 
 
 class Distance:
-    """How far the first of two values is from the second: sums of squares, and the variance of the second in all."""
+    """How far the first of two values is from the second: sums of squares, and the variance of the second in all.
 
-    key = "distance"
+    Of a second value with more channels than the first, those with the indices `kept` of an axis count.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Mapping[int, Array] | None = None) -> None:
+        self.kept = dict(kept or {})
         self.apart, self._energy, self._sum, self._count = 0.0, 0.0, 0.0, 0
+
+    @property
+    def key(self) -> str:
+        return "distance" + "".join(f" kept[{axis}]={which.tolist()}" for axis, which in sorted(self.kept.items()))
 
     def update(self, *values: Array) -> None:
         one, other = values
+        for axis, which in self.kept.items():
+            if axis >= other.ndim or (which.size and other.shape[axis] <= which.max()):
+                self.apart = np.inf
+                return
+            other = np.take(other, which, axis)
         if one.shape != other.shape or one.dtype.kind != "f" or other.dtype.kind != "f":
             self.apart = np.inf
             return

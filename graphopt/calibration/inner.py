@@ -120,18 +120,19 @@ class Scopes:
         graph = made[0] if made else self._formals.get(value)
         if graph is None or graph is self._root:
             return None
-        scope = self._scope(graph)
+        scope = self.scope(graph)
         dtype, rank = self._shapes.onnx_dtype(value) or None, self._shapes.rank(value)
         return Inner(scope, value.name, not made, dtype, rank)
 
-    def _scope(self, graph: Graph) -> Scope:
+    def scope(self, graph: Graph) -> Scope:
+        """Where a graph of the model is."""
         if graph not in self._known:
             if isinstance(graph, Function):
                 self._known[graph] = Scope(self._root.functions.index(graph))
             else:
                 node: Node = graph.parent
                 assert node.graph is not None, "a body belongs to a node of a graph"
-                outer = self._scope(node.graph)
+                outer = self.scope(node.graph)
                 step = self._step(node.graph, node, graph)
                 self._known[graph] = Scope(outer.function, (*outer.steps, step))
         return self._known[graph]
@@ -252,16 +253,19 @@ class Leading:
         return name, scalar
 
     def _find(self, scope: Scope) -> GraphProto | FunctionProto:
-        found: GraphProto | FunctionProto = (
-            self._proto.graph if scope.function is None else self._proto.functions[scope.function]
-        )
-        for step in scope.steps:
-            found = _body(_nodes(found)[step.node], step)
-        return found
+        return find(self._proto, scope)
 
     def _fresh(self) -> str:
         self._count += 1
         return f"{_FRESH}{self._count}"
+
+
+def find(proto: ModelProto, scope: Scope) -> GraphProto | FunctionProto:
+    """The message of a scope."""
+    found: GraphProto | FunctionProto = proto.graph if scope.function is None else proto.functions[scope.function]
+    for step in scope.steps:
+        found = _body(_nodes(found)[step.node], step)
+    return found
 
 
 def _nodes(scope: GraphProto | FunctionProto) -> Any:

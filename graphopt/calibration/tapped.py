@@ -96,7 +96,7 @@ class Tapped:
         self.outputs = [one.name for one in proto.graph.output if one.name not in self.inputs]
         self.takes_any_rows = all(_any_rows(one) for one in proto.graph.input if one.name in self.inputs)
         self._makers = {name: at for at, node in enumerate(proto.graph.node) for name in node.output if name}
-        self._reads = [tuple(_reads(node)) for node in proto.graph.node]
+        self._reads = [tuple(reads_of(node)) for node in proto.graph.node]
         tensors = [one for graph in (proto.graph, *proto.functions) for one in _tensors(graph)]
         self._large = sum(map(_payload, tensors)) > MESSAGE or any(map(_elsewhere, tensors))
 
@@ -125,7 +125,7 @@ class Tapped:
         declared = {one.name: one for one in part.graph.output}
         del part.graph.output[:]
         part.graph.output.extend(declared.get(name) or onnx.ValueInfoProto(name=name) for name in outputs)
-        with self._loaded(part, replace(MODE, arena=small)) as session:
+        with self.loaded(part, replace(MODE, arena=small)) as session:
             yield Running(session, taps)
 
     @contextmanager
@@ -141,12 +141,12 @@ class Tapped:
             part.graph.node.append(NodeProto(op_type="Shape", input=[name], output=[name + _SHAPE]))
         if all(one.domain not in ("", "ai.onnx") for one in part.opset_import):
             part.opset_import.add(domain="", version=17)
-        with self._loaded(part) as session:
+        with self.loaded(part) as session:
             yield Running(session, taps, _SHAPE)
 
     def _led(self, names: Sequence[str]) -> tuple[onnx.ModelProto, dict[str, list[Tap]]]:
         """A copy of the model, and the outputs of its nodes that give the values."""
-        part = _copy(self._base())
+        part = _copy(self.base())
         leading = Leading(part)
         taps: dict[str, list[Tap]] = {}
         for name in names:
@@ -169,8 +169,8 @@ class Tapped:
         part.graph.node.extend(kept.node)
         return [tap.name for several in taps.values() for tap in several]
 
-    def _base(self) -> onnx.ModelProto:
-        """The model as parts are made from it: where it is large, with references to the weights on disk."""
+    def base(self) -> onnx.ModelProto:
+        """The model as parts are made from it, not to be changed: where it is large, it refers to weights on disk."""
         if not self._large:
             return self._proto
         if self._written is None:
@@ -182,7 +182,7 @@ class Tapped:
         return self._written
 
     @contextmanager
-    def _loaded(self, part: onnx.ModelProto, mode: Options = MODE) -> Iterator[Session]:
+    def loaded(self, part: onnx.ModelProto, mode: Options = MODE) -> Iterator[Session]:
         if self._written is None:
             with self._worker.load(b"".join(join(part, self._store)), mode, label=_LABEL) as session:
                 yield session
@@ -218,13 +218,13 @@ def _any_rows(info: onnx.ValueInfoProto) -> bool:
     return not dims or dims[0].WhichOneof("value") != "dim_value"
 
 
-def _reads(node: NodeProto) -> Iterator[str]:
+def reads_of(node: NodeProto) -> Iterator[str]:
     """The names that a node reads, those in its bodies included, also of values that these make themselves."""
     yield from (name for name in node.input if name)
     for attribute in node.attribute:
         for body in (*attribute.graphs, *((attribute.g,) if attribute.type == AttributeProto.GRAPH else ())):
             for inner in body.node:
-                yield from _reads(inner)
+                yield from reads_of(inner)
             yield from (one.name for one in body.output)
 
 

@@ -33,6 +33,7 @@ def command(
     pipeline: own.PipelineText = None,
     target: own.TargetOf = None,
     student: own.Student = None,
+    to: own.To = None,
     validate: own.ValidateWhen = "end",
     budget: options.BudgetOf = None,
     feeds: options.Feeds = None,
@@ -70,6 +71,7 @@ def command(
         pipeline=pipeline,
         budget=budget,
         target=None if target is None else options.choice("--target", target, own.TARGETS),
+        to=to,
         allow_code=allow_code,
     )
     job = Job(

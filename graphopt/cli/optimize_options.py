@@ -123,6 +123,16 @@ Student = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+To = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="GOAL",
+        help="how far to prune: latency=0.7, macs=0.8 or bytes=0.5 of the original's, or budget, as far as that "
+        "allows; all that pruning passes take is turned by one factor",
+        rich_help_panel=RUN,
+    ),
+]
 Until = Annotated[
     str | None,
     typer.Option(

@@ -17,12 +17,13 @@ from graphopt.contract import Contract
 
 if TYPE_CHECKING:
     from graphopt.analysis.activations import Observation, Observed
+    from graphopt.analysis.changes import Change, Measured
     from graphopt.analysis.evaluated import Evaluated
     from graphopt.analysis.lesson import Learnt, Lesson
     from graphopt.analysis.shapes import Shapes
     from graphopt.ir import Graph, Node, Tensor
 
-__all__ = ["Calibration", "Context", "Contract", "Pass", "Remark", "Training", "option"]
+__all__ = ["Calibration", "Context", "Contract", "Measure", "Pass", "Remark", "Training", "option"]
 
 T = TypeVar("T")
 Part = Literal["inputs", "outputs", "defaults", "opsets"]
@@ -80,6 +81,23 @@ class Calibration(Protocol):
         ...
 
 
+class Measure(Protocol):
+    """What changes would do to the outputs of the model, on the calibration feeds."""
+
+    @property
+    def why_not(self) -> str | None:
+        """Why there is nothing to measure on, in a clause; None when there is."""
+        ...
+
+    def changes(self, changes: Sequence[Change], samples: int = 0) -> Measured:
+        """Run the graph as it is now with each change by itself, on the first `samples` of the feeds (0: all).
+
+        Outputs are compared with those of the model as it was read, and with those of the graph as it is. The
+        graph is not edited. What cannot be tried is in the answer's `refused`, with a clause.
+        """
+        ...
+
+
 class Training(Protocol):
     """Gradient descent on weights of the graph, on the calibration feeds, towards the model as it was read."""
 
@@ -105,6 +123,11 @@ class Context(Protocol):
     @property
     def calibration(self) -> Calibration:
         """Activations of the graph as it is now, over the calibration feeds."""
+        ...
+
+    @property
+    def measure(self) -> Measure:
+        """What changes of the graph as it is now would do to its outputs, on the calibration feeds."""
         ...
 
     @property
@@ -152,7 +175,12 @@ class Pass(ABC):
     grows: ClassVar[bool] = False
     """Whether the file may grow; the pass's page gives the reason."""
     calibrates: ClassVar[bool] = False
-    """Whether the pass asks for `ctx.calibration`, so that some of the user's feeds are kept for that."""
+    """Whether the pass asks for `ctx.calibration` or `ctx.measure`, so that feeds of the user's are kept for that."""
+
+    strength: ClassVar[str] = ""
+    """The option, a number from 0 to 1, that says how much of a model goes; what `--to` turns."""
+    repairs: ClassVar[bool] = False
+    """Whether all that the pass does is to make up for what others took, at the same size and speed."""
 
     def code(self) -> str | None:
         """The code that the pass's options make it run, in words such as `the script surgery.py`; None for a

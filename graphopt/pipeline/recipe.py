@@ -26,6 +26,7 @@ from typing import Final
 from graphopt.contract import Contract
 from graphopt.errors import UsageError
 from graphopt.pipeline import recipe_files
+from graphopt.pipeline.goal import Goal
 from graphopt.pipeline.kinds import given
 from graphopt.pipeline.nearest import did_you_mean
 from graphopt.pipeline.options import is_kebab
@@ -64,11 +65,15 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Planner:
-    """What is planned before a run: candidates in order of preference; `timed` where latency counts."""
+    """What is planned before a run: candidates in order of preference; `timed` where latency counts.
+
+    With a `goal` there is one candidate, whose passes are made as strong as that takes.
+    """
 
     name: str
     candidates: tuple[Pipeline, ...]
     timed: bool = True
+    goal: Goal | None = None
 
 
 @dataclass(frozen=True)

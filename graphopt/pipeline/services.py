@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from graphopt.pipeline.protocol import Calibration, Training
+from graphopt.pipeline.protocol import Calibration, Measure, Training
 
 if TYPE_CHECKING:
     from graphopt.analysis.activations import Observation, Observed
+    from graphopt.analysis.changes import Change, Measured
     from graphopt.analysis.evaluated import Evaluated
     from graphopt.analysis.lesson import Learnt, Lesson
     from graphopt.analysis.shapes import Shapes, SharedShapes
@@ -30,6 +31,10 @@ class Services(Protocol):
         """What feeds say about the activations of the graph as it is when asked."""
         ...
 
+    def measure(self, graph: Graph) -> Measure:
+        """What changes of the graph as it is when asked would do to its outputs."""
+        ...
+
     def training(self, graph: Graph) -> Training:
         """Training of the graph as it is when asked."""
         ...
@@ -45,6 +50,11 @@ class NoCalibration:
         from graphopt.analysis.activations import Observed
 
         return Observed(0, dict.fromkeys(observations, self.why_not or ""))
+
+    def changes(self, changes: Sequence[Change], samples: int = 0) -> Measured:
+        from graphopt.analysis.changes import Measured
+
+        return Measured(refused=dict.fromkeys(changes, self.why_not or ""))
 
 
 class NoTraining:
@@ -77,6 +87,9 @@ class NoServices:
         return evaluate_here(graph, values)
 
     def calibration(self, graph: Graph) -> Calibration:
+        return NoCalibration("there is nothing that runs the model")
+
+    def measure(self, graph: Graph) -> Measure:
         return NoCalibration("there is nothing that runs the model")
 
     def training(self, graph: Graph) -> Training:

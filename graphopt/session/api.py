@@ -90,6 +90,7 @@ def optimize(
     labels: Labels | None = None,
     metric: str | Function | None = None,
     budget: Budgets = None,
+    to: str | None = None,
     validate: Validate = "end",
     seed: int = 0,
     allow_code: bool = False,
@@ -103,7 +104,8 @@ def optimize(
     onnxruntime has, the others are for recipes that quantize; `feeds` an npz file, a folder of them,
     "module:function", a mapping of arrays or several, or None to generate them; `calibration` the same, for
     passes that learn from samples (the first half of `feeds` unless given); `budget` texts
-    such as "sqnr_db>=30", which LOSSY passes need; `allow_code` lets a recipe run code that it
+    such as "sqnr_db>=30", which LOSSY passes need; `to` what pruning is to reach, such as "latency=0.7" (of the
+    original's; or macs, bytes) or "budget", as much as that allows; `allow_code` lets a recipe run code that it
     names; `options` are further fields of `Job`. With `output` the result is also written there,
     if its verdict allows, with `html` a page that shows every rewrite before and after.
 
@@ -115,6 +117,7 @@ def optimize(
         pipeline=pipeline,
         budget=(budget,) if isinstance(budget, str) else tuple(budget or ()),
         target=target,
+        to=to,
         allow_code=allow_code,
     )
     job = Job(

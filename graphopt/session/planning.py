@@ -74,6 +74,7 @@ def plan_of(source: Source, reference: Path, job: Job, worker: Worker) -> tuple[
         size,
         _shown(len(learning), len(measuring) if len(rows) > 1 else 0, generated),
         progress.say if job.progress else lambda text: None,
+        job.planner.goal,
     )
     progress.stop()
     if generated:

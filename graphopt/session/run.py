@@ -175,7 +175,8 @@ def run(
         stack.callback(watch.progress.stop)
         if watch.check is not None:
             with clock.phase("check"):
-                refuse_invalid(watch.check, on_disk(start, work / "start"), worker, job.validate != "none")
+                first = reference if student is None else on_disk(student, work / "start")
+                refuse_invalid(watch.check, first, worker, job.validate != "none")
         with clock.phase("passes"):
             services = WorkerServices(worker, data=calibrating.data, say=watch.progress.say)
             outcome = _passes(start, job, services, watch)

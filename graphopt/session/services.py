@@ -17,12 +17,13 @@ from graphopt.analysis.extent import Extent, Extents, extents
 from graphopt.analysis.shapes import Shapes, SharedShapes
 from graphopt.ir import Graph, Tensor
 from graphopt.ir.values import Array
-from graphopt.pipeline.protocol import Calibration, Training
+from graphopt.pipeline.protocol import Calibration, Measure, Training
 from graphopt.pipeline.services import NoCalibration, NoTraining
 from graphopt.runtime.client import Options, Worker, WorkerFailure
 from graphopt.storage.wire import join
 
 if TYPE_CHECKING:
+    from graphopt.calibration.measuring import Baseline
     from graphopt.calibration.source import CalibrationData
 
 _PLAIN = Options(optimize=False, prepack=False, threads=1)
@@ -54,6 +55,7 @@ class WorkerServices:
         self.limits = limits
         self._data, self._say = data, say
         self._shapes = SharedShapes()
+        self._baseline: Baseline | None = None
 
     def shapes(self, graph: Graph) -> Shapes:
         """Dtypes and shapes by inference, in this process."""
@@ -66,6 +68,16 @@ class WorkerServices:
         from graphopt.calibration.observe import Observer
 
         return Observer(graph, self.worker, self._data, self.shapes)
+
+    def measure(self, graph: Graph) -> Measure:
+        """See `graphopt.pipeline.protocol.Measure`. The outputs of the model as it was read are kept."""
+        if self._data is None:
+            return NoCalibration("this run has no feeds")
+        from graphopt.calibration.measuring import Baseline, Measurer
+
+        if self._baseline is None:
+            self._baseline = Baseline()
+        return Measurer(graph, self.worker, self._data, self._baseline, self.shapes)
 
     def training(self, graph: Graph) -> Training:
         """See `graphopt.pipeline.protocol.Training`."""

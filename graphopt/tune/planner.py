@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from graphopt.errors import GraphoptError, NotEquivalent
+from graphopt.pipeline.goal import Goal
 from graphopt.pipeline.pipeline import Pipeline
 from graphopt.tune.bench import Bench, Evidence, kept, measurable, stricter
 from graphopt.tune.fit import SLOWER, Fit, Limits
 from graphopt.tune.levers import levers
 from graphopt.tune.plan import Plan, Tried
+from graphopt.tune.strength import Strengthening
 from graphopt.tune.variants import Workshop
 from graphopt.validation.budget import Budget
 
@@ -36,11 +39,13 @@ class Question:
 
 def planned(
     question: Question, workshop: Workshop, evidence: Evidence, bench: Callable[[Evidence, tuple[Budget, ...]], Bench],
-    original_bytes: int, feeds: str, say: Callable[[str], None] = lambda text: None,
+    original_bytes: int, feeds: str, say: Callable[[str], None] = lambda text: None, goal: Goal | None = None,
 ) -> Plan:  # fmt: skip
-    """The best pipeline that comes of the candidates, or the first one with nothing quantized.
+    """The best pipeline that comes of the candidates, or the first one with nothing quantized; with a goal, the
+    first one as strong as that takes.
 
-    Raises NotEquivalent where the budget asks for fewer bytes than any candidate reaches within it.
+    Raises NotEquivalent where the budget asks for fewer bytes than any candidate reaches within it, or where the
+    goal cannot be had within it.
     """
     start = time.perf_counter()
     asked = tuple(measurable(budget, evidence) for budget in question.budgets)
@@ -48,6 +53,9 @@ def planned(
         f"{old} was planned for as {new}" for old, new in zip(question.budgets, asked, strict=True) if old != new
     ]
     measuring = bench(evidence, tuple(dict.fromkeys(stricter(budget, MARGIN_DB) for budget in asked)))
+    if goal is not None:
+        plan = Strengthening(workshop, measuring, question.candidates[0], goal, original_bytes, say).run(feeds)
+        return dataclasses.replace(plan, warnings=tuple(warnings))
     tried: list[Tried] = []
     for number, candidate in enumerate(question.candidates, 1):
         say(f"planning: candidate {number} of {len(question.candidates)}")

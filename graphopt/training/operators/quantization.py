@@ -105,10 +105,10 @@ def dynamic_codes(x: Tensor, by_row: bool = False) -> tuple[Tensor, Tensor, Tens
     low = torch.clamp(seen.amin(-1, keepdim=True) if by_row else seen.amin(), max=0)
     scale = torch.where(high == low, torch.ones((), dtype=x.dtype), (high - low) / 255)
     zero = torch.round(torch.clamp(-low / scale, 0, 255))
-    values = torch.clamp(x / scale, -zero, 255 - zero)
-    if values.requires_grad:
-        return values + (torch.round(values) - values).detach() + zero, scale, zero
-    return torch.round(values) + zero, scale, zero
+    values = x / scale
+    codes = torch.clamp(torch.round(values.detach()), -zero, 255 - zero)
+    # the range is that of the values themselves, so the gradient of all of them passes
+    return (values + (codes - values).detach() if values.requires_grad else codes) + zero, scale, zero
 
 
 def _dynamic(call: Call) -> Run:

@@ -1,0 +1,121 @@
+"""What layers lose when inputs of theirs go in units, the rest making good for it as well as it can.
+
+Of a layer that makes y from data x, with H = E[x x'] (damped) and the best weights W, taking away the inputs S and
+fitting the others anew raises the mean squared error by tr(W_S' (H^-1_SS)^-1 W_S), and changes the others by
+-H^-1_:S (H^-1_SS)^-1 W_S (Hassibi and Stork, "Optimal Brain Surgeon", NIPS 1992, for groups of inputs). Units go one
+by one, cheapest first, and H^-1 is brought up to date after each, so that of two units which say the same
+only one is seen as cheap to lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from graphopt.analysis.layer_fit import LayerFit
+from graphopt.analysis.least_squares import LEAST, centred, damped
+
+Array = np.ndarray[Any, Any]
+
+DAMPING: Final = 1e-3
+"""Share of the mean energy of the inputs that keeps the matrix invertible where no other is given."""
+
+_STEPS: Final = 512  # units go so many at a time that there are at most so many steps
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A layer that reads the units: `columns` [units, k] are its inputs that belong to each.
+
+    `gram` [inputs, inputs] and `linear` [inputs, outputs] are the sides of its normal equations for each row of data,
+    damped; `variance` is that of its results for each row.
+    """
+
+    columns: Array
+    gram: Array
+    linear: Array
+    variance: float
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Units in the order in which they go, all but one, and the error when that many are gone: `errors[n]`
+    after n units, beyond the error with all of them, as a share of the variance of the results."""
+
+    order: Array
+    errors: Array
+
+
+def reading(seen: LayerFit, weights: Array, has_bias: bool, columns: Array, damping: float = 0.0) -> Reading | str:
+    """What a layer with one group tells of its units, or a clause on why it tells nothing."""
+    if seen.trouble is not None:
+        return seen.trouble
+    sums = seen.whole
+    if sums is None or sums.gram.shape[0] != 1 or sums.cross.shape[1:] != (weights.shape[1] + 1, weights.shape[2]):
+        return "no data of the size of its weight were seen"
+    if not sums.finite:
+        return "its data or results have NaN or infinities"
+    if not sums.variance > 0:
+        return "its results do not vary"
+    gram, linear = damped(*centred(sums, has_bias), weights, max(damping or DAMPING, LEAST))
+    return Reading(columns, gram[0], linear[0], sums.variance / sums.count)
+
+
+def second_order(readings: Sequence[Reading]) -> Removal | str:
+    """The units in the order in which the layers that read them lose least, or a clause.
+
+    The errors of several layers, each as a share of its variance, are added.
+    """
+    try:
+        inverses = [np.linalg.inv(one.gram) for one in readings]
+    except np.linalg.LinAlgError:
+        return "the Gram matrix of its data cannot be inverted: a larger damping may help"
+    weights = [inverse @ one.linear for inverse, one in zip(inverses, readings, strict=True)]
+    units = len(readings[0].columns)
+    alive = np.ones(units, np.bool_)
+    order, errors = list[int](), [0.0]
+    step = -(-units // _STEPS)
+    while (left := int(alive.sum())) > 1:
+        losses = np.zeros(units)
+        for one, inverse, values in zip(readings, inverses, weights, strict=True):
+            losses += _losses(one.columns, inverse, values) / one.variance
+        losses[~alive] = np.inf
+        going = np.argsort(losses, kind="stable")[: min(step, left - 1)]
+        alive[going] = False
+        grown = 0.0
+        for index, one in enumerate(readings):
+            columns = one.columns[going].ravel()
+            grown += _remove(columns, inverses[index], weights[index]) / one.variance
+        order += going.tolist()
+        share = np.cumsum(losses[going])
+        share *= grown / share[-1] if share[-1] > 0 else 0.0  # what they cost together, by what each costs alone
+        errors += (errors[-1] + share).tolist()
+    return Removal(np.array(order, np.int64), np.maximum.accumulate(np.array(errors)))
+
+
+def _losses(columns: Array, inverse: Array, weights: Array) -> Array:
+    """The mean squared error that the loss of each unit alone adds."""
+    if columns.shape[1] == 1:
+        which = columns[:, 0]
+        found: Array = np.square(weights[which]).sum(1) / np.maximum(np.diag(inverse)[which], np.finfo(float).tiny)
+        return found
+    blocks = inverse[columns[:, :, None], columns[:, None, :]]
+    gone = np.einsum("ukk->u", blocks) <= 0
+    blocks[gone] = np.eye(columns.shape[1])
+    rows = weights[columns]
+    return np.asarray(np.einsum("uko,uko->u", rows, np.linalg.solve(blocks, rows)))
+
+
+def _remove(columns: Array, inverse: Array, weights: Array) -> float:
+    """Take inputs out, in place; the mean squared error that it adds."""
+    block = inverse[np.ix_(columns, columns)]
+    lost = np.linalg.solve(block, weights[columns])
+    grown = float(np.einsum("ko,ko->", weights[columns], lost))
+    side = inverse[:, columns].copy()
+    weights -= side @ lost
+    inverse -= side @ np.linalg.solve(block, side.T)
+    inverse[columns], inverse[:, columns], weights[columns] = 0.0, 0.0, 0.0
+    return max(grown, 0.0)

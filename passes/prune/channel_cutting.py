@@ -1,0 +1,154 @@
+"""Takes channels out group by group in the order of the graph, and repairs every layer on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from graphopt.analysis.channels import Group
+from graphopt.analysis.float_layers import FloatLayer, float_layer
+from graphopt.analysis.layer_fit import LayerFit
+from graphopt.analysis.layer_levels import layer_levels
+from graphopt.analysis.least_squares import Fit, decibels, fitted
+from graphopt.analysis.unit_removal import Removal
+from graphopt.ir import Graph, Node
+from graphopt.pipeline.protocol import Context
+from passes.prune.channel_readers import Reader, Seen, look, removal
+from passes.prune.narrowing import Narrowing
+from passes.prune.repair_targets import Target
+from passes.prune.repairing import TOGETHER, WIDEST, Terms, announced, best, fits
+
+Array = np.ndarray[Any, Any]
+
+RULE: Final = "channels"
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A group of which `count` units are to go. `readers` are the layers that tell which, and make good for it;
+    where there are none, `chosen` says which."""
+
+    group: Group
+    count: int
+    readers: Sequence[Reader]
+    chosen: Removal
+
+    @property
+    def nodes(self) -> set[Node]:
+        """Nodes with weights of the group."""
+        return {site.node for site in (*self.group.makers, *self.group.readers)}
+
+
+@dataclass
+class Sweep:
+    """One walk over the graph."""
+
+    graph: Graph
+    ctx: Context
+    goals: Mapping[Node, Target]
+    importance: str
+    repairs: bool
+    terms: Terms
+    narrowing: Narrowing = field(default_factory=Narrowing)
+
+    def run(self, cuts: Sequence[Cut]) -> None:
+        """Take out what is to go, at the turn of the first layer that reads it; repair each layer at its turn."""
+        for cut in cuts:
+            if not cut.readers:
+                self._narrow(cut, cut.chosen, "")
+        due = [cut for cut in cuts if cut.readers]
+        layers = [*self.goals] if self.repairs else [one.layer.node for cut in due for one in cut.readers]
+        levels = layer_levels(self.graph, layers)
+        first = {cut: min(levels[one.layer.node] for one in cut.readers) for cut in due}
+        begun = min(first.values(), default=0)
+        for level in sorted({one for one in levels.values() if one >= begun}):
+            todo = [node for node in layers if levels[node] == level] if self.repairs else []
+            self._level([cut for cut in due if first[cut] == level], list(dict.fromkeys(todo)))
+
+    def _level(self, due: list[Cut], todo: list[Node]) -> None:
+        while due or todo:
+            cuts, touched, size = list[Cut](), set[Node](), 0
+            for cut in due:
+                needed = sum(min(one.layer.sums, WIDEST) for one in cut.readers)
+                if touched.isdisjoint(cut.nodes) and (not cuts or size + needed <= TOGETHER):
+                    cuts.append(cut)
+                    touched |= cut.nodes
+                    size += needed
+            due = [cut for cut in due if cut not in cuts]
+            layers = dict[Node, FloatLayer]()
+            for node in todo:
+                layer = float_layer(node)
+                room = isinstance(layer, FloatLayer) and (not (cuts or layers) or size + layer.sums <= TOGETHER)
+                if isinstance(layer, FloatLayer) and node not in touched and room:
+                    layers[node] = layer
+                    size += layer.sums
+            readers = {one.layer.node: one.layer for cut in cuts for one in cut.readers}
+            narrow = {node: layer for node, layer in layers.items() if layer.sums <= WIDEST}
+            seen = look([*readers.values(), *narrow.values()], self.goals, self.ctx, self.terms.rows)
+            done = {node for cut in cuts for node in self._cut(cut, seen)}
+            for node, layer in narrow.items():
+                fit = seen.fits[node]
+                announced(layer, fit if isinstance(fit, str) else best(layer, fit, self.terms.damping), self.ctx)
+            wide = [layer for node, layer in layers.items() if node not in narrow]
+            for layer, found in fits(wide, self.goals, self.ctx, self.terms).items() if wide else ():
+                announced(layer, found, self.ctx)
+            todo = [node for node in todo if node not in layers and node not in done]
+
+    def _cut(self, cut: Cut, seen: Seen) -> list[Node]:
+        """Decide on one group, carry it out, and fit the layers that read it; those that were fitted."""
+        found = cut.chosen
+        if self.importance != "magnitude":
+            told = removal(cut.readers, seen, self.narrowing, self.importance, self.terms.damping)
+            found = cut.chosen if isinstance(told, str) else told
+        gone = found.order[: cut.count]
+        made_good = dict[Reader, Fit]()
+        shares = list[tuple[float, float]]()
+        for one in cut.readers:
+            fit = seen.fits[one.layer.node]
+            if isinstance(fit, LayerFit):
+                before, after, made = self._fitted(one, fit, gone)
+                shares.append((before, after))
+                if made is not None:
+                    made_good[one] = made
+        text = ""
+        if shares:
+            whole = np.mean(shares, axis=0)
+            text = f", error {decibels(float(whole[0]))} dB below the results of the layers that read them"
+            text += f", {decibels(float(whole[1]))} after repair" if made_good else ""
+        if not self._narrow(cut, found, text):
+            return []
+        for one, made in made_good.items():
+            layer = float_layer(one.layer.node)
+            assert isinstance(layer, FloatLayer), "it was one before it got narrower"
+            layer.write(made.weights, made.bias)
+        return [one.layer.node for one in cut.readers if self.repairs]
+
+    def _fitted(self, reader: Reader, seen: LayerFit, gone: Array) -> tuple[float, float, Fit | None]:
+        """The error of a layer without the units, before and after repair, and what it is repaired with."""
+        layer = reader.layer
+        left = np.ones(layer.inputs, np.bool_)
+        left[reader.columns(self.narrowing)[gone].ravel()] = False
+        fewer = seen.of_inputs(np.flatnonzero(left))
+        sums = fewer.whole
+        if sums is None or not sums.finite:
+            return np.inf, np.inf, None
+        weights, bias = layer.weights()[:, left], layer.bias()
+        before = sums.error(np.concatenate([weights, bias[:, None, :]], axis=1))
+        fit = fitted(fewer, weights, bias, layer.has_bias, self.terms.damping) if self.repairs else ""
+        if isinstance(fit, str):
+            return before, before, None
+        values, made = layer.stored(fit.weights, fit.bias)
+        after = sums.error(np.concatenate([values, made[:, None, :]], axis=1))
+        return before, after, Fit(values, made, before, after, fit.damping) if after < before else None
+
+    def _narrow(self, cut: Cut, found: Removal, text: str) -> bool:
+        """Announce a cut and carry it out, where the gate lets it through."""
+        group = cut.group
+        kept = np.setdiff1d(np.arange(group.size), found.order[: cut.count])
+        if not self.ctx.rewrite(RULE, group.subject, f"{cut.count} of {group.size} channels gone{text}"):
+            return False
+        self.narrowing.narrow(group, kept)
+        return True

@@ -1,0 +1,147 @@
+"""The layers that read the channels of a group, and what each channel is to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphopt.analysis.activations import Moments, Observation
+from graphopt.analysis.channels import Group, Site
+from graphopt.analysis.constants import constant_values
+from graphopt.analysis.float_layers import FloatLayer, float_layer
+from graphopt.analysis.layer_fit import LayerFit
+from graphopt.analysis.unit_removal import Reading, Removal, reading, second_order
+from graphopt.ir import Node
+from graphopt.pipeline.protocol import Context
+from passes.prune.narrowing import Narrowing
+from passes.prune.repair_targets import Target, kept_channels, question, sum_behind
+from passes.prune.repairing import WIDEST
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A layer that reads a group at a site."""
+
+    layer: FloatLayer
+    site: Site
+
+    def columns(self, narrowing: Narrowing) -> Array:
+        """Which of the layer's inputs belong to each unit: [units, k]. Other groups on the same axis that were
+        narrowed before have moved them."""
+        left = narrowing.left(self.site.tensor, self.site.axis)
+        positions = self.site.positions if left is None else (np.cumsum(left) - 1)[self.site.positions]
+        kernel = self.layer.inputs // self.layer.shape[1] if self.layer.node.op == "Conv" else 1
+        spread: Array = positions[:, :, None] * kernel + np.arange(kernel)
+        return spread.reshape(len(positions), -1)
+
+
+def readers_of(group: Group, goals: Mapping[Node, Target]) -> list[Reader] | str:
+    """The layers that read a group and whose results in the original are known; a clause where there are none."""
+    found, why = list[Reader](), "no layer reads it"
+    for site in group.readers:
+        layer = float_layer(site.node)
+        if not isinstance(layer, FloatLayer) or site.slot != 1 or layer.groups != 1:
+            why = (
+                layer
+                if isinstance(layer, str)
+                else f"{site.node.op} {site.node.label!r} is no layer that can be fitted"
+            )
+        elif site.axis != (1 if layer.flipped else 0):
+            why = f"the inputs of {site.node.op} {site.node.label!r} are another axis of its weight"
+        elif layer.sums > WIDEST:
+            why = f"{site.node.op} {site.node.label!r} has {layer.inputs} inputs, too many for a Gram matrix"
+        elif site.node not in goals:
+            why = f"what {site.node.op} {site.node.label!r} made in the original is not known"
+        else:
+            found.append(Reader(layer, site))
+    return found or why
+
+
+@dataclass
+class Seen:
+    """What one run over the feeds told about layers; `spread` is the variance, for each place, of the sum that the
+    result of a layer goes into, where it is one branch beside others."""
+
+    fits: dict[Node, LayerFit | str] = field(default_factory=dict)
+    spread: dict[Node, float] = field(default_factory=dict)
+
+
+def look(layers: Sequence[FloatLayer], goals: Mapping[Node, Target], ctx: Context, rows: int) -> Seen:
+    """One run over the feeds for the normal equations of all layers."""
+    seen = Seen()
+    asked = dict[Node, Observation]()
+    beside = dict[Node, Observation]()
+    for layer in layers:
+        kept = kept_channels(layer, ctx)
+        if isinstance(kept, str):
+            seen.fits[layer.node] = kept
+            continue
+        asked[layer.node] = question(layer, goals[layer.node], rows, kept)
+        joined = sum_behind(layer.result)
+        if joined is not None:
+            beside[layer.node] = Observation((joined[0],), Moments(layer.axis))
+    refused = ctx.calibration.observe([*asked.values(), *beside.values()]).refused
+    for node, one in asked.items():
+        assert isinstance(one.accumulator, LayerFit)
+        seen.fits[node] = refused.get(one) or one.accumulator
+    for node, one in beside.items():
+        found = one.accumulator
+        assert isinstance(found, Moments)
+        variance = float((found.mean_square - np.square(found.mean)).sum())
+        if one not in refused and np.isfinite(variance) and variance > 0:
+            seen.spread[node] = variance
+    return seen
+
+
+def by_activation(readings: Sequence[Reading], weights: Sequence[Array]) -> Removal:
+    """Units by the energy that each brings to the layers that read it, nothing made good for it."""
+    losses = np.zeros(len(readings[0].columns))
+    for one, values in zip(readings, weights, strict=True):
+        energy = np.diag(one.gram) * np.square(values).sum(1)
+        losses += energy[one.columns].sum(1) / one.variance
+    return ordered(losses)
+
+
+def ordered(losses: Array) -> Removal:
+    """Units in the order of what each adds to the error."""
+    order = np.argsort(losses, kind="stable")
+    return Removal(order[:-1], np.concatenate([[0.0], np.cumsum(losses[order[:-1]])]))
+
+
+def removal(
+    readers: Sequence[Reader], seen: Seen, narrowing: Narrowing, importance: str, damping: float
+) -> Removal | str:
+    """In which order the units of a group go, and the error then, as the layers that read them see it."""
+    found, weights, why = list[Reading](), list[Array](), "nothing was seen of it"
+    for one in readers:
+        fit = seen.fits[one.layer.node]
+        values = one.layer.weights()
+        told = (
+            fit if isinstance(fit, str) else reading(fit, values, one.layer.has_bias, one.columns(narrowing), damping)
+        )
+        if isinstance(told, str):
+            why = told
+            continue
+        variance = max(seen.spread.get(one.layer.node, 0.0), told.variance)
+        found.append(Reading(told.columns, told.gram, told.linear, variance))
+        weights.append(values[0])
+    if not found:
+        return why
+    return by_activation(found, weights) if importance == "activation" else second_order(found)
+
+
+def by_magnitude(group: Group) -> Removal:
+    """Units by the share of the squared weights that make them."""
+    losses = np.zeros(group.size)
+    for site in group.makers:
+        values = constant_values(site.tensor)
+        if values is not None and values.ndim > site.axis:
+            rows = np.moveaxis(values, site.axis, 0).reshape(values.shape[site.axis], -1)
+            energy = np.square(rows.astype(np.float64)).sum(1)
+            losses += energy[site.positions].sum(1) / max(float(energy.sum()), np.finfo(float).tiny)
+    return ordered(np.nan_to_num(losses))
