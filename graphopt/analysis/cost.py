@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from graphopt.analysis.shapes import Shapes
@@ -70,6 +70,11 @@ class Macs:
 def macs(graph: Graph, shapes: Shapes) -> Macs:
     """Multiply-accumulates of one run of `graph` (see the module's conventions)."""
     return sum((node_macs(node, shapes) for node in graph.nodes), Macs(0))
+
+
+def macs_of(nodes: Iterable[Node], shapes: Shapes) -> int:
+    """Multiply-accumulates of some nodes, those that are known."""
+    return sum(node_macs(node, shapes).count for node in nodes)
 
 
 def node_macs(node: Node, shapes: Shapes) -> Macs:

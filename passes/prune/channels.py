@@ -76,6 +76,7 @@ class Channels(Pass):
 
     name = "channels"
     contract = Contract.LOSSY
+    strength = "share"
     calibrates = True
 
     share: float = option(0.2, "what is to be saved of the target, as a share of the whole model's")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from graphopt.analysis.channels.ahead import UNKNOWN, worth
 from graphopt.analysis.channels.attributes import axis_of, gives, integer, integers, text
-from graphopt.analysis.channels.blocks import Block, blocks, factors
+from graphopt.analysis.channels.blocks import Block, Factors, blocks, factors
 from graphopt.analysis.channels.flow import LONGEST, Axes, Flow, Labels, Stated, named
 from graphopt.analysis.channels.sizes import read, sizes_of
 from graphopt.analysis.dims import Dim
@@ -91,18 +92,30 @@ def _through(
         cut = factors([int(str(size)) for size in sizes[0]], [int(str(size)) for size in sizes[1]])
     if cut is None:
         for axis in labelled:
-            flow.bar(data[axis], f"{named(node)} puts it together with axes of unknown size")
+            flow.bar(data[axis], f"{named(node)} cuts across it")
         return [f"{named(node)} makes it"] * len(block.outputs)
     carried = dict[int, Array]()
     for (start, end), axis in zip(cut.inputs, block.inputs, strict=True):
         labels = data[axis]
         if isinstance(labels, np.ndarray):
-            at = next((one for one in range(start, end) if cut.sizes[one] > 1), start)
-            if at >= end:
+            if start == end:
                 continue  # an axis of one
+            at = _carrier(node, flow, block, cut, range(start, end))
             table = np.moveaxis(labels.reshape(cut.sizes[start:end]), at - start, 0)
             carried[at] = labels if end - start == 1 else flow.tie(table.reshape(len(table), -1))
     return [_joined_axis(node, flow, cut.sizes, start, end, carried) for start, end in cut.outputs]
+
+
+def _carrier(node: Node, flow: Flow, block: Block, cut: Factors, places: range) -> int:
+    """Which of the factors of an axis carries its units: the first, unless readers tell for another."""
+    best, most = places[0], -1
+    for at in places:
+        if cut.sizes[at] > 1 and len(places) > 1:
+            axis = next((a for a, run in zip(block.outputs, cut.outputs, strict=True) if run == (at, at + 1)), None)
+            found = UNKNOWN if axis is None else worth(node.outputs[0], axis, flow)
+            if found > most:
+                best, most = at, found
+    return best
 
 
 def _joined_axis(

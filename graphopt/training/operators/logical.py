@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from onnx import TensorProto
 from torch import Tensor
 
 from graphopt.training.call import Call, Operators, Run, same
@@ -21,6 +22,15 @@ def _infinite(call: Call) -> Run:
     return run
 
 
+def _flipped(call: Call) -> Run:
+    all_ones: dict[int, int] = {TensorProto.UINT16: 0xFFFF, TensorProto.UINT32: 0xFFFFFFFF}
+    every = all_ones.get(call.kind(0))  # a wider type carries them
+    if every is None:
+        plain: Run = torch.bitwise_not
+        return plain
+    return lambda x: torch.bitwise_xor(x, torch.tensor(every))
+
+
 OPERATORS: Operators = {
     "Equal": [(7, same(torch.eq))],
     "Less": [(7, same(torch.lt))],
@@ -34,7 +44,7 @@ OPERATORS: Operators = {
     "BitwiseAnd": [(18, same(torch.bitwise_and))],
     "BitwiseOr": [(18, same(torch.bitwise_or))],
     "BitwiseXor": [(18, same(torch.bitwise_xor))],
-    "BitwiseNot": [(18, same(torch.bitwise_not))],
+    "BitwiseNot": [(18, _flipped)],
     "Where": [(9, same(_where))],
     "IsNaN": [(9, same(torch.isnan))],
     "IsInf": [(10, _infinite)],

@@ -120,11 +120,13 @@ def _depth_to_space(call: Call) -> Run:
 
 
 def _space_to_depth(call: Call) -> Run:
-    block = call.integer("blocksize")
+    block, order = call.integer("blocksize"), (0, 3, 5, 1, 2, 4)
+    if call.text("mode", "DCR") == "CRD":
+        order = (0, 1, 3, 5, 2, 4)
 
     def run(x: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        y = x.reshape(n, c, h // block, block, w // block, block).permute(0, 3, 5, 1, 2, 4)
+        y = x.reshape(n, c, h // block, block, w // block, block).permute(order)
         return y.reshape(n, c * block**2, h // block, w // block)
 
     return run

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from graphopt.training.call import Call, Operators, Run
+from graphopt.training.operators.cells import Step, gru, lstm, rnn
 from graphopt.training.operators.gates import activations
 from graphopt.training.operators.movement import reversed_places
-
-Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
-"""From what the input brings at one step, and the state, to the new state, whose first part is the output."""
+from graphopt.training.operators.quantization import dynamic_codes
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
@@ -50,7 +49,7 @@ def _recurrent(call: Call) -> Run:
         if plain and lengths is None and peepholes is None and x.shape[0] and x.shape[1]:
             y, states = _native(kind, way, x, w, r, b, first)
         else:
-            y, states = _stepwise(call, x, w, r, b, lengths, first, peepholes)
+            y, states = _stepwise(kind, call, x, w, r, b, lengths, first, peepholes)
         if batch_first:
             y, states = y.permute(2, 0, 1, 3), [one.transpose(0, 1) for one in states]
         return (y, *states)
@@ -97,6 +96,7 @@ def _native(
 
 
 def _stepwise(
+    kind: str,
     call: Call,
     x: Tensor,
     w: Tensor,
@@ -105,8 +105,10 @@ def _stepwise(
     lengths: Tensor | None,
     first: list[Tensor],
     peepholes: Tensor | None,
+    narrow: Run | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    kind, way, hidden = call.op, call.text("direction", "forward"), r.shape[-1]
+    way, hidden = call.text("direction", "forward"), r.shape[-1]
+    more = () if narrow is None else (narrow,)
     each = len(_DEFAULTS[kind])
     functions = activations(call, _DEFAULTS[kind] * w.shape[0])
     width = _GATES[kind] * hidden
@@ -120,7 +122,7 @@ def _stepwise(
         own = x if places is None else x[places]
         bias = b[d] if b is not None else torch.zeros(2 * width, dtype=x.dtype)
         chosen = functions[d * each : (d + 1) * each]
-        step = _MAKERS[kind](call, r[d], bias[width:], chosen, None if peepholes is None else peepholes[d])
+        step = _MAKERS[kind](call, r[d], bias[width:], chosen, None if peepholes is None else peepholes[d], *more)
         brought = torch.matmul(own, w[d].t()) + bias[:width]
         state = tuple(one[d] for one in first)
         made = []
@@ -139,59 +141,52 @@ def _stepwise(
     return torch.stack(outputs, 1), [torch.stack(parts) for parts in zip(*finals, strict=True)]
 
 
-def _clipped(call: Call) -> Callable[[Tensor], Tensor]:
-    limit = call.number("clip")
-    return (lambda x: torch.clamp(x, -limit, limit)) if limit else (lambda x: x)
+_MAKERS: dict[str, Callable[..., Step]] = {"LSTM": lstm, "GRU": gru, "RNN": rnn}
 
 
-def _lstm(call: Call, r: Tensor, bias: Tensor, functions: list[Run], peepholes: Tensor | None) -> Step:
-    f, g, h = functions
-    clip, coupled, hidden = _clipped(call), bool(call.integer("input_forget")), r.shape[-1]
-    recur = r.t()
-    p_in, p_out, p_forget = torch.split(peepholes, hidden) if peepholes is not None else (None, None, None)
+def _quantized(call: Call) -> Run:
+    """onnxruntime's LSTM of integer weights: input and state are rounded to bytes before each product.
 
-    def step(brought: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        last, cell = state
-        into, out, forget, fresh = torch.split(brought + torch.matmul(last, recur) + bias, hidden, 1)
-        if p_in is not None and p_forget is not None:
-            into, forget = into + p_in * cell, forget + p_forget * cell
-        opened = f(clip(into))
-        kept = 1 - opened if coupled else f(clip(forget))
-        new = kept * cell + opened * g(clip(fresh))
-        out = out if p_out is None else out + p_out * new
-        return f(clip(out)) * h(clip(new)), new
+    The state of the whole batch has one range, as on one thread; on more, onnxruntime takes the batch in parts.
+    """
+    if call.has(7):
+        raise call.refuse("peepholes are not known here")
 
-    return step
+    def run(
+        x: Tensor,
+        w: Tensor,
+        r: Tensor,
+        b: Tensor | None,
+        lengths: Tensor | None,
+        h: Tensor | None,
+        c: Tensor | None,
+        peepholes: Tensor | None,
+        *grids: Tensor,
+    ) -> tuple[Tensor, ...]:
+        wide, deep = _unpacked(w, grids[0], grids[1]), _unpacked(r, grids[2], grids[3])
+        shape = (w.shape[0], x.shape[1], deep.shape[-1])
+        first = [_start(h, shape, x, False), _start(c, shape, x, False)]
+        y, states = _stepwise("LSTM", call, _narrow(x), wide, deep, b, lengths, first, None, _narrow)
+        return (y, *states)
 
-
-def _gru(call: Call, r: Tensor, bias: Tensor, functions: list[Run], peepholes: Tensor | None) -> Step:
-    f, g = functions
-    clip, late, hidden = _clipped(call), bool(call.integer("linear_before_reset")), r.shape[-1]
-    gates, fresh = r[: 2 * hidden].t(), r[2 * hidden :].t()
-
-    def step(brought: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        (last,) = state
-        both = brought[:, : 2 * hidden] + torch.matmul(last, gates) + bias[: 2 * hidden]
-        update, reset = (f(clip(one)) for one in torch.split(both, hidden, 1))
-        if late:
-            inner = reset * (torch.matmul(last, fresh) + bias[2 * hidden :])
-        else:
-            inner = torch.matmul(reset * last, fresh) + bias[2 * hidden :]
-        new = g(clip(brought[:, 2 * hidden :] + inner))
-        return ((1 - update) * new + update * last,)
-
-    return step
+    return run
 
 
-def _rnn(call: Call, r: Tensor, bias: Tensor, functions: list[Run], peepholes: Tensor | None) -> Step:
-    (f,), clip, recur = functions, _clipped(call), r.t()
-    return lambda brought, state: (f(clip(brought + torch.matmul(state[0], recur) + bias)),)
+def _unpacked(codes: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    """Weights from codes of [directions, inputs, gates], as LSTM has them: [directions, gates, inputs]."""
+    step, offset = (one.reshape(codes.shape[0], 1, -1) for one in (scale, zero))
+    return ((codes.to(step.dtype) - offset.to(step.dtype)) * step).transpose(1, 2)
 
 
-_MAKERS: dict[str, Callable[..., Step]] = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
+def _narrow(x: Tensor) -> Tensor:
+    codes, scale, zero = dynamic_codes(x)
+    return (codes - zero) * scale
+
 
 OPERATORS: Operators = {
     "LSTM": [(7, _recurrent)],
     "GRU": [(7, _recurrent)],
     "RNN": [(7, _recurrent)],
 }
+
+CONTRIB: Operators = {"DynamicQuantizeLSTM": [(1, _quantized)]}

@@ -74,9 +74,9 @@ def _weighted(call: Call, mode: str, places: Array, size: int, scale: float) -> 
     index = first[:, None] + np.arange(2 * int(np.ceil(wide)))
     weights = kernel((index - places[:, None]) * (scale if smooth else 1.0))
     outside = (index < 0) | (index >= size)
-    if smooth or (mode == "cubic" and call.integer("exclude_outside")):
+    if call.integer("exclude_outside") and (smooth or mode == "cubic"):
         weights = np.where(outside, 0.0, weights)
-        weights = weights / weights.sum(1, keepdims=True)
+    weights = weights / weights.sum(1, keepdims=True)
     return np.clip(index, 0, size - 1), weights
 
 

@@ -150,10 +150,13 @@ def _length(x: Tensor, offset: int) -> int:
     return max(min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns), 0)
 
 
-def _dropout(x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None) -> Any:
-    if training is not None and bool(training.item()) and (ratio is None or ratio.item() != 0):
-        raise ValueError("dropout in training mode is random")
-    return x, torch.ones(x.shape, dtype=torch.bool)
+def _dropout(call: Call) -> Run:
+    def run(x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None) -> Any:
+        if training is not None and bool(training.item()) and (ratio is None or ratio.item() != 0):
+            raise call.refuse("it is in training mode, where it is random")
+        return x, torch.ones(x.shape, dtype=torch.bool)
+
+    return run
 
 
 OPERATORS: Operators = {
@@ -170,6 +173,6 @@ OPERATORS: Operators = {
     "CastLike": [(15, lambda call: lambda x, like: x.to(like.dtype))],
     "ConstantOfShape": [(9, _constant_of_shape)],
     "Range": [(11, same(_range))],
-    "Dropout": [(7, same(_dropout))],
+    "Dropout": [(7, _dropout)],
     "EyeLike": [(9, _eye)],
 }

@@ -10,6 +10,7 @@ from graphopt.training.operators import (
     contrib,
     control,
     convolution,
+    fused_attention,
     indexing,
     linear,
     logical,
@@ -20,6 +21,7 @@ from graphopt.training.operators import (
     recurrent,
     reduction,
     resize,
+    sampling,
     sequences,
     shaping,
 )
@@ -40,6 +42,7 @@ STANDARD: Operators = {
     **recurrent.OPERATORS,
     **reduction.OPERATORS,
     **resize.OPERATORS,
+    **sampling.OPERATORS,
     **sequences.OPERATORS,
     **shaping.OPERATORS,
 }
@@ -47,8 +50,9 @@ STANDARD: Operators = {
 _QUANTIZATION = {op: quantization.OPERATORS[op] for op in ("QuantizeLinear", "DequantizeLinear")}
 
 CONTRIB: Operators = {
-    **attention.CONTRIB,
+    **fused_attention.OPERATORS,
     **contrib.OPERATORS,
+    **recurrent.CONTRIB,
     **{op: [(1, maker) for _, maker in versions] for op, versions in _QUANTIZATION.items()},
 }
 

@@ -1,0 +1,245 @@
+"""Takes units out of what linear layers read: which ones, how many where, and how the layers make up for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from graphopt.analysis.activations import Moments, Observation, Original
+from graphopt.analysis.float_layers import FloatLayer, float_layer
+from graphopt.analysis.layer_fit import LayerFit, Sums
+from graphopt.analysis.least_squares import Fit, decibels, fitted
+from graphopt.ir import Tensor
+from graphopt.pipeline.protocol import Context
+from passes.prune.narrowing import Narrowing
+from passes.prune.repair_targets import Target, kept_channels, targets
+from passes.prune.unit_allocation import shared, together
+from passes.prune.unit_blocks import Block, names_of, norms_of, summed
+from passes.prune.unit_removal import Order, removal, without
+
+Array = np.ndarray[Any, Any]
+Goals = Mapping[FloatLayer, Original | Tensor]
+Importance = Literal["magnitude", "activation", "second-order"]
+
+_WIDEST: Final = 1 << 30  # bytes of the sums of one layer
+_MOST: Final = 0.9  # of a block that may go
+_FLAT: Final = 0.01  # of the median variance below which channels are taken for alike
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the options of the same names of the passes `neurons` and `heads` say."""
+
+    share: float
+    importance: Importance
+    allocation: Literal["uniform", "error"]
+    repair: bool
+    damping: float
+    rows: int
+    multiple: int
+    skip: tuple[str, ...]
+    only: tuple[str, ...]
+
+    @property
+    def sees(self) -> bool:
+        """Whether activations are asked for."""
+        return self.repair or self.importance != "magnitude" or self.allocation != "uniform"
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The sums of a layer, and for each of its outputs one over the spread of what its result is added to."""
+
+    fit: LayerFit
+    scale: Array
+
+
+@dataclass
+class Thinning:
+    """One run of one pass: `rule` and `noun` are its words."""
+
+    ctx: Context
+    terms: Terms
+    rule: str
+    noun: str
+    _narrowing: Narrowing = field(default_factory=Narrowing)
+
+    def run(self, blocks: Sequence[Block]) -> None:
+        """Thin out the blocks, which come from one analysis, in the order of the graph."""
+        wanted = [one for one in blocks if not self._unwanted(one)]
+        if not wanted:
+            return
+        goals = self._goals(wanted) if self.terms.sees else {}
+        kept = self._allocated(wanted, goals)
+        for block in wanted:
+            if kept.get(block) == block.size:
+                self.ctx.missed(self.rule, block.node, f"all {block.size} {self.noun} stay, since others cost less")
+            elif block in kept:
+                self._thin(block, kept[block], goals)
+
+    def _unwanted(self, block: Block) -> bool:
+        names = [name for node in block.nodes for name in names_of(node)]
+        pattern = next((one for one in self.terms.skip if any(fnmatchcase(name, one) for name in names)), None)
+        why = None if pattern is None else f"skip has {pattern!r}"
+        if why is None and self.terms.only and not any(fnmatchcase(n, p) for n in names for p in self.terms.only):
+            why = "only has no pattern for it"
+        if why is None and self.terms.sees and block.layer.sums > _WIDEST:
+            why = (
+                f"{block.layer.inputs} inputs are too many for a Gram matrix; "
+                "importance=magnitude with repair=false needs none"
+            )
+        if why is None and (block.size < 2 or self._count(block.size, self.terms.share) == block.size):
+            text = f"of {block.size} {self.noun} none goes at share={self.terms.share:g}"
+            why = text if self.terms.multiple == 1 else f"{text} and multiple={self.terms.multiple}"
+        if why is not None:
+            self.ctx.missed(self.rule, block.node, why)
+        return why is not None
+
+    def _count(self, size: int, share: float) -> int:
+        """How many units are left of `size`: a multiple, at least one of them, and no more than there are."""
+        multiple = self.terms.multiple
+        left = int(np.floor(size * (1 - share) / multiple + 0.5 + 1e-9)) * multiple
+        return min(max(left, min(multiple, size)), size)
+
+    def _goals(self, blocks: Sequence[Block]) -> Goals:
+        """What each layer should go on making: its result in the original, or, where that is not known, its own."""
+        known = targets([one.layer for one in blocks if one.group.graph is one.group.graph.root], self.ctx)
+        found = dict[FloatLayer, Original | Tensor]()
+        for block in blocks:
+            target = known.get(block.layer.node)
+            found[block.layer] = target.original if isinstance(target, Target) else block.layer.result
+        return found
+
+    def _allocated(self, blocks: Sequence[Block], goals: Goals) -> dict[Block, int]:
+        """How many units each block keeps."""
+        if self.terms.allocation == "uniform" or len(blocks) < 2:
+            return {one: self._count(one.size, self.terms.share) for one in blocks}
+        curves = dict[Block, Array]()
+        for part in together(blocks):
+            for block, seen in self._seen(part, goals).items():
+                if isinstance(seen, str):
+                    self.ctx.missed(self.rule, block.node, seen)
+                    continue
+                most = block.size - self._count(block.size, _MOST)
+                curves[block] = self._order(block, seen, most, priced=True).costs
+        return shared(curves, self.terms.share, self._rounded)
+
+    def _rounded(self, block: Block, gone: int) -> int:
+        return self._count(block.size, gone / block.size)
+
+    def _seen(self, blocks: Sequence[Block], goals: Goals) -> dict[Block, Seen | str]:
+        """What is known of each block's layer as the graph is now, or a clause on why nothing is."""
+        found = dict[Block, Seen | str]()
+        asked = dict[Block, Observation]()
+        sums = {one: Observation((summed(one.layer.result, self.ctx.shapes),), Moments(-1)) for one in blocks}
+        for block in blocks:
+            goal = goals[block.layer]
+            kept = kept_channels(block.layer, self.ctx) if isinstance(goal, Original) else None
+            if isinstance(kept, str):
+                goal, kept = block.layer.result, None
+            asked[block] = Observation((block.layer.data, goal), LayerFit(block.layer.rows, self.terms.rows, kept))
+        refused = self.ctx.calibration.observe([*asked.values(), *sums.values()]).refused
+        for block, question in asked.items():
+            fit, moments = question.accumulator, sums[block].accumulator
+            assert isinstance(fit, LayerFit) and isinstance(moments, Moments)
+            why = refused.get(question) or refused.get(sums[block]) or _trouble(block, fit)
+            found[block] = why or Seen(fit, _scales(moments, block.layer.outputs))
+        return found
+
+    def _order(self, block: Block, seen: Seen | None, count: int, priced: bool = False) -> Order:
+        """The units in the order in which they go, by the importance that was asked for, and what they cost.
+
+        An error counts by the spread that its channel has behind the next sum: a few channels may be a thousand times
+        as large as the others, and what normalizes them makes them all alike.
+        """
+        weights = block.layer.weights()[0]
+        scale = np.ones(weights.shape[1]) if seen is None else seen.scale
+        whole = None if seen is None else seen.fit.whole
+        if self.terms.importance == "second-order" and whole is not None:
+            scaled = Sums(whole.count, whole.gram, whole.cross * scale, whole.energy * scale**2)
+            return removal(scaled, weights * scale, block.layer.has_bias, block.positions, count, priced)
+        norms = np.square(weights * scale if priced else weights).sum(1)
+        if self.terms.importance == "magnitude" or whole is None:
+            scores = norms[block.positions].sum(1) * norms_of(block.group)
+        else:
+            energy = np.diagonal(whole.gram[0])[:-1] / max(whole.count, 1)
+            scores = (norms * energy)[block.positions].sum(1)
+        units = np.argsort(scores, kind="stable")[:count]
+        return Order(units, scores[units])
+
+    def _thin(self, block: Block, left: int, goals: Goals) -> None:
+        seen: Seen | None = None
+        if self.terms.sees:
+            found = self._seen([block], goals)[block]
+            if isinstance(found, str):
+                self.ctx.missed(self.rule, block.node, found)
+                return
+            seen = found
+        try:
+            order = self._order(block, seen, block.size - left)
+        except np.linalg.LinAlgError:
+            self.ctx.missed(self.rule, block.node, "the Gram matrix of its data cannot be inverted")
+            return
+        kept = np.setdiff1d(np.arange(block.size), order.units)
+        text = f"{block.size - left} of {block.size} {self.noun} gone"
+        before, fit = self._repaired(block, seen, kept)
+        if before is not None:
+            text += f", error {decibels(before)} dB below the result"
+        if isinstance(fit, Fit):
+            text += f", {decibels(fit.after)} after repair with damping {fit.damping:g}"
+        elif fit is not None:
+            text += f", not repaired: {fit}"
+        if not self.ctx.rewrite(self.rule, block.node, text):
+            return
+        self._narrowing.narrow(block.group, kept)
+        if isinstance(fit, Fit):
+            layer = float_layer(block.node)
+            assert isinstance(layer, FloatLayer), "it was one before it lost inputs"
+            layer.write(fit.weights, fit.bias)
+
+    def _repaired(self, block: Block, seen: Seen | None, kept: Array) -> tuple[float | None, Fit | str | None]:
+        """The error with only `kept` units and the weights as they are, and the best fit."""
+        if seen is None:
+            return None, None
+        inputs = np.setdiff1d(np.arange(block.layer.inputs), np.delete(block.positions, kept, axis=0))
+        part = without(seen.fit, inputs)
+        whole = part.whole
+        assert whole is not None, "something was seen"
+        weights, bias = block.layer.weights()[:, inputs], block.layer.bias()
+        before = whole.error(np.concatenate([weights, bias[:, None]], axis=1))
+        return before, _fit(block.layer, part, weights, self.terms.damping) if self.terms.repair else None
+
+
+def _scales(moments: Moments, outputs: int) -> Array:
+    """One over the spread of each channel and the number of channels; those that hardly move count as others do."""
+    spread = moments.mean_square - np.square(moments.mean)
+    if spread.shape != (outputs,) or not np.isfinite(spread).all() or not (spread > 0).any():
+        return np.ones(outputs)
+    least = _FLAT * float(np.median(spread[spread > 0]))
+    return np.asarray(1.0 / np.sqrt(np.maximum(spread, least) * outputs))
+
+
+def _trouble(block: Block, seen: LayerFit) -> str | None:
+    sums = seen.whole
+    if seen.trouble is not None:
+        return seen.trouble
+    if sums is None or sums.cross.shape[1:] != (block.layer.inputs + 1, block.layer.outputs):
+        return "no data of the size of its weight were seen"
+    return None if sums.finite else "its data or results have NaN or infinities"
+
+
+def _fit(layer: FloatLayer, seen: LayerFit, weights: Array, damping: float) -> Fit | str:
+    """The best weights and bias of a layer that has only these `weights` left, as they will be stored."""
+    found = fitted(seen, weights, layer.bias(), layer.has_bias, damping)
+    whole = seen.whole
+    if isinstance(found, str) or whole is None:
+        return found
+    values, bias = layer.stored(found.weights, found.bias)
+    after = whole.error(np.concatenate([values, bias[:, None, :]], axis=1))
+    if not after < found.before:
+        return "its error on the calibration feeds would not get smaller"
+    return Fit(values, bias, found.before, after, found.damping)
