@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from graphopt.pipeline.recipe import Recipe
     from graphopt.session.api import bisect, load, optimize, save, validate
     from graphopt.session.run import Result
+    from graphopt.session.sensing import sensitivity
     from graphopt.validation.verdict import Verdict
 
 __version__ = "0.1.0"
@@ -48,6 +49,7 @@ __all__ = [
     "optimize",
     "option",
     "save",
+    "sensitivity",
     "validate",
 ]
 
@@ -60,6 +62,7 @@ _HOMES = {
     "graphopt.pipeline.recipe": ("Recipe",),
     "graphopt.session.api": ("bisect", "load", "optimize", "save", "validate"),
     "graphopt.session.run": ("Result",),
+    "graphopt.session.sensing": ("sensitivity",),
     "graphopt.validation.verdict": ("Verdict",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -19,6 +19,7 @@ from graphopt.cli import (
     profile_error,
     reduce,
     replay,
+    sensitivity,
     validate,
 )
 from graphopt.cli.group import Commands
@@ -78,6 +79,7 @@ for _name, _function, _short in (
     ("diff", diff.command, "Show what two models differ in."),
     ("localize", localize.command, "Find the first value at which two models part."),
     ("profile-error", profile_error.command, "Show where the error of a model comes from."),
+    ("sensitivity", sensitivity.command, "Predict what each layer tolerates."),
     ("inspect", inspect.command, "Show what a model is made of."),
 ):
     app.command(_name, cls=SubCommand, short_help=_short)(_function)

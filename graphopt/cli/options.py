@@ -220,6 +220,17 @@ def decibels(flag: str, text: str) -> float:
     return number
 
 
+def numbers(flag: str, text: str) -> list[float]:
+    """The finite numbers that a text such as 0.01,0.1 gives; UsageError for anything else."""
+    try:
+        found = [float(one) for one in text.split(",")]
+    except ValueError:
+        found = [math.nan]
+    if not all(math.isfinite(one) for one in found):
+        raise UsageError(f"{flag} expects numbers with commas between them, such as 0.01,0.1, not {text!r}")
+    return found
+
+
 def size(flag: str, text: str | None) -> int | None:
     """Bytes from a text such as 512MB, 2GB, 1.5GiB or 1000000; UsageError for anything else, and for none at all."""
     if text is None:

@@ -1,4 +1,6 @@
 """Noise on weights, to learn what they tolerate."""
 
-PASSES: dict[str, str] = {}
+PASSES = {
+    "weight-noise": "passes.perturb.weight_noise:WeightNoise",
+}
 """By name, imported when a pipeline asks for it."""
