@@ -56,7 +56,8 @@ class Seen:
 
 @dataclass
 class Flow:
-    """The state of one walk over the nodes of one graph; `node` is the one that is looked at.
+    """The state of one walk over the nodes of one graph; `node` is the one that is looked at, `functions` are
+    those that the model defines.
 
     A stored vector that several nodes read has labels for each of them, since a copy of it costs little: two
     channels do not belong together because their biases happen to be the same tensor.
@@ -64,6 +65,7 @@ class Flow:
 
     graph: Graph
     shapes: Shapes
+    functions: frozenset[tuple[str, str]] = frozenset()
     node: Node | None = None
     known: dict[Tensor, Axes | None] = field(default_factory=dict)
     copies: dict[tuple[Tensor, Node], Axes] = field(default_factory=dict)

@@ -50,8 +50,5 @@ def rule_of(node: Node, flow: Flow) -> Rule | None:
     """The rule of an operator; None where there is none, or a function of the model has its name."""
     if node.is_standard:
         return RULES.get(node.op)
-    if node.domain != "com.microsoft" or any(
-        (f.domain, f.name) == (node.domain, node.op) for f in flow.graph.root.functions
-    ):
-        return None
-    return CONTRIBUTED.get(node.op)
+    is_contributed = node.domain == "com.microsoft" and (node.domain, node.op) not in flow.functions
+    return CONTRIBUTED.get(node.op) if is_contributed else None

@@ -12,7 +12,7 @@ from graphopt.ir import Graph, Node
 
 def walk(graph: Graph, shapes: Shapes) -> Flow:
     """What is known of the axes of all values of one graph."""
-    flow = Flow(graph, shapes)
+    flow = Flow(graph, shapes, frozenset((one.domain, one.name) for one in graph.root.functions))
     for tensor in graph.inputs:
         flow.axes(tensor)
     for node in graph.nodes:
