@@ -154,7 +154,8 @@ def _outer(node: Node, past: Sequence[int]) -> list[Labels]:
     where they are not."""
     given = [f"{node.inputs[slot].name!r} has the keys or values of all heads" for slot in past if has(node, slot)]
     made = [output.name for output in node.outputs[1:] if output.name and output.is_read]
-    return [*given, *(f"{name!r} has the keys, values or scores of all heads" for name in made)][:1]
+    given += [f"{name!r} has the keys, values or scores of all heads" for name in made]
+    return [*given[:1]]
 
 
 def _bias(node: Node, flow: Flow, slot: int, heads: int) -> list[Labels]:

@@ -20,6 +20,7 @@ from graphopt.analysis.channels import (
     recurrent,
     reductions,
     sizes,
+    sums,
     windows,
 )
 from graphopt.analysis.channels.flow import Flow
@@ -38,6 +39,7 @@ RULES: Mapping[str, Rule] = {
     **recurrent.RULES,
     **reductions.RULES,
     **sizes.RULES,
+    **sums.RULES,
     **windows.RULES,
 }
 """By name of the operator, of ONNX's own domain."""

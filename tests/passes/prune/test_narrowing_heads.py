@@ -219,3 +219,23 @@ def test_embeddings_and_positions_get_narrower() -> None:
     )
     feeds = {"x": np.array([[0, 6, 2, 3, 1], [5, 4, 4, 2, 0]])}
     assert assert_narrowing_is_silencing(case, feeds=feeds) == [8], obstacles(case)
+
+
+def test_attention_in_einsums() -> None:
+    case = model(
+        """g (float[2,5,12] x) => (float[2,5,12] y) {
+        q = Einsum<equation = "bld,dhk->blhk">(x, wq)  k = Einsum<equation = "bld,dhk->blhk">(x, wk)
+        v = Einsum<equation = "bld, dhk -> blhk">(x, wv)  s = Einsum<equation = "bqhk,bmhk->bhqm">(q, k)
+        p = Softmax(s)  a = Einsum<equation = "bhqm,bmhk->bqhk">(p, v)
+        y = Einsum<equation = "bqhk,hkd->bqd">(a, wo) }""",
+        wq=some(12, 6, 4),
+        wk=some(12, 6, 4, seed=1),
+        wv=some(12, 6, 4, seed=2),
+        wo=some(6, 4, 12),
+    )
+    assert assert_narrowing_is_silencing(case) == [6, 4, 4], obstacles(case)
+    heads, sizes, values = (one for one in grouped(case)[1] if one.obstacle is None)
+    assert [site.tensor.name for site in heads.makers] == ["wq", "wk", "wv"]
+    assert [site.tensor.name for site in heads.readers] == ["wo"]
+    assert [site.tensor.name for site in sizes.makers] == ["wq", "wk"]
+    assert [site.tensor.name for site in values.readers] == ["wo"]
