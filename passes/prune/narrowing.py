@@ -81,6 +81,7 @@ class Narrowing:
         target = member.tensor
         if member.reader is not None:
             target = self._copy(member.tensor, member.reader, graph)
+            self._left[target, member.axis, None] = after  # sites read the copy now
         held = constant_of(target)
         assert held is not None
         graph.set_values(target, np.ascontiguousarray(np.take(held.values, kept, axis=member.axis)))

@@ -86,7 +86,7 @@ class Flow:
         default = self.graph.defaults.get(tensor) if isinstance(tensor, Variable) else None
         held = default or constant_of(tensor)
         if held is None:
-            return self.fix(tensor, self._why_outside(tensor))
+            return self.fix(tensor, f"{tensor.name!r} is made in another graph")
         self.stored.add(tensor)
         if default is None and _is_shared_vector(tensor, held):
             return self._copy(tensor, held)
@@ -106,11 +106,6 @@ class Flow:
         if found is None:
             found = self.copies[tensor, self.node] = tuple(self.fresh(int(size)) for size in held.shape)
         return found
-
-    def _why_outside(self, tensor: Tensor) -> str:
-        if not tensor.inputs:
-            return f"{tensor.name!r} is a graph input"
-        return f"{tensor.name!r} is made in another graph"
 
     def _fresh(self, tensor: Tensor, size: int) -> Labels:
         return self.fresh(size) if size <= LONGEST else f"{tensor.name!r} is longer than {LONGEST}"

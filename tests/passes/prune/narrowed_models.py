@@ -104,7 +104,13 @@ def silence(group: Group, gone: Array) -> None:
         if constant is not None and constant in held:
             values = constant.values.copy()
             np.moveaxis(values, member.axis, 0)[member.positions[gone].ravel()] = held[constant]
-            group.graph.set_values(member.tensor, values)
+            if member.reader is None:
+                group.graph.set_values(member.tensor, values)
+                continue
+            copy = group.graph.constant(values, member.tensor.name)
+            for slot, one in enumerate(member.reader.inputs):
+                if one is member.tensor:
+                    group.graph.rewire(member.reader, slot, copy)
 
 
 def stored(site: Site) -> list[tuple[Constant, int]]:
