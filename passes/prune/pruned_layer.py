@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from passes.prune.survivors import TRIED, damping_of, held, refitted
 
 Array = np.ndarray[Any, Any]
 
-_FEW = 16  # rows for each input, below which choices are tried on samples that they were not made on
 _QUICK = 21  # rounds of the search where only the size of the error is asked for
 
 
@@ -56,9 +55,6 @@ def pruned(job: Job, known: Seen | str, choice: Choice, method: Method) -> Prune
     damping = method.damping
     if not damping and (method.update or method.importance == "second-order"):
         damping = damping_of(known.halves, weights, bias, job.has_bias, float(share), TRIED)
-    method = replace(method, damping=damping)
-    if method.importance == "second-order" and method.update and sums.count < _FEW * weights.shape[1]:
-        method = _steadiest(job, known, choice, method)
     try:
         mask, fitted = _solved(job, weights, sums, choice, method, max(damping, LEAST))
     except np.linalg.LinAlgError:
@@ -75,18 +71,8 @@ def pruned(job: Job, known: Seen | str, choice: Choice, method: Method) -> Prune
     after = _error(job, made, moved, sums)
     if not after < alone:
         return Pruned(plain, None, f"{text}, and no smaller with others moved")
-    text += f", {decibels(after)} dB with the others moved (by {method.importance}, damping {damping:g})"
+    text += f", {decibels(after)} dB with the others moved (damping {damping:g})"
     return Pruned(made, moved if job.has_bias else None, text)
-
-
-def _steadiest(job: Job, known: Seen, choice: Choice, method: Method) -> Method:
-    """The method with the importance whose choice, made on one half of the samples, serves the other best: where
-    samples are few, what looks best on them may not be."""
-    if None in known.halves:
-        return method
-    kinds: tuple[Importance, ...] = ("second-order", "activation", "magnitude")
-    tried = [replace(method, importance=kind) for kind in kinds]
-    return min(tried, key=lambda one: foreseen(job, known, [choice], one)[0])
 
 
 def foreseen(job: Job, known: Seen, choices: Sequence[Choice], method: Method) -> list[float]:
