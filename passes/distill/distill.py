@@ -74,6 +74,7 @@ class Distill(Pass):
 
     name = "distill"
     contract = Contract.LOSSY
+    repairs = True
     calibrates = True
 
     loss: Literal["auto", "kl", "mse", "cosine"] = option("auto", "auto, kl, mse or cosine")
