@@ -49,7 +49,11 @@ def smallest(values: Array, share: float) -> Array:
     count = int(share * values.size + 0.5)
     flat = np.array(values).reshape(-1)
     if count:
-        flat[np.argsort(np.abs(flat.astype(np.float64)), kind="stable")[:count]] = 0
+        sizes = np.abs(flat if flat.dtype == np.float64 else flat.astype(np.float32))
+        last = np.partition(sizes, count - 1)[count - 1]
+        gone = sizes < last
+        gone[np.flatnonzero(sizes == last)[: count - int(np.count_nonzero(gone))]] = True
+        flat[gone] = 0
     return flat.reshape(values.shape)
 
 

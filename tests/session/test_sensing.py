@@ -192,6 +192,14 @@ def test_what_is_left_is_named_with_the_reason() -> None:
     assert "NaN" in dict(found.left)["u"]
 
 
+def test_no_more_samples_are_run_than_asked_for() -> None:
+    few, more = (graphopt.sensitivity(two(), feeds={"x": floats(64, 16)}, samples=n, **QUICK) for n in (4, 64))
+    assert few.feeds.startswith("4 samples")
+    assert more.feeds.startswith("64 samples")
+    assert few.runs < more.runs
+    assert few["w"].errors["int4-block"] == pytest.approx(more["w"].errors["int4-block"], rel=1.0)
+
+
 def test_a_small_bound_on_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     from graphopt.tolerance import rig
 
@@ -222,6 +230,8 @@ def _bounded(made: Any) -> Any:
         ({"ladder": (math.nan,)}, "must be more than 0 and at most 10"),
         ({"seeds": 0}, "must be from 1 to 100"),
         ({"verify": -1}, "cannot be negative"),
+        ({"samples": 0}, "must be 1 or more"),
+        ({"compressions": ("int9",)}, "there is no compression 'int9'; there are int8-tensor"),
         ({"feeds": "nowhere.npz"}, "there is no file"),
     ],
 )
