@@ -93,18 +93,26 @@ class Task:
     sample: Mapping[str, Any]
 
 
-def task(case: Case, corpus: Corpus, worker: Worker, samples: int) -> Task:
-    """The halves of a model's data. Raises `Missing`."""
+def task(case: Case, corpus: Corpus, worker: Worker, samples: int, most: int | None = 0) -> Task:
+    """The halves of a model's data; of the second `most` rows (0: as many as the case says, None: all).
+
+    Raises `Missing`.
+    """
     assert case.loader is not None
     path = corpus.model(case.name)
     original = Original(path, worker)
     try:
         first = case.loader(corpus, original, Rows(0, samples))
-        second = case.loader(corpus, original, Rows(1, None if case.name == "ppocrv4_rec" else case.most))
+        second = case.loader(corpus, original, Rows(1, most or most_of(case, most)))
     finally:
         original.close()
     calibration = singles(path, first)[:samples]
     return Task(case, path, calibration, second, singles(path, second)[0])
+
+
+def most_of(case: Case, most: int | None) -> int | None:
+    """How many rows of a case are measured on; all lines of text, few as they are."""
+    return None if most is None or case.name == "ppocrv4_rec" else case.most
 
 
 def singles(model: Path, evidence: Evidence) -> list[dict[str, Any]]:

@@ -48,8 +48,8 @@ class Effect:
     """What a change does to one output, over all feeds.
 
     `error` is the energy of the difference as a share of the energy of what it is compared with; of integers,
-    booleans and text the share of elements that differ. Infinite where shapes or types differ, or values are no
-    longer finite. `flips` is the share of rows along the last axis whose largest entry is another one, 0 where
+    booleans and text the share of elements that differ. Infinite where shapes or types differ, or other
+    elements are finite. `flips` is the share of rows along the last axis whose largest entry is another one, 0 where
     rows have a single entry.
     """
 
@@ -154,7 +154,7 @@ def _apart(expected: Any, found: Any) -> tuple[float, float]:
         return float(np.count_nonzero(expected != found)), float(expected.size)
     one, other = expected.astype(np.float64), found.astype(np.float64)
     finite = np.isfinite(one)
-    if not np.isfinite(other[finite]).all():
+    if not np.array_equal(finite, np.isfinite(other)):
         return np.inf, 1.0
     with np.errstate(over="ignore"):
         return float(np.square(one[finite] - other[finite]).sum()), float(np.square(one[finite]).sum())

@@ -108,11 +108,16 @@ class LayerFit:
         self._turn = 1 - self._turn
 
     @property
+    def channel_axis(self) -> int:
+        """The axis of the channels of the results."""
+        return 1 if isinstance(self.rows, Patches | Points) else -1
+
+    @property
     def _groups(self) -> int:
         return self.rows.groups if isinstance(self.rows, Patches | Points) else 1
 
     def _why_not(self, data: Array, results: Array) -> str | None:
-        axis = 1 if isinstance(self.rows, Patches | Points) else -1
+        axis = self.channel_axis
         if data.size == 0:
             return None
         if self.kept is not None and self.kept.size and results.ndim and results.shape[axis] <= self.kept.max():
@@ -128,7 +133,7 @@ class LayerFit:
 
     def _results(self, results: Array, which: Array) -> Array:
         """float32 [groups, places, outputs]."""
-        axis = 1 if isinstance(self.rows, Patches | Points) else -1
+        axis = self.channel_axis
         flat = np.moveaxis(results, axis, -1).reshape(-1, results.shape[axis])[which]
         if self.kept is not None:
             flat = flat[:, self.kept]

@@ -34,8 +34,11 @@ class Calibrating:
 
     @property
     def report(self) -> dict[str, Any] | None:
-        """What was calibrated on, as plain data; None where no pass has asked for it."""
-        return None if self.gathered is None else dataclasses.asdict(self.gathered.report)
+        """What was calibrated on, and what was trained, as plain data; None where no pass has asked for it."""
+        if self.gathered is None:
+            return None
+        trained = list(self.data.training.values())
+        return dataclasses.asdict(self.gathered.report) | ({"training": trained} if trained else {})
 
     @property
     def warnings(self) -> tuple[str, ...]:

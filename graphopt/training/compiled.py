@@ -43,6 +43,7 @@ class Step:
     reads: tuple[int, ...]
     scoped: bool
     label: str
+    op: str = ""  # of ONNX's own operators
 
     def ready(self, frees: Iterable[int]) -> Ready:
         """The step as `execute` takes it, with the values that nobody needs after it."""
@@ -240,7 +241,7 @@ class Compiler:
         reads = tuple(dict.fromkeys((*inputs, *captured)))
         scoped = isinstance(run, Scoped)
         plain = self._with_codes(call, run.run if isinstance(run, Scoped) else run, inputs, outputs, scoped)
-        return Step(plain, inputs, outputs, reads, scoped, call.label)
+        return Step(plain, inputs, outputs, reads, scoped, call.label, "" if domain else call.op)
 
     def _with_codes(self, call: Call, run: Run, inputs: tuple[int, ...], outputs: tuple[int, ...], scoped: bool) -> Run:
         """`run`, given integers where integers stand that quantizing operators carry as floats."""

@@ -1,11 +1,14 @@
-"""Zeros in place of the weights that matter least."""
+"""Zeros in place of the weights that matter least, and less to compute: channels, neurons, operators, blocks, rows."""
 
 PASSES = {
+    "blocks": "passes.prune.blocks:Blocks",
     "channels": "passes.prune.channels:Channels",
+    "heads": "passes.prune.heads:Heads",
+    "influence": "passes.prune.influence:Influence",
+    "embedding-rows": "passes.prune.embedding_rows:EmbeddingRows",
     "magnitude": "passes.prune.magnitude:Magnitude",
     "neurons": "passes.prune.neurons:Neurons",
-    "repair": "passes.prune.repair:Repair",
-    "blocks": "passes.prune.blocks:Blocks",
     "operators": "passes.prune.operators:Operators",
+    "repair": "passes.prune.repair:Repair",
 }
 """By name, imported when a pipeline asks for it."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphopt.analysis.weights import Weight
 from graphopt.ir.dtypes import np_dtype
-from passes.prune.groups import Pattern
+from passes.prune.groups import Blocks, Pattern
 
 DOUBLE = np.dtype(np.float64)
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16), DOUBLE)
@@ -24,7 +24,7 @@ class Wishes:
     min_elements: int
     skip: tuple[str, ...]
     embeddings: bool
-    pattern: Pattern | None
+    pattern: Pattern | Blocks | None
 
 
 def is_bystander(weight: Weight, wishes: Wishes) -> bool:
@@ -60,28 +60,55 @@ def why_not(weight: Weight, wishes: Wishes) -> str | None:
     table = next((site.node for site in weight.sites if site.is_table), None)
     if table is not None and not wishes.embeddings:
         return f"it is a table that Gather {table.label!r} looks up, and embeddings is false"
-    return None if wishes.pattern is None else _why_no_groups(weight, wishes.pattern)
+    if isinstance(wishes.pattern, Pattern):
+        return _why_no_groups(weight, wishes.pattern)
+    return None if wishes.pattern is None else _why_no_blocks(weight, wishes.pattern)
 
 
-def _why_no_groups(weight: Weight, pattern: Pattern) -> str | None:
+def _why_no_groups(weight: Weight, pattern: Pattern | Blocks) -> str | None:
     axes = {site.inputs for site in weight.sites}
     if None in axes:
         site = next(site for site in weight.sites if site.inputs is None)
         return f"what {site.node.op} {site.node.label!r} sums over is not one axis of it"
     if len(axes) > 1:
         return "its readers sum over different axes of it"
-    axis = input_axis(weight)
+    axis, group = input_axis(weight), pattern.group if isinstance(pattern, Pattern) else pattern.inputs
     length = int(weight.constant.shape[axis])
     for groups in {site.groups: None for site in weight.sites}:
-        if length % (groups * pattern.group) == 0:
+        if length % (groups * group) == 0:
             continue
         parts = f" in {groups} groups" if groups > 1 else ""
         return f"its input axis {axis} has {length} elements{parts}, which {pattern} does not divide"
     return None
 
 
+def _why_no_blocks(weight: Weight, blocks: Blocks) -> str | None:
+    axes = {site.channel for site in weight.sites}
+    if None in axes or len(axes) > 1:
+        return "its outputs are not along one axis of it"
+    axis = channel_axis(weight)
+    if axis in {site.inputs for site in weight.sites}:
+        return "its outputs and inputs lie along one axis of it"
+    length = int(weight.constant.shape[axis])
+    for site in weight.sites:
+        groups = site.node.attrs.get("group", 1) if site.node.op == "Conv" else 1
+        if not isinstance(groups, int) or groups < 1:
+            return f"the groups of {site.node.op} {site.node.label!r} are not known"
+        if length % (groups * blocks.outputs):
+            parts = f" in {groups} groups" if groups > 1 else ""
+            return f"its output axis {axis} has {length} elements{parts}, which {blocks} does not divide"
+    return _why_no_groups(weight, blocks)
+
+
 def input_axis(weight: Weight) -> int:
-    """The one axis that all readers sum over; only for weights that N:M patterns fit."""
+    """The one axis that all readers sum over; only for weights that patterns fit."""
     (axis,) = {site.inputs for site in weight.sites}
-    assert axis is not None, "a weight without an input axis fits no N:M pattern"
+    assert axis is not None, "a weight without an input axis fits no pattern"
+    return axis
+
+
+def channel_axis(weight: Weight) -> int:
+    """The one axis along which all readers have their outputs; only for weights that blocks fit."""
+    (axis,) = {site.channel for site in weight.sites}
+    assert axis is not None, "a weight without an output axis fits no blocks"
     return axis

@@ -14,9 +14,9 @@ _CLOSE = 1e-9
 
 def step_of(size: int, multiple: int) -> int:
     """The multiple that the number of channels left is rounded to: the one wished for, or less for groups so small
-    that it would be more than an eighth of them."""
+    that it would be more than half of them."""
     step = multiple
-    while step > 1 and step * 8 > size:
+    while step > 1 and step * 2 > size:
         step //= 2
     return max(step, 1)
 

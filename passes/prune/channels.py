@@ -36,12 +36,14 @@ class Channels(Pass):
         the other channels make good for it as well as they can (optimal brain surgeon for groups of weights), and
         brings it up to date after each channel that goes, so that of two channels that say the same, one stays.
         activation takes the energy that a channel brings, magnitude the size of the weights that make it.
-        Errors count as a share of the variance of the layer's result, or of the residual sum that it goes into.
+        Errors count as a share of the variance of the layer's result, or of the residual sum that it goes into;
+        those of second-order are taken on the half of the samples that chose neither channels nor weights.
 
         `share` is what is to be saved of the target: multiply-accumulates, bytes of weights, or channels, of the
         whole model. allocation=error takes channels one step at a time where they add least error for what
         they save; even takes the same share of every group. What stays of a group is a multiple of `multiple`
-        (of less in groups of fewer than 8 times that), and at least a share of 1 - most.
+        (of less in groups of fewer than twice that), because kernels of convolutions work on 8 or 16 channels at a
+        time, and at least a share of 1 - most.
 
         Then, in the order of the graph: at the turn of the first layer that reads a group, its channels are chosen
         on the activations as they are by then, they go, and with repair=true the layers that read them are fitted by
@@ -74,6 +76,7 @@ class Channels(Pass):
 
     name = "channels"
     contract = Contract.LOSSY
+    strength = "share"
     calibrates = True
 
     share: float = option(0.2, "what is to be saved of the target, as a share of the whole model's")
@@ -84,7 +87,7 @@ class Channels(Pass):
         "second-order", "what a channel is worth: the error left without it, the energy it brings, or its weights"
     )
     allocation: Literal["error", "even"] = option("error", "take where it adds least error, or of every group alike")
-    multiple: int = option(8, "what is left of a group is a multiple of this, or of less in small groups")
+    multiple: int = option(16, "what is left of a group is a multiple of this, or of less in small groups")
     most: float = option(0.9, "at most this share of a group goes")
     repair: bool = option(True, "fit the layers behind to what they made in the original")
     damping: float = option(
@@ -166,7 +169,7 @@ class Channels(Pass):
             layers = {one.layer.node: one.layer for group in batch for one in readers[group]}
             seen = look(list(layers.values()), goals, ctx, self.rows)
             for group in batch:
-                order = removal(readers[group], seen, Narrowing(), self.importance, self.damping)
+                order = removal(readers[group], seen, Narrowing(), self.importance, self.damping, curve=True)
                 if isinstance(order, Removal):
                     found[group] = order
                 else:

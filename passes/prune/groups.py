@@ -1,4 +1,8 @@
-"""N:M patterns: of every M neighbours along the axis that an operator sums over, at most N stay."""
+"""Patterns of zeros: N:M neighbours along the axis that an operator sums over, or whole blocks.
+
+N:M keeps, of every M neighbours, at most N. A block RxC is R neighbouring outputs by C neighbouring inputs (of a
+convolution: channels under one place of the kernel) that stay or go together.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,9 @@ import numpy as np
 
 from passes.prune.magnitudes import Array, keys
 
-_TEXT = re.compile(r"([0-9]{1,3}):([0-9]{1,3})")
-_BLOCK = 1 << 18  # groups ranked together
+_GROUPS = re.compile(r"([0-9]{1,3}):([0-9]{1,3})")
+_BLOCKS = re.compile(r"([0-9]{1,3})x([0-9]{1,3})")
+_PIECE = 1 << 18  # groups ranked together
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,46 @@ class Pattern:
         return f"{self.kept}:{self.group}"
 
 
-def parse(text: str) -> Pattern | None:
-    """The pattern that "unstructured" (None) or a text such as "2:4" stands for. Raises ValueError."""
+@dataclass(frozen=True)
+class Blocks:
+    """Each block of `outputs` by `inputs` is zero, or stays."""
+
+    outputs: int
+    inputs: int
+
+    @property
+    def size(self) -> int:
+        return self.outputs * self.inputs
+
+    def __str__(self) -> str:
+        return f"{self.outputs}x{self.inputs}"
+
+    def sums(self, values: Array, axes: tuple[int, int]) -> Array:
+        """The sum over each block of a tensor whose outputs and inputs lie along `axes`: [blocks, blocks, rest]."""
+        lined = np.moveaxis(values, axes, (0, 1))
+        outputs, inputs = lined.shape[:2]
+        cut = lined.reshape(outputs // self.outputs, self.outputs, inputs // self.inputs, self.inputs, -1)
+        return np.asarray(cut.sum(axis=(1, 3)))
+
+    def spread(self, blocks: Array, shape: tuple[int, ...], axes: tuple[int, int]) -> Array:
+        """What is said of each block, for each element of a tensor of `shape`: the way back from `sums`."""
+        rest = [size for axis, size in enumerate(shape) if axis not in axes]
+        wide = np.repeat(np.repeat(blocks, self.outputs, axis=0), self.inputs, axis=1)
+        return np.moveaxis(wide.reshape(*wide.shape[:2], *rest), (0, 1), axes)
+
+
+def parse(text: str) -> Pattern | Blocks | None:
+    """The pattern that "unstructured" (None) or a text such as "2:4" or "4x1" stands for. Raises ValueError."""
     if text == "unstructured":
         return None
-    found = _TEXT.fullmatch(text)
+    blocks = _BLOCKS.fullmatch(text)
+    if blocks is not None and int(blocks[1]) * int(blocks[2]) > 1:
+        return Blocks(int(blocks[1]), int(blocks[2]))
+    found = _GROUPS.fullmatch(text)
     if found is None or not 0 < int(found[1]) < int(found[2]):
         raise ValueError(
-            f"pattern must be unstructured, or such as 2:4 (of each 4 neighbours 2 may stay), and {text!r} is neither"
+            "pattern must be unstructured, or such as 2:4 (of each 4 neighbours 2 may stay), or such as 4x1 (blocks of "
+            f"4 outputs and 1 input), and {text!r} is none of these"
         )
     return Pattern(int(found[1]), int(found[2]))
 
@@ -49,8 +86,8 @@ def mask(values: Array, axis: int, pattern: Pattern) -> Array:
     lined = np.moveaxis(values, axis, -1)
     rows = lined.reshape(-1, pattern.group)
     made = np.zeros(rows.shape, np.bool_)
-    for start in range(0, len(rows), _BLOCK):
-        order = np.argsort(keys(rows[start : start + _BLOCK]), axis=1, kind="stable")
+    for start in range(0, len(rows), _PIECE):
+        order = np.argsort(keys(rows[start : start + _PIECE]), axis=1, kind="stable")
         smallest = order[:, : pattern.group - pattern.kept]
-        np.put_along_axis(made[start : start + _BLOCK], smallest, True, axis=1)
+        np.put_along_axis(made[start : start + _PIECE], smallest, True, axis=1)
     return np.moveaxis(made.reshape(lined.shape), -1, axis)

@@ -12,8 +12,9 @@ from graphopt.analysis.weights import Weight, weights
 from graphopt.ir import Graph
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.prune import groups, storing
-from passes.prune.candidates import DOUBLE, Wishes, dtype_of, input_axis, is_bystander, why_not
-from passes.prune.magnitudes import Array, count_zeros, cut, has_nan, share
+from passes.prune.candidates import DOUBLE, Wishes, channel_axis, dtype_of, input_axis, is_bystander, why_not
+from passes.prune.groups import Blocks
+from passes.prune.magnitudes import Array, cut, has_nan, share
 
 RULE = "prune"
 
@@ -40,6 +41,10 @@ class Magnitude(Pass):
         operator sums over (input channels of Conv, K of Gemm and MatMul), for hardware that skips
         the others; the pattern itself says how many zeros there are.
 
+        pattern=RxC, such as 4x1 or 16x1, takes blocks of R neighbouring outputs and C neighbouring inputs (of
+        a convolution: channels under one place of its kernel) out as a whole, those of the smallest sum of squares:
+        exactly sparsity * blocks of them.
+
         storage=sparse writes what has become sparse enough as index and value (a Constant node with
         a `sparse_value`), where that takes fewer bytes: beyond two thirds of zeros in float32.
 
@@ -51,7 +56,8 @@ class Magnitude(Pass):
         Left, with the reason: weights that callers may override, that are graph outputs, or that
         something else reads too; biases; integers; weights with a NaN; tensors below min-elements.
         Tables of Gather are left unless embeddings=true: their rows are not summed, and rare rows
-        are not unimportant. N:M leaves weights whose input axis M does not divide.
+        are not unimportant. N:M leaves weights whose input axis M does not divide, RxC those with an axis that
+        R or C does not divide.
 
         Zeros alone make nothing faster in onnxruntime on a CPU, which multiplies by them as by
         anything else; they make files that compress, and weights ready for hardware and for
@@ -64,7 +70,8 @@ class Magnitude(Pass):
     Source
         Han, Pool, Tran, Dally, "Learning both Weights and Connections for Efficient Neural
         Networks", NeurIPS 2015. Mishra et al., "Accelerating Sparse Deep Neural Networks", 2021,
-        for N:M. ONNX IR, SparseTensorProto, and operator Constant (11, 13, 19, 21, 23 ...).
+        for N:M. Gray, Radford, Kingma, "GPU Kernels for Block-Sparse Weights", 2017, for blocks. ONNX IR,
+        SparseTensorProto, and operator Constant (11, 13, 19, 21, 23 ...).
     """
 
     name = "magnitude"
@@ -73,7 +80,9 @@ class Magnitude(Pass):
 
     sparsity: float = option(0.5, "share of zeros among the weights, from 0 to 1; an N:M pattern brings its own")
     scope: Literal["global", "layer"] = option("global", "smallest of all weights together, or of each tensor")
-    pattern: str = option("unstructured", "unstructured, or N:M: of every M neighbours at most N stay")
+    pattern: str = option(
+        "unstructured", "unstructured; N:M: of every M neighbours at most N stay; RxC: blocks of R outputs, C inputs"
+    )
     embeddings: bool = option(False, "prune tables of Gather too")
     storage: Literal["dense", "sparse"] = option("dense", "sparse writes index and value where that is smaller")
     min_elements: int = option(256, "leave smaller weights as they are")
@@ -85,7 +94,7 @@ class Magnitude(Pass):
         if self.min_elements < 0:
             raise ValueError(f"min-elements must not be negative, and {self.min_elements} is")
         pattern = groups.parse(self.pattern)
-        if pattern is not None and self.sparsity not in (0.5, pattern.sparsity):
+        if isinstance(pattern, groups.Pattern) and self.sparsity not in (0.5, pattern.sparsity):
             raise ValueError(f"pattern {pattern} means a sparsity of {pattern.sparsity:g}, not {self.sparsity:g}")
 
     def run(self, graph: Graph, ctx: Context) -> None:
@@ -110,6 +119,8 @@ class Magnitude(Pass):
     def _mask(self, chosen: list[Weight], wishes: Wishes) -> Mask:
         """What becomes zero, decided on the model as it is, whatever the gate then lets through."""
         pattern = wishes.pattern
+        if isinstance(pattern, Blocks):
+            return self._blocks(chosen, pattern)
         if pattern is not None:
             return lambda index, values: groups.mask(values, input_axis(chosen[index]), pattern)
         if self.scope == "layer":
@@ -124,24 +135,40 @@ class Magnitude(Pass):
         found = cut([_reader(weight) for weight in chosen], count, wide)
         return lambda index, values: found.mask(values, index)
 
+    def _blocks(self, chosen: list[Weight], blocks: Blocks) -> Mask:
+        """The same for whole blocks, which are compared by their norms."""
+
+        def norms(index: int, values: Array) -> Array:
+            squares = np.square(values.astype(np.float64))
+            return np.sqrt(blocks.sums(squares, (channel_axis(chosen[index]), input_axis(chosen[index]))))
+
+        def reader(index: int) -> Callable[[], Array]:
+            read = _reader(chosen[index])
+            return lambda: norms(index, read())
+
+        def mask(index: int, values: Array) -> Array:
+            found, place = norms(index, values), index
+            if together is None:
+                one, place = cut([lambda: found], share(self.sparsity, found.size), True), 0
+            else:
+                one = together
+            axes = channel_axis(chosen[index]), input_axis(chosen[index])
+            return blocks.spread(one.mask(found, place), values.shape, axes)
+
+        together = None
+        if self.scope == "global":
+            count = share(self.sparsity, sum(weight.elements // blocks.size for weight in chosen))
+            together = cut([reader(index) for index in range(len(chosen))], count, True)
+        return mask
+
     def _prune(self, weight: Weight, mask: Array, ctx: Context) -> None:
         values = weight.constant.values
         pruned = np.where(mask, np.zeros((), values.dtype), values)
-        before, after = count_zeros(values), count_zeros(pruned)
-        kept_sparse = storing.is_sparse(weight)
-        why = storing.why_not_sparse(weight, pruned) if kept_sparse or self.storage == "sparse" else "storage is dense"
-        if after == before and (why is not None or kept_sparse):
-            ctx.missed(
-                RULE, weight.subject, f"{before} of its {values.size} elements are zero already, and no other is to go"
-            )
-            return
-        detail = f"{after} of {values.size} elements are zero, {before} were"
-        if why is None:
-            detail += ", stored as a sparse tensor"
-        elif self.storage == "sparse":
-            detail += f", stored dense: {why}"
-        if ctx.rewrite(RULE, weight.subject, detail):
-            storing.store(weight, pruned, why is None)
+        made = storing.outcome(weight, pruned, self.storage)
+        if made.idle:
+            ctx.missed(RULE, weight.subject, made.text)
+        elif ctx.rewrite(RULE, weight.subject, made.text):
+            storing.store(weight, pruned, made.sparse)
 
 
 def _reader(weight: Weight) -> Callable[[], Array]:

@@ -90,7 +90,8 @@ class Narrowing:
         if found is None:
             held = constant_of(tensor)
             assert held is not None
-            found = tensor if tensor.readers == [reader] else graph.constant(held.values, tensor.name)
+            alone = tensor.readers == [reader] and not tensor.graph_outputs
+            found = tensor if alone else graph.constant(held.values, tensor.name)
             for slot, one in enumerate(reader.inputs):
                 if one is tensor and found is not tensor:
                     graph.rewire(reader, slot, found)

@@ -29,8 +29,8 @@ class Neurons(Pass):
         calibration feeds. second-order: what the block's error would be with all other weights that read the
         block changed as is best, from the Gram matrix of the neurons; the cheapest go first, and what the others
         cost follows each time. With allocation=error the share is one of all blocks together, and more
-        goes where it costs less, as a share of the variance of the block's result; no block loses over twice
-        the share.
+        goes where it costs less: where the error is a smaller share of the variance of each channel behind the
+        residual sum. Up to nine tenths of a block may go.
 
         With repair the second layer is then fitted to what it made in the original, in the order of the graph, on
         what it reads now: weights and bias that miss least, pulled towards those there are by damping
@@ -72,7 +72,7 @@ class Neurons(Pass):
     importance: Literal["magnitude", "activation", "second-order"] = option(
         "second-order", "norms of weights, these times the size of activations, or error after best repair"
     )
-    allocation: Literal["uniform", "error"] = option("uniform", "the same share of each block, or where it costs least")
+    allocation: Literal["uniform", "error"] = option("error", "where it costs least, or the same share of each block")
     repair: bool = option(True, "fit the second layer to what it made in the original")
     damping: float = option(
         0.0, "share of the mean energy of the inputs that pulls towards the weights there are; 0 finds the best"
@@ -103,9 +103,7 @@ class Neurons(Pass):
             else:
                 ctx.missed(RULE, group.readers[0].node, block)
         if not looked and graph.outputs:
-            ctx.missed(
-                RULE, graph.outputs[0], "no two linear layers have nothing but elementwise operators between them"
-            )
+            ctx.missed(RULE, graph.outputs[0], "no two linear layers have only elementwise operators between them")
         terms = Terms(
             self.share,
             self.importance,

@@ -25,7 +25,7 @@ from graphopt.analysis.layer_levels import layer_levels
 from graphopt.analysis.least_squares import Fit, decibels, fitted
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context
-from passes.prune.repair_targets import Target, kept_channels, targets
+from passes.prune.repair_targets import Target, kept_channels, question, targets
 
 Array = np.ndarray[Any, Any]
 
@@ -121,27 +121,28 @@ def fits(
     """
     found: dict[FloatLayer, Fit | str] = {}
     asked = dict[FloatLayer, Observation]()
-    means = dict[FloatLayer, tuple[Observation, Observation]]()
+    means = dict[FloatLayer, list[Observation]]()
     for layer in layers:
         kept = kept_channels(layer, ctx)
         if isinstance(kept, str):
             found[layer] = kept
         elif layer.sums <= WIDEST:
-            asked[layer] = Observation((layer.data, goals[layer.node].original), LayerFit(layer.rows, terms.rows, kept))
+            asked[layer] = question(layer, goals[layer.node], terms.rows, kept)
         elif layer.has_bias:
-            now = Observation((layer.result,), Moments(layer.axis))
-            means[layer] = (now, Observation((goals[layer.node].original,), Moments(layer.axis)))
+            goal = goals[layer.node]
+            now = [layer.result] if goal.beside is None else [layer.result, goal.beside]
+            means[layer] = [Observation((one,), Moments(layer.axis)) for one in (goal.original, *now)]
         else:
             found[layer] = f"it has {layer.inputs} inputs, too many for a Gram matrix, and no bias"
-    questions = [*asked.values(), *(one for pair in means.values() for one in pair)]
+    questions = [*asked.values(), *(one for each in means.values() for one in each)]
     refused = ctx.calibration.observe(questions).refused
-    for layer, question in asked.items():
-        sums = question.accumulator
+    for layer, one in asked.items():
+        sums = one.accumulator
         assert isinstance(sums, LayerFit)
-        found[layer] = refused.get(question) or best(layer, sums, terms.damping)
-    for layer, pair in means.items():
-        why = next((refused[one] for one in pair if one in refused), None)
-        found[layer] = why or _shifted(layer, pair, kept_channels(layer, ctx))
+        found[layer] = refused.get(one) or best(layer, sums, terms.damping)
+    for layer, each in means.items():
+        why = next((refused[one] for one in each if one in refused), None)
+        found[layer] = why or _shifted(layer, each, kept_channels(layer, ctx))
     return found
 
 
@@ -162,14 +163,13 @@ def best(layer: FloatLayer, sums: LayerFit, damping: float) -> Fit | str:
     return Fit(values, made, found.before, after, found.damping)
 
 
-def _shifted(layer: FloatLayer, pair: tuple[Observation, Observation], kept: Array | str | None) -> Fit | str:
+def _shifted(layer: FloatLayer, asked: Sequence[Observation], kept: Array | str | None) -> Fit | str:
     """The bias that makes the mean of every output what it was."""
-    now, then = pair[0].accumulator, pair[1].accumulator
-    assert isinstance(now, Moments) and isinstance(then, Moments)
+    then, *now = [one.accumulator for one in asked if isinstance(one.accumulator, Moments)]
     which: Any = slice(None) if kept is None or isinstance(kept, str) else kept
-    if then.mean.ndim != 1 or now.mean.ndim != 1 or now.mean.size != then.mean[which].size:
+    if then.mean.ndim != 1 or any(one.mean.shape != then.mean[which].shape for one in now):
         return "its result has another shape than in the original"
-    missing = then.mean[which] - now.mean
+    missing = then.mean[which] - sum(one.mean for one in now)
     variance = float((then.mean_square[which] - np.square(then.mean[which])).sum())
     share = float(np.square(missing).sum()) / variance if variance > 0 else np.inf
     if not np.isfinite(share):

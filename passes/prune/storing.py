@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from graphopt.analysis.weights import Weight
 from graphopt.ir.sparse import INDEX_BYTES, sparse_constant
 from graphopt.ir.tensors import SparseStored
@@ -31,6 +34,31 @@ def why_not_sparse(weight: Weight, values: Array) -> str | None:
     kept = values.size - count_zeros(values)
     then, now = kept * (values.dtype.itemsize + INDEX_BYTES) + node + 64, values.nbytes
     return None if then < now else f"it would not be smaller: {now} bytes dense, about {then} sparse"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of a weight: `text` for a remark, whether it is stored `sparse`, and whether all stays as it was."""
+
+    text: str
+    sparse: bool
+    idle: bool
+
+
+def outcome(weight: Weight, pruned: Array, storage: Literal["dense", "sparse"]) -> Outcome:
+    """How `pruned` values are stored in place of those of a weight, and how many of them are zero."""
+    values = weight.constant.values
+    before, after = count_zeros(values), count_zeros(pruned)
+    kept_sparse = is_sparse(weight)
+    why = why_not_sparse(weight, pruned) if kept_sparse or storage == "sparse" else "storage is dense"
+    if after == before and (why is not None or kept_sparse):
+        return Outcome(f"{before} of its {values.size} elements are zero already, and no other is to go", False, True)
+    text = f"{after} of {values.size} elements are zero, {before} were"
+    if why is None:
+        text += ", stored as a sparse tensor"
+    elif storage == "sparse":
+        text += f", stored dense: {why}"
+    return Outcome(text, why is None, False)
 
 
 def store(weight: Weight, values: Array, sparse: bool) -> None:

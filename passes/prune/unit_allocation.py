@@ -17,13 +17,13 @@ _TOGETHER: Final = 1 << 30  # bytes of the sums of layers that are observed in o
 def shared(curves: Mapping[Block, Array], share: float, left: Callable[[Block, int], int]) -> dict[Block, int]:
     """How many units each block keeps when together they lose `share` of their weights at least cost.
 
-    The curve of a block is its error, as a share of the variance of its result, with one more unit gone each time.
+    The curve of a block says what each unit that goes adds to its error, in a measure that all blocks share.
     `left` rounds the number of units that a block keeps when so many are gone.
     """
     total = share * sum(one.numbers * one.size for one in curves)
     steps = list[tuple[float, int, int, Block]]()
     for at, (block, costs) in enumerate(curves.items()):
-        marginal = np.maximum.accumulate(np.diff(costs, prepend=0.0)) / block.numbers
+        marginal = np.maximum.accumulate(costs) / block.numbers
         steps += [(float(cost), at, index, block) for index, cost in enumerate(marginal)]
     gone = dict.fromkeys(curves, 0)
     spent = 0

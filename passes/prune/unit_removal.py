@@ -20,25 +20,24 @@ from graphopt.analysis.least_squares import centred
 
 Array = np.ndarray[Any, Any]
 
-STEADYING: Final = 0.1
+STEADYING: Final = 0.03
 """Share of each input's own energy that is added to it: what is learned from few samples is not taken at its word."""
 
 _ROUNDS = 96  # units that are removed are taken in at most so many rounds
+_EVERY = 12  # rounds after which the error is computed, where it is asked for
 _LEAST = 1e-9
 
 
 @dataclass(frozen=True)
 class Order:
-    """Units in the order in which they go, and what all that are gone then cost together: squared error a row."""
+    """Units in the order in which they go, and the squared error a row that each adds, where that was asked for."""
 
     units: Array
     costs: Array
 
 
-def removal(
-    sums: Sums, weights: Array, has_bias: bool, positions: Array, count: int, share: float = STEADYING
-) -> Order:
-    """The order in which `count` units go.
+def removal(sums: Sums, weights: Array, has_bias: bool, positions: Array, count: int, priced: bool = False) -> Order:
+    """The order in which `count` units go, and what they cost if they are to be `priced`.
 
     `weights` float64 [inputs, outputs] are those there are, which the solution is pulled towards; `positions`
     [units, k] are the inputs of each unit. Raises numpy.linalg.LinAlgError where the sums are no use.
@@ -50,27 +49,32 @@ def removal(
     inverse = np.linalg.inv(gram + np.diag(ridge))
     found = inverse @ (linear + ridge[:, None] * weights)
     alive = np.ones(len(positions), np.bool_)
-    units, costs = np.zeros(0, np.int64), np.zeros(0)
-    spent, most = 0.0, -(-count // _ROUNDS)
-    while len(units) < count:
+    units, most = np.zeros(0, np.int64), -(-count // _ROUNDS)
+    marks, errors = [0], [_missed(gram, linear, found) if priced else 0.0]
+    for turn in range(1, _ROUNDS + 1):
+        if len(units) == count:
+            break
         each = np.where(alive, _costs(inverse, found, positions), np.inf)
         chosen = np.argsort(each, kind="stable")[: min(most, count - len(units))]
         gone = positions[chosen].reshape(-1)
         solved = np.linalg.solve(inverse[np.ix_(gone, gone)], np.concatenate([inverse[gone], found[gone]], axis=1))
-        step, change = solved[:, : len(inverse)], solved[:, len(inverse) :]
-        total = max(float((found[gone] * change).sum()), 0.0)
-        share_of = np.cumsum(np.maximum(each[chosen], 0.0) + _LEAST)
-        costs = np.concatenate([costs, spent + total * share_of / share_of[-1]])
-        spent += total
-        found -= inverse[:, gone] @ change
-        inverse -= inverse[:, gone] @ step
+        found -= inverse[:, gone] @ solved[:, len(inverse) :]
+        inverse -= inverse[:, gone] @ solved[:, : len(inverse)]
         found[gone] = 0.0
         inverse[gone] = 0.0
         inverse[:, gone] = 0.0
         inverse[gone, gone] = 1.0
         alive[chosen] = False
         units = np.concatenate([units, chosen])
-    return Order(units, costs)
+        if priced and (turn % _EVERY == 0 or len(units) == count):
+            marks.append(len(units))
+            errors.append(_missed(gram, linear, found))
+    return Order(units, np.diff(np.interp(np.arange(len(units) + 1), marks, np.maximum.accumulate(errors))))
+
+
+def _missed(gram: Array, linear: Array, weights: Array) -> float:
+    """The squared error a row of `weights`, less what does not depend on them."""
+    return float((weights * (gram @ weights - 2 * linear)).sum())
 
 
 def _costs(inverse: Array, weights: Array, positions: Array) -> Array:

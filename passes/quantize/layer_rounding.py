@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphopt.analysis.weight_matrices import Layout
 from passes.quantize import descent, feedback, scale_fit
 from passes.quantize.grid import Grid, near_step, over
-from passes.quantize.matrices import Layout
 from passes.quantize.quadratic import Array, Lattice, Layer, better
 
 

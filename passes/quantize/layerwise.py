@@ -10,6 +10,8 @@ import numpy as np
 from graphopt.analysis.activations import Observation, Original
 from graphopt.analysis.layer_gram import LayerGram
 from graphopt.analysis.layer_inputs import Rows, inputs_of
+from graphopt.analysis.layer_order import staged
+from graphopt.analysis.weight_matrices import Layout, layout_of
 from graphopt.analysis.weights import weights
 from graphopt.ir import Graph, Tensor
 from graphopt.pipeline.protocol import Context
@@ -18,10 +20,8 @@ from passes.quantize.dequantize import Order, order_of, write
 from passes.quantize.formats import Format
 from passes.quantize.grid import Array, Grid, codes, spread, why_no_grid
 from passes.quantize.layer_rounding import Method, Rounded, rounded
-from passes.quantize.matrices import Layout, layout_of
 from passes.quantize.quadratic import Layer
 from passes.quantize.rewriting import RULE, detail
-from passes.quantize.stages import staged
 
 _MOST_INPUTS = 8192  # inputs of a layer: the Gram matrix of more takes over half a gigabyte
 _MEMORY = 1 << 28  # bytes of Gram matrices that are summed up in one run over the feeds
@@ -64,7 +64,7 @@ def quantize(
         elif planned is not None:
             plans.append(planned)
     watch = _Watch(ctx, schedule)
-    stages = staged(graph, plans, schedule.stages)
+    stages = staged(graph, plans, lambda one: one.weight, schedule.stages)
     if len(stages) > 1 and schedule.correction > 0:
         watch.compare([_job(one) for one in plans])
     for number, stage in enumerate(stages):

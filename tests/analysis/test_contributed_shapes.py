@@ -84,3 +84,30 @@ def test_what_has_no_rule_stays_unknown() -> None:
 
 def test_attention_of_one_packed_value() -> None:
     assert shape_of("MultiHeadAttention<num_heads=2>(m)")[1] is None
+
+
+def test_attention_with_fewer_heads_of_keys_is_as_wide_as_its_queries() -> None:
+    lengths = np.ones(1, np.int32)
+    call = "GroupQueryAttention<num_heads=2, kv_num_heads=1>(m, m, m, , , l, l)"
+    assert shape_of(call, l=lengths) == (FLOAT, ("N", 4, 6))
+
+
+def test_words_become_rows_of_a_table() -> None:
+    words, table = np.ones((3, 2), np.int32), np.ones((9, 6), np.float32)
+    assert shape_of("EmbedLayerNormalization(i, , t)", i=words, t=table) == (FLOAT, (3, 2, 6))
+
+
+@pytest.mark.parametrize(
+    ("call", "shape"),
+    [
+        ("Attention(x, x, v)", ("N", 4, 5, 7)),
+        ("Attention<q_num_heads = 3, kv_num_heads = 2>(m, m, m)", ("N", 4, 9)),
+    ],
+)
+def test_attention_of_onnx(call: str, shape: tuple[object, ...]) -> None:
+    text = f"""<ir_version: 10, opset_import: ["": 23]>
+    g (float[N, 4, 5, 5] x, float[N, 4, 6] m, float[N, 4, 5, 7] v) => (float[A] z) {{
+        y = {call}  t = Relu(y)  z = Flatten(t) }}"""
+    source = from_proto(model(text), None)
+    graph = decode(source.proto, source.store)
+    assert infer(graph).shape(graph.nodes[0].outputs[0]) == shape

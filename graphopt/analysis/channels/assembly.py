@@ -13,6 +13,7 @@ from graphopt.analysis.channels.groups import Group, Member, Parameter, Site
 from graphopt.analysis.channels.walk import walk
 from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Graph, Node, Tensor
+from graphopt.ir.garbage import collector_paused
 from graphopt.ir.values import Array
 
 
@@ -25,10 +26,11 @@ def channel_groups(graph: Graph, shapes: Shapes) -> list[Group]:
     and the lengths of the axes of stored tensors.
     """
     found = list[Group]()
-    for scope in graph.root.scopes():
-        flow = walk(scope, shapes)
-        if flow.makers:
-            found += _groups(flow)
+    with collector_paused():
+        for scope in graph.root.scopes():
+            flow = walk(scope, shapes)
+            if flow.makers:
+                found += _groups(flow)
     return found
 
 
@@ -110,6 +112,8 @@ def _everything(flow: Flow) -> Iterator[tuple[Tensor, Node | None, Axes]]:
     for tensor, axes in flow.known.items():
         if axes is not None:
             yield tensor, None, axes
+    for (tensor, reader), axes in flow.copies.items():
+        yield tensor, reader, axes
 
 
 def _reasons(flow: Flow, roots: Array) -> tuple[Array, list[str]]:
@@ -170,11 +174,16 @@ def _numbered(group_of: Array) -> tuple[Array, Array]:
 
 def _places(roots: Array, group_of: Array, unit_of: Array, sizes: Array) -> dict[int, Array]:
     """Where the units of each group lie on an axis: [units, k] for each group that is on it."""
-    groups = group_of[roots]
+    groups, units = group_of[roots], unit_of[roots]
+    first = int(groups[0]) if len(groups) else -1
+    if first >= 0 and len(roots) == sizes[first] and bool(np.all(groups == first)):
+        straight = np.arange(len(roots))
+        if np.array_equal(units, straight):  # the usual case: all of one group, in order
+            return {first: straight[:, None]}
     at = np.flatnonzero(groups >= 0)
     if not len(at):
         return {}
-    order = at[np.lexsort((at, unit_of[roots[at]], groups[at]))]
+    order = at[np.lexsort((at, units[at], groups[at]))]
     found = dict[int, Array]()
     present, starts = np.unique(groups[order], return_index=True)
     ends = [*starts[1:].tolist(), len(order)]

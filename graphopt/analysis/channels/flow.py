@@ -17,7 +17,8 @@ import numpy as np
 from graphopt.analysis.channels.groups import Kind, Parameter
 from graphopt.analysis.constants import constant_of
 from graphopt.analysis.shapes import Shapes
-from graphopt.ir import Graph, Node, Tensor, Variable
+from graphopt.analysis.weight_axes import axes_of, is_weight_slot
+from graphopt.ir import Constant, Graph, Node, Tensor, Variable
 from graphopt.ir.values import Array
 
 Labels = Array | str
@@ -25,6 +26,7 @@ Labels = Array | str
 Axes = tuple[Labels, ...]
 
 LONGEST = 1 << 20
+_VECTOR = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +56,17 @@ class Seen:
 
 @dataclass
 class Flow:
-    """The state of one walk over the nodes of one graph."""
+    """The state of one walk over the nodes of one graph; `node` is the one that is looked at.
+
+    A stored vector that several nodes read has labels for each of them, since a copy of it costs little: two
+    channels do not belong together because their biases happen to be the same tensor.
+    """
 
     graph: Graph
     shapes: Shapes
+    node: Node | None = None
     known: dict[Tensor, Axes | None] = field(default_factory=dict)
+    copies: dict[tuple[Tensor, Node], Axes] = field(default_factory=dict)
     stored: set[Tensor] = field(default_factory=set)
     count: int = 0
     left: list[Array] = field(default_factory=list)
@@ -78,6 +86,8 @@ class Flow:
         if held is None:
             return self.fix(tensor, self._why_outside(tensor))
         self.stored.add(tensor)
+        if default is None and _is_shared_vector(tensor, held):
+            return self._copy(tensor, held)
         away = next((node for node in tensor.readers if node.graph is not self.graph), None)
         if away is not None:
             return self.fix(tensor, f"{tensor.name!r} is read in another graph, by {away.op} {away.label!r}")
@@ -85,6 +95,14 @@ class Flow:
         self.known[tensor] = found
         if default is not None:
             self.bar_all(tensor, f"{tensor.name!r} is also a graph input, whose value callers may give")
+        return found
+
+    def _copy(self, tensor: Tensor, held: Constant) -> Axes:
+        if self.node is None:
+            return ("it is copied for each reader",) * len(held.shape)
+        found = self.copies.get((tensor, self.node))
+        if found is None:
+            found = self.copies[tensor, self.node] = tuple(self.fresh(int(size)) for size in held.shape)
         return found
 
     def _why_outside(self, tensor: Tensor) -> str:
@@ -157,9 +175,14 @@ class Flow:
 
     def stop(self, node: Node, why: str) -> None:
         """Nothing is known of how this operator treats axes: inputs and outputs keep their sizes."""
-        for tensor in node.inputs:
+        for slot, tensor in enumerate(node.inputs):
             if tensor.name:
                 self.bar_all(tensor, why)
+                if is_weight_slot(node, slot) and tensor in self.stored:
+                    sizes = [self.dim(tensor, axis) or 0 for axis in range(len(self.axes(tensor) or ()))]
+                    channel = axes_of(node, slot, sizes).channel
+                    if channel is not None:
+                        self.maker(node, slot, channel)  # so that somebody says why it stays
         for tensor in node.outputs:
             if tensor.name:
                 self.fix(tensor, why)
@@ -183,6 +206,11 @@ class Flow:
         labels = (self.axes(tensor) or ())[axis]
         if isinstance(labels, np.ndarray):
             self.needs.append((Parameter(kind, node, tensor, axis, **more), labels))
+
+
+def _is_shared_vector(tensor: Tensor, held: Constant) -> bool:
+    long = [size for size in held.shape if size != 1]
+    return len(long) == 1 and 1 < long[0] <= _VECTOR and (len(tensor.outputs) > 1 or bool(tensor.graph_outputs))
 
 
 def named(node: Node) -> str:

@@ -82,8 +82,8 @@ class Group:
     """Axes that get shorter together, in `size` units that can go or stay independently.
 
     `makers` are the weights whose output axis this is (Conv, ConvTranspose, Gemm, MatMul, gates of
-    recurrent operators, tables of Gather), `readers` those whose input axis it is; sites and members are
-    in the order of the graph, `subject`, the node of the first maker, names the group. `parameters` have to
+    recurrent operators, tables of Gather), `readers` those whose input axis it is, both
+    in the order of the graph; `subject`, the node of the first maker, names the group. `parameters` have to
     follow. `obstacle` is a clause that says why all units must stay, None when they need not. `graph` is
     the graph (main graph, body or function) that holds the nodes.
     """

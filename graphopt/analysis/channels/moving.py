@@ -92,7 +92,7 @@ def _through(
         cut = factors([int(str(size)) for size in sizes[0]], [int(str(size)) for size in sizes[1]])
     if cut is None:
         for axis in labelled:
-            flow.bar(data[axis], f"{named(node)} puts it together with axes of unknown size")
+            flow.bar(data[axis], f"{named(node)} cuts across it")
         return [f"{named(node)} makes it"] * len(block.outputs)
     carried = dict[int, Array]()
     for (start, end), axis in zip(cut.inputs, block.inputs, strict=True):

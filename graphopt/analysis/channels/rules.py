@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from graphopt.analysis.channels import (
+    attention,
     elementwise,
     joining,
     linear,
@@ -27,6 +28,7 @@ from graphopt.ir import Node
 Rule = Callable[[Node, Flow], str | None]
 
 RULES: Mapping[str, Rule] = {
+    **attention.RULES,
     **elementwise.RULES,
     **joining.RULES,
     **linear.RULES,
@@ -39,3 +41,17 @@ RULES: Mapping[str, Rule] = {
     **windows.RULES,
 }
 """By name of the operator, of ONNX's own domain."""
+
+CONTRIBUTED: Mapping[str, Rule] = attention.CONTRIBUTED
+"""By name of the operator, of onnxruntime's domain com.microsoft."""
+
+
+def rule_of(node: Node, flow: Flow) -> Rule | None:
+    """The rule of an operator; None where there is none, or a function of the model has its name."""
+    if node.is_standard:
+        return RULES.get(node.op)
+    if node.domain != "com.microsoft" or any(
+        (f.domain, f.name) == (node.domain, node.op) for f in flow.graph.root.functions
+    ):
+        return None
+    return CONTRIBUTED.get(node.op)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphopt.analysis.channels.flow import Flow, named
-from graphopt.analysis.channels.rules import RULES
+from graphopt.analysis.channels.rules import rule_of
 from graphopt.analysis.channels.sizes import read, track
 from graphopt.analysis.constants import constant_of
 from graphopt.analysis.shapes import Shapes
@@ -16,7 +16,9 @@ def walk(graph: Graph, shapes: Shapes) -> Flow:
     for tensor in graph.inputs:
         flow.axes(tensor)
     for node in graph.nodes:
+        flow.node = node
         _visit(node, flow)
+    flow.node = None
     place = f"an output of {graph.path}" if graph.path else "a graph output"
     for tensor in graph.outputs:
         flow.bar_all(tensor, f"{tensor.name!r} is {place}")
@@ -35,7 +37,7 @@ def _visit(node: Node, flow: Flow) -> None:
     if node.bodies:
         _capture(node, flow)
     track(node, flow)
-    rule = RULES.get(node.op) if node.is_standard else None
+    rule = rule_of(node, flow)
     if rule is None:
         flow.stop(node, f"{named(node)} is no operator whose channels are understood")
         return

@@ -135,6 +135,37 @@ def _projected_heads(call: Call) -> list[Fact]:
     return [Fact(call.dtype(0), (value[0], value[1], width)), Fact()]
 
 
+def _grouped_heads(call: Call) -> list[Fact]:
+    """GroupQueryAttention with queries, keys and values apart: as wide as the queries. Raises Unknown."""
+    query, key = call.fact(0), call.fact(1)
+    if query.dims is None or len(query.dims) != 3 or key.dims is None:
+        raise Unknown
+    return [Fact(query.dtype, query.dims), Fact(query.dtype), Fact(query.dtype)]
+
+
+def _attention(call: Call) -> list[Fact]:
+    """Attention of ONNX, on heads or on all heads side by side. Raises Unknown."""
+    query, value = call.dims(0), call.dims(2)
+    if len(query) == len(value) == 4:
+        made: tuple[Dim, ...] = (*query[:3], value[3])
+    elif len(query) == len(value) == 3:
+        heads, groups = call.integer("q_num_heads", 0), call.integer("kv_num_heads", 0)
+        size = divide(value[2], groups) if heads and groups else None
+        if size is None:
+            raise Unknown
+        made = (query[0], query[1], size * heads)
+    else:
+        raise Unknown
+    return [Fact(call.dtype(0), made), *[Fact(call.dtype(0))] * 3]
+
+
+def _embedded(call: Call) -> list[Fact]:
+    """EmbedLayerNormalization: a row of the table for each word. Raises Unknown."""
+    words, table = call.dims(0), call.dims(2)
+    made = Fact(call.dtype(2), (*words, table[-1]))
+    return [made, Fact(), made]
+
+
 def _to_float(call: Call) -> Fact:
     """MatMulIntegerToFloat and DynamicQuantizeMatMul."""
     return Fact(TensorProto.FLOAT, product_dims(call.dims(0), call.dims(1)))
@@ -146,6 +177,7 @@ RULES: dict[str, Rule] = {
     "QLinearMatMul": _qlinear_matmul,
     "Gemm": _gemm,
     "Einsum": _einsum,
+    "Attention": _attention,
     **dict.fromkeys((f"Reduce{kind}" for kind in REDUCTIONS), _reduce),
     **dict.fromkeys(("ArgMax", "ArgMin"), _arg),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
@@ -155,6 +187,8 @@ CONTRIB: dict[str, Rule] = {
     "FusedMatMul": _fused_matmul,
     "FusedGemm": _gemm,
     "Attention": _projected_heads,
+    "EmbedLayerNormalization": _embedded,
+    "GroupQueryAttention": _grouped_heads,
     "MultiHeadAttention": _heads,
     **dict.fromkeys(("MatMulIntegerToFloat", "DynamicQuantizeMatMul"), _to_float),
 }

@@ -41,7 +41,7 @@ def lstm(
         kept = 1 - opened if coupled else f(clip(forget))
         new = kept * cell + opened * g(clip(fresh))
         out = out if p_out is None else out + p_out * new
-        return f(clip(out)) * h(clip(new)), new
+        return f(clip(out)) * h(new), new  # onnxruntime clips gates only
 
     return step
 

@@ -65,6 +65,9 @@ def _transposed_pads(call: Call, full: list[int], strides: Any, sizes: Any) -> l
     pads = []
     for whole, want in zip(full, wanted, strict=True):
         total = whole - want
+        if total < 0:  # what is missing comes after
+            pads.append((0, total))
+            continue
         small = total // 2
         pads.append((small, total - small) if how == "SAME_UPPER" else (total - small, small))
     return pads

@@ -185,7 +185,8 @@ def test_hidden_units_in_both_directions_with_peepholes_and_states() -> None:
         "g (float[5,2,8] x) => (float[5,2,4] y) {"
         """ h, last, cell = LSTM<hidden_size=6, direction="bidirectional">(x, w, r, b, , z, c, p)"""
         " t = Transpose<perm=[0,2,1,3]>(h)  s = Reshape(t, flat)  m = MatMul(s, o)  n = ReduceSum(last, zero)"
-        " d = MatMul(n, q)  e = Mul(cell, cell)  k = Gather(e, first)  f = MatMul(k, q)  i = Add(m, d)  y = Add(i, f) }",
+        " d = MatMul(n, q)  e = Mul(cell, cell)  k = Gather(e, first)  f = MatMul(k, q)  i = Add(m, d)"
+        " y = Add(i, f) }",
         **lstm("LSTM", 6, 2, 4),
         c=some(2, 2, 6, seed=1),
         p=some(2, 18),

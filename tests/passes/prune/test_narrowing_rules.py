@@ -266,8 +266,8 @@ CASES: dict[str, tuple[list[int], str, dict[str, Array]]] = {
     ),
     "channels last": (
         [8, 6],
-        "a = Conv(x, w)  b = Transpose<perm=[0,2,3,1]>(a)  c = MatMul(b, u)  d = Add(c, k)  e = Gelu(d)  f = MatMul(e, t)"
-        "  g = Add(b, f)  h = Transpose<perm=[0,3,1,2]>(g)  y = Conv(h, o)",
+        "a = Conv(x, w)  b = Transpose<perm=[0,2,3,1]>(a)  c = MatMul(b, u)  d = Add(c, k)  e = Gelu(d)"
+        "  f = MatMul(e, t)  g = Add(b, f)  h = Transpose<perm=[0,3,1,2]>(g)  y = Conv(h, o)",
         {"w": some(8, 3, 1, 1), "u": some(8, 6), "k": some(6), "t": some(6, 8), "o": V},
     ),
     "resized": (

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import ModelProto, numpy_helper
 
+from graphopt.analysis.layer_order import staged
 from graphopt.analysis.weights import weights
 from graphopt.ir import Graph, decode
 from graphopt.pipeline import Context, Contract, Pass, Pipeline
@@ -24,7 +25,6 @@ from passes.quantize.adaround import AdaRound
 from passes.quantize.candidates import Plan
 from passes.quantize.gptq import Gptq
 from passes.quantize.hqq import Hqq
-from passes.quantize.stages import staged
 from passes.quantize.weight_int4 import WeightInt4
 from passes.quantize.weight_int8 import WeightInt8
 
@@ -307,7 +307,10 @@ def test_stages_are_levels_of_depth_in_at_most_so_many_groups() -> None:
     plans = [Plan(one, np.dtype(np.float32), None) for one in weights(graph)]
 
     def names(most: int) -> list[str]:
-        return ["".join(one.weight.tensor.name for one in stage) for stage in staged(graph, plans, most)]
+        return [
+            "".join(one.weight.tensor.name for one in stage)
+            for stage in staged(graph, plans, lambda one: one.weight, most)
+        ]
 
     assert names(0) == ["pq", "r", "s"]
     assert names(9) == ["pq", "r", "s"]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphopt.analysis.weight_matrices import Layout
 from passes.quantize import descent, feedback, half_quadratic, scale_fit
 from passes.quantize.grid import Grid, asymmetric, codes, over, spread, symmetric, values_of
 from passes.quantize.layer_rounding import Method, Rounded, rounded
-from passes.quantize.matrices import Layout
 from passes.quantize.quadratic import Array, Lattice, Layer
 
 SINGLE = np.dtype(np.float32)

@@ -1,28 +1,30 @@
-"""In which order layers are rounded when later ones are to see what rounding the earlier ones did."""
+"""In which order layers are worked on when later ones are to see what was done to the earlier ones."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 from graphopt.analysis.weights import Weight
 from graphopt.ir import Graph, Node, Tensor
-from passes.quantize.candidates import Plan
+
+T = TypeVar("T")
 
 
-def staged(graph: Graph, plans: Sequence[Plan], most: int) -> list[list[Plan]]:
-    """The plans in at most `most` groups (0: as many as there are levels), shallow ones first.
+def staged(graph: Graph, layers: Sequence[T], weight: Callable[[T], Weight], most: int) -> list[list[T]]:
+    """The layers in at most `most` groups (0: as many as there are levels), shallow ones first.
 
     The level of a layer is how many layers lie on the longest way to it; layers of one level do not
-    depend on each other. Within a group the order of the plans stays.
+    depend on each other. Within a group the order of the layers stays.
     """
-    levels = _levels(graph, {site.node for plan in plans for site in plan.weight.sites})
-    level = [_level(plan.weight, levels) for plan in plans]
+    levels = _levels(graph, {site.node for one in layers for site in weight(one).sites})
+    level = [_level(weight(one), levels) for one in layers]
     distinct = sorted(set(level))
     count = min(most or len(distinct), len(distinct))
     group = {one: index * count // len(distinct) for index, one in enumerate(distinct)}
-    made: list[list[Plan]] = [[] for _ in range(count)]
-    for plan, one in zip(plans, level, strict=True):
-        made[group[one]].append(plan)
+    made: list[list[T]] = [[] for _ in range(count)]
+    for layer, one in zip(layers, level, strict=True):
+        made[group[one]].append(layer)
     return made
 
 
