@@ -295,7 +295,8 @@ def _taken(session: Any, feed: Values) -> Values:
 def _apart(one: Array, other: Array) -> Array:
     """Their difference, exact enough for float16 and bfloat16, too."""
     wide = np.float64 if other.dtype == np.float64 else np.float32
-    return one.astype(wide) - other.astype(wide)
+    found: Array = one.astype(wide) - other.astype(wide)
+    return found
 
 
 def _empty(layer: Layer, note: str) -> Row:
