@@ -271,3 +271,16 @@ def test_noise_that_makes_outputs_infinite_is_noted(tmp_path: Path) -> None:
     assert found.rows[0].weights.at(0.3) == math.inf
     assert "NaN or infinite" in found.rows[0].note
     assert "Infinity" not in json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_channels_that_an_activation_drops_anyway_are_not_missed() -> None:
+    """The quarter of smallest norm is all that Relu lets through, so that a share by norms would tell nothing."""
+    weight = np.full((16, 8), -50.0, np.float32)
+    weight[:, :2] = np.abs(floats(16, 2))
+    proto = model(
+        "g (float[N, 16] x) => (float[N, 8] y) { a = MatMul(x, w)  y = Relu(a) }", w=weight * (1 + 0.01 * floats(16, 8))
+    )
+    x = np.abs(floats(32, 16))
+    (row,) = graphopt.sensitivity(proto, feeds={"x": x}, calibration={"x": x}, verify=1, **QUICK).rows
+    assert row.shares["channels-25"] == pytest.approx(1.0)
+    assert row.measured["channels-25"] == pytest.approx(1.0)
