@@ -9,20 +9,19 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from graphopt.analysis.activations import Moments, Observation, Original
+from graphopt.analysis.activations import Moments, Observation
 from graphopt.analysis.float_layers import FloatLayer, float_layer
 from graphopt.analysis.layer_fit import LayerFit, Sums
 from graphopt.analysis.least_squares import Fit, decibels, fitted
-from graphopt.ir import Tensor
 from graphopt.pipeline.protocol import Context
 from passes.prune.narrowing import Narrowing
-from passes.prune.repair_targets import Target, kept_channels, targets
+from passes.prune.repair_targets import Target, kept_channels, question, targets
 from passes.prune.unit_allocation import shared, together
 from passes.prune.unit_blocks import Block, names_of, norms_of, summed
 from passes.prune.unit_removal import Order, removal, without
 
 Array = np.ndarray[Any, Any]
-Goals = Mapping[FloatLayer, Original | Tensor]
+Goals = Mapping[FloatLayer, Target | None]
 Importance = Literal["magnitude", "activation", "second-order"]
 
 _WIDEST: Final = 1 << 30  # bytes of the sums of one layer
@@ -107,11 +106,12 @@ class Thinning:
 
     def _goals(self, blocks: Sequence[Block]) -> Goals:
         """What each layer should go on making: its result in the original, or, where that is not known, its own."""
-        known = targets([one.layer for one in blocks if one.group.graph is one.group.graph.root], self.ctx)
-        found = dict[FloatLayer, Original | Tensor]()
+        main = [one.layer for one in blocks if one.group.graph is one.group.graph.root]
+        known = targets(main, self.ctx) if main else {}
+        found = dict[FloatLayer, Target | None]()
         for block in blocks:
             target = known.get(block.layer.node)
-            found[block.layer] = target.original if isinstance(target, Target) else block.layer.result
+            found[block.layer] = target if isinstance(target, Target) else None
         return found
 
     def _allocated(self, blocks: Sequence[Block], goals: Goals) -> dict[Block, int]:
@@ -137,16 +137,17 @@ class Thinning:
         asked = dict[Block, Observation]()
         sums = {one: Observation((summed(one.layer.result, self.ctx.shapes),), Moments(-1)) for one in blocks}
         for block in blocks:
-            goal = goals[block.layer]
-            kept = kept_channels(block.layer, self.ctx) if isinstance(goal, Original) else None
-            if isinstance(kept, str):
-                goal, kept = block.layer.result, None
-            asked[block] = Observation((block.layer.data, goal), LayerFit(block.layer.rows, self.terms.rows, kept))
+            layer, goal = block.layer, goals[block.layer]
+            kept = None if goal is None else kept_channels(layer, self.ctx)
+            if goal is None or isinstance(kept, str):
+                asked[block] = Observation((layer.data, layer.result), LayerFit(layer.rows, self.terms.rows))
+            else:
+                asked[block] = question(layer, goal, self.terms.rows, kept)
         refused = self.ctx.calibration.observe([*asked.values(), *sums.values()]).refused
-        for block, question in asked.items():
-            fit, moments = question.accumulator, sums[block].accumulator
+        for block, asking in asked.items():
+            fit, moments = asking.accumulator, sums[block].accumulator
             assert isinstance(fit, LayerFit) and isinstance(moments, Moments)
-            why = refused.get(question) or refused.get(sums[block]) or _trouble(block, fit)
+            why = refused.get(asking) or refused.get(sums[block]) or _trouble(block, fit)
             found[block] = why or Seen(fit, _scales(moments, block.layer.outputs))
         return found
 

@@ -207,7 +207,7 @@ def test_a_bias_that_two_blocks_share_is_copied() -> None:
         m = MatMul(x, w1)  h = Add(m, b)  r = Relu(h)  o = MatMul(r, w2)
         n = MatMul(o, v1)  k = Add(n, b)  s = Relu(k)  y = MatMul(s, v2) }"""
     before = filled(text, **draws(w1=(8, 32), b=(32,), w2=(32, 8), v1=(8, 32), v2=(32, 8)))
-    done = apply(Neurons(), before, feeds=rows())
+    done = apply(Neurons(allocation="uniform"), before, feeds=rows())
     assert len(done.applied) == 2
     assert weight(done, "v2").shape == (24, 8)
 
