@@ -134,8 +134,10 @@ class Reading:
             return float(np.square(weights, dtype=np.float64).sum())
         if self.site.is_table:
             axis = gather_axis(self.site.node, len(self.shape))
-            others = tuple(one for one in range(len(self.shape)) if one != axis)
-            return float(np.square(weights, dtype=np.float64).sum(axis=others) @ self.squares)
+            assert self.squares is not None and axis is not None, "it was seen"
+            read = np.flatnonzero(self.squares)  # few rows of many are read
+            square = np.square(weights.take(read, axis=axis), dtype=np.float64)
+            return float(np.moveaxis(square, axis, 0).reshape(len(read), -1).sum(axis=1) @ self.squares[read])
         assert self.gram is not None
         rows = self._rows_of(weights)
         assert rows is not None, "it was seen"
