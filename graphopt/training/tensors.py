@@ -50,7 +50,8 @@ def to_torch(array: Array, compute: torch.dtype | None = None) -> torch.Tensor:
     """A tensor with a copy of the array's values; floats become `compute` where that is given."""
     kind = array.dtype
     if kind.kind in "OUST" or kind.kind == "c":
-        raise Unsupported(f"tensors of element type {kind.name} cannot be trained through")
+        name = "string" if kind.kind in "OUST" else kind.name
+        raise Unsupported(f"tensors of element type {name} cannot be trained through")
     if kind.name == "bfloat16":
         found = torch.from_numpy(np.array(array).view(np.int16)).view(torch.bfloat16)
     elif kind.name in ("int4", "int2"):
