@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -141,19 +140,6 @@ def test_everything_in_another_float_type() -> None:
 def test_a_type_that_is_no_float_is_refused() -> None:
     with pytest.raises(UsageError, match="'int8' is no float type"):
         Program.of(perceptron(), compute="int8")
-
-
-def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graphopt.training.extra.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'graphopt\[distill\]'"):
-        Program.of(perceptron())
-
-
-def test_importing_the_program_does_not_import_torch() -> None:
-    import subprocess
-
-    code = "import sys, graphopt.training.program, graphopt.training.agreement; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_defaults_of_inputs_are_parameters_that_feeds_replace() -> None:
