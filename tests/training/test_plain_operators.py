@@ -206,3 +206,10 @@ def test_layer_normalization(axis: int) -> None:
 
 def test_root_mean_square_normalization() -> None:
     agree("RMSNormalization", X, floats(4), opset=23, tolerance=1e-5)
+
+
+def test_bounds_that_are_left_out_are_those_of_the_type() -> None:
+    odd = np.array([np.inf, -np.inf, 1], np.float32)
+    agree("Clip", odd)
+    agree("Clip", odd, np.float32(0))
+    agree("Clip", odd, max=2.0, opset=10)
