@@ -23,6 +23,7 @@ _LINES = (
     ("sparse-50", "#7c3aed"),
     ("channels-25", "#1f2937"),
 )
+_ABOUT = "Predicted SQNR of the worst output with only that layer compressed, from noise on its weights:"
 _STYLE = """
 .plot { background: #ffffff; border: 1px solid var(--line); border-radius: 8px; overflow-x: auto; margin: 16px 0; }
 table.sensed { border-collapse: collapse; background: var(--card); width: 100%; font-variant-numeric: tabular-nums; }
@@ -62,8 +63,7 @@ def sensitivity_page(found: Sensitivity) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>Sensitivity of {title}</title><style>{css}</style></head><body>",
         f"<h1>What each layer of {title} tolerates</h1>",
-        '<p class="soft">Predicted SQNR of the worst output with only that layer compressed, from noise on its '
-        f"weights: {escape(printable(found.feeds))}. A number in brackets was measured.</p>",
+        f'<p class="soft">{_ABOUT} {escape(printable(found.feeds))}. A number in brackets was measured.</p>',
         f'<div class="plot">{sensitivity_plot(found.rows)}</div>',
         '<table class="sensed"><thead><tr><th>layer</th><th>operator</th>',
         "".join(f"<th>{escape(name)}</th>" for name in names),

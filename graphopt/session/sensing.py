@@ -24,6 +24,7 @@ from graphopt.session.evidence import on_disk
 from graphopt.session.job import GENERATED
 from graphopt.storage.source import Source
 from graphopt.tolerance.agreement import checked, spread_out
+from graphopt.tolerance.compressions import COMPRESSIONS
 from graphopt.tolerance.layers import find
 from graphopt.tolerance.rig import Bench
 from graphopt.tolerance.study import DROPS, LADDER, Plan, Study
@@ -42,6 +43,9 @@ MOST: Final = 16
 _TOGETHER: Final = 4  # samples of a feed that are run at once
 _QUICK: Final = (0.01, 0.1)
 _QUICK_DROPS: Final = (0.25,)
+ORDERED: Final = "int8-channel"
+"""The compression by whose predictions the layers that are tried are spread."""
+
 CHECKED: Final = ("int8-channel", "channels-25")
 """What is really tried on the layers that a prediction is checked on."""
 
@@ -49,7 +53,7 @@ CHECKED: Final = ("int8-channel", "channels-25")
 def sensitivity(
     model: Model, *, feeds: Given | FeedPlan | None = None, calibration: Given | FeedPlan | None = None,
     layers: str | Sequence[str] = "*", ladder: Sequence[float] | None = None, seeds: int | None = None,
-    quick: bool = False, verify: int = 0, seed: int = 0, progress: bool = False,
+    quick: bool = False, verify: int = 0, compressions: Sequence[str] = CHECKED, seed: int = 0, progress: bool = False,
     worker_seconds: float = 600.0, worker_memory: int | None = None, custom_ops: Sequence[str | Path] = (),
 ) -> Sensitivity:  # fmt: skip
     """Perturb each layer of a model, and predict what quantizing or pruning it alone would do to the outputs.
@@ -57,7 +61,8 @@ def sensitivity(
     `layers` are patterns of names of weights and nodes; `ladder` the relative deviations of the noise, each drawn
     `seeds` times; `quick` measures least. With `verify`, so many layers are really quantized and thinned, and
     `checks` of what is returned says how well that was predicted: on `feeds`, where there is a `calibration` to
-    measure on, else on their second half, and the first half measures. Feeds are generated unless given.
+    measure on, else on their second half, and the first half measures; `compressions` are those that are tried.
+    Feeds are generated unless given.
 
     Raises UsageError (no such layer, feeds that do not fit, a ladder that is none), BadModel, and CouldNotTell where
     nothing can be measured: the model draws random numbers, does not run, or gives no floating-point numbers.
@@ -66,6 +71,9 @@ def sensitivity(
     patterns = (layers,) if isinstance(layers, str) else tuple(layers)
     if verify < 0:
         raise UsageError(f"the number of layers to verify cannot be negative, and {verify} is")
+    unknown = [one for one in compressions if one not in COMPRESSIONS]
+    if unknown:
+        raise UsageError(f"there is no compression {unknown[0]!r}; there are {', '.join(COMPRESSIONS)}")
     given = feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds)
     learning = calibration if isinstance(calibration, FeedPlan) or calibration is None else FeedPlan(calibration)
     start = time.perf_counter()
@@ -98,10 +106,10 @@ def sensitivity(
                 held = given if learning is not None or given.feeds is None else replace(given, half="second")
                 others, more = rooms.bench(held, 1)
                 warnings += [one for one in more if one not in warnings]
-                tried = frozenset(spread_out(rows, CHECKED[0], verify))
-                trial = Study(others, Plan((), (), 0, tried, CHECKED), say)
+                tried = frozenset(spread_out(rows, ORDERED, verify))
+                trial = Study(others, Plan((), (), 0, tried, tuple(compressions)), say)
                 rows, checks = checked(
-                    rows, list(trial.rows([one for one in found.layers if one.name in tried])), CHECKED
+                    rows, list(trial.rows([one for one in found.layers if one.name in tried])), compressions
                 )
         except WorkerFailure as failure:
             raise CouldNotTell(f"could not tell: {str(failure).rstrip('. ')}") from None

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ class Ended(Exception):
     """The process ended without a result; the text says how, in a clause."""
 
 
-def told(folder: Path) -> Iterator[dict[str, Any]]:
+def told(folder: Path) -> Generator[dict[str, Any], None, None]:
     """Train what is in a folder; what the process says on its way, and at last how it ended. Raises Ended."""
     lifeline, ours = os.pipe()
     main_thread = threading.current_thread() is threading.main_thread()

@@ -7,6 +7,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,8 +35,10 @@ MISSING: Final = "training needs PyTorch, which is not installed: pip install 'g
 KNOWN: Final = Statistics()
 """What the runs of this process have learnt: a pipeline that runs again trains once."""
 
+SELDOM: Final = 15.0
+"""Seconds between two checkpoints at least."""
+
 _FORMAT: Final = 1  # raised where the same lesson comes to give something else
-_SELDOM: Final = 15.0  # seconds between two checkpoints
 _FIGURES: Final = "figures"
 
 
@@ -48,9 +51,8 @@ class Trainer:
         worker: Worker,
         data: CalibrationData,
         say: Callable[[str], None] = lambda text: None,
-        seldom: float = _SELDOM,
     ) -> None:
-        self._graph, self._worker, self._data, self._say, self._seldom = graph, worker, data, say, seldom
+        self._graph, self._worker, self._data, self._say = graph, worker, data, say
 
     @property
     def why_not(self) -> str | None:
@@ -98,7 +100,7 @@ class Trainer:
                 "terms": gathered.terms,
                 "weights": specs,
                 "kept": None if kept is None else str(kept),
-                "seldom": self._seldom,
+                "seldom": SELDOM,
                 "memory": self._worker.memory,
             }
             (folder / LESSON).write_text(json.dumps(told_first))
@@ -116,13 +118,14 @@ class Trainer:
         """Listen to the child until it is done. Raises Refused."""
         done = False
         try:
-            for said in told(folder):
-                if "refused" in said:
-                    raise Refused(said["refused"])
-                if "step" in said:
-                    loss, held = said["loss"], said["held"]
-                    self._say(f"distill: step {said['step']} of {steps}, loss {loss:.4g}, held out {held:.4g}")
-                done = done or "done" in said
+            with closing(told(folder)) as words:
+                for said in words:
+                    if "refused" in said:
+                        raise Refused(said["refused"])
+                    if "step" in said:
+                        loss, held = said["loss"], said["held"]
+                        self._say(f"distill: step {said['step']} of {steps}, loss {loss:.4g}, held out {held:.4g}")
+                    done = done or "done" in said
         except Ended as ended:
             raise Refused(f"the training process {ended}") from ended
         if not done:

@@ -2,5 +2,6 @@
 
 PASSES = {
     "distill": "passes.distill.distill:Distill",
+    "reconstruct": "passes.distill.reconstruct:Reconstruct",
 }
 """By name, imported when a pipeline asks for it."""

@@ -38,8 +38,8 @@ class Blocks(Pass):
         that the mean is right. scale: a factor and an offset for each channel. linear: a matrix and an offset
         (a convolution with a kernel of 1 for images), where that takes fewer multiply-accumulates. They are least
         squares fits over the calibration feeds of what the sum was in the model as it was read, from x as it is now,
-        with a pull towards x alone that is found on samples that were not fitted. best is linear where that can be
-        had, else scale, else nothing.
+        with a pull towards x alone that is found on samples that were not fitted. best tries linear (where that cannot
+        be had, scale) and nothing.
 
     Example
         blocks{share=0.3}
@@ -51,7 +51,7 @@ class Blocks(Pass):
         only does not; sums that annotations are about. Small models have few blocks to spare: look at what the
         report says of each. Without feeds like the real ones the pass cannot tell blocks apart.
 
-        Cost: for n blocks, r of them taken out, about 3 n r runs of the part of the model behind a block, on `samples`
+        Cost: for n blocks, r of them taken out, about 5 n r runs of the part of the model behind a block, on `samples`
         samples each, and one run that sums up the products of channels for each one taken out.
 
     Contract
@@ -147,7 +147,8 @@ class Blocks(Pass):
         return None
 
     def _tried(self, spans: Sequence[Span], wanted: float, ctx: Context) -> _Tried:
-        forms: tuple[Form, ...] = ("linear", "scale", "nothing") if self.instead == "best" else (self.instead,)
+        best: list[list[Form]] = [["linear", "scale"], ["nothing"]]
+        forms = best if self.instead == "best" else [[self.instead]]
         found = stand_ins(spans, forms, self.rows, self.damping, ctx)
         changes = {one: Change(((one.span.end, one.value),)) for one in found}
         return _Tried(changes, ctx.measure.changes(list(changes.values()), self.samples), self.theta, wanted)
@@ -189,7 +190,7 @@ class _Tried:
                 refused = (self.measured.refused[self.changes[one]] for one in own)
                 ctx.missed(RULE, span.subject, next(refused, "what would stand for it cannot be fitted"))
                 continue
-            best = measured[0]
+            best = min(measured, key=self.error)
             cost = f"with {NAMES[best.form]} in its place the model would have {self.effects(best).text}"
             ctx.missed(
                 RULE, span.subject, f"{cost}, {f'more than theta={theta:g}' if enough is None else f'and {enough}'}"

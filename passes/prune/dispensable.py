@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,9 +101,14 @@ def constants(graph: Graph, ctx: Context, spread: float) -> list[Dispensable]:
 def _dispensable(
     scope: Graph, start: Tensor, end: Tensor, nodes: tuple[Node, ...], mean: Array | None, shapes: Shapes
 ) -> Dispensable:
-    macs = macs_of(nodes, shapes)
-    made = (_elements(out, shapes) for node in nodes for out in node.outputs)
-    return Dispensable(Span(scope, start, end, nodes, macs), mean, macs + sum(made))
+    return Dispensable(Span(scope, start, end, nodes, macs_of(nodes, shapes)), mean, cost_of(nodes, shapes))
+
+
+def cost_of(nodes: Iterable[Node], shapes: Shapes) -> float:
+    """About what nodes take: their multiply-accumulates, and elements that are made."""
+    several = list(nodes)
+    made = (_elements(out, shapes) for node in several for out in node.outputs)
+    return macs_of(several, shapes) + sum(made)
 
 
 def _elements(value: Tensor, shapes: Shapes) -> int:

@@ -29,8 +29,8 @@ class Neurons(Pass):
         calibration feeds. second-order: what the block's error would be with all other weights that read the
         block changed as is best, from the Gram matrix of the neurons; the cheapest go first, and what the others
         cost follows each time. With allocation=error the share is one of all blocks together, and more
-        goes where it costs less, as a share of the variance of the block's result; no block loses over twice
-        the share.
+        goes where it costs less: where the error is a smaller share of the variance of each channel behind the
+        residual sum. Up to nine tenths of a block may go.
 
         With repair the second layer is then fitted to what it made in the original, in the order of the graph, on
         what it reads now: weights and bias that miss least, pulled towards those there are by damping

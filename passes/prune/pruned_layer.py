@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from passes.prune.seen_layers import Job, Seen
 from passes.prune.survivors import TRIED, damping_of, held, refitted
 
 Array = np.ndarray[Any, Any]
+
+_QUICK = 21  # rounds of the search where only the size of the error is asked for
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,28 @@ def pruned(job: Job, known: Seen | str, choice: Choice, method: Method) -> Prune
     return Pruned(made, moved if job.has_bias else None, text)
 
 
+def foreseen(job: Job, known: Seen, choices: Sequence[Choice], method: Method) -> list[float]:
+    """The error with each of some choices, as a share of the results: fitted to one half of the samples, and seen on
+    the other. What is no number is 1: nothing is left of the results."""
+    weights, bias = job.matrices, job.bias()
+    first, second = known.halves if None not in known.halves else (known.whole, known.whole)
+    assert first is not None and second is not None, "one of them was replaced"
+    damping = method.damping or damping_of(known.halves, weights, bias, job.has_bias, 0.5, TRIED)
+    found = list[float]()
+    for choice in choices:
+        try:
+            mask, fitted = _solved(job, weights, first, choice, method, max(damping, LEAST), _QUICK)
+        except np.linalg.LinAlgError:
+            return [1.0] * len(choices)
+        values = np.where(mask, 0, weights) if fitted is None else fitted
+        made = matching_bias(first, values) if job.has_bias and fitted is not None else bias
+        error = second.error(np.concatenate([values, made[:, None]], axis=1))
+        found.append(error if np.isfinite(error) else 1.0)
+    return found
+
+
 def _solved(
-    job: Job, weights: Array, sums: Sums, choice: Choice, method: Method, damping: float
+    job: Job, weights: Array, sums: Sums, choice: Choice, method: Method, damping: float, rounds: int = 60
 ) -> tuple[Array, Array | None]:
     """The mask of zeros, and the survivors moved if they are to be."""
     if method.importance == "magnitude":
@@ -87,7 +110,7 @@ def _solved(
     gram, linear = held(*centred(sums, job.has_bias), weights, damping)
     if method.importance == "second-order":
         first = choice.mask(np.square(weights) * np.einsum("gkk->gk", gram)[:, :, None])
-        joint = searched(gram, linear, weights, choice.mask)
+        joint = searched(gram, linear, weights, choice.mask, rounds)
         mask = improved(gram, linear, weights, [joint, first], choice.mask)
     return mask, refitted(gram, linear, mask, weights)
 

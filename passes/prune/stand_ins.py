@@ -52,27 +52,34 @@ class StandIn:
         if not isinstance(value, Affine):
             assert not isinstance(value, np.ndarray)
             return value
-        made: Tensor = value.of
-        for op, array in (("MatMul", value.kernel), ("Mul", value.factors), ("Add", value.offset)):
-            if array is not None:
-                op = "Conv" if op == "MatMul" and array.ndim > 2 else op
-                stem = self.span.end.name or "block"
-                held = graph.constant(array, f"{stem}_{op}")
-                node = Node(op, graph.fresh_name(f"{stem}_{op}"), {}, [made, held], [graph.variable(f"{stem}_kept")])
-                made = graph.insert(node, before=self.span.subject).outputs[0]
+        stem, made = self.span.end.name or "block", value.of
+        convolved = value.kernel is not None and value.kernel.ndim > 2
+        steps = [("Conv" if convolved else "MatMul", value.kernel), ("Mul", value.factors), ("Add", value.offset)]
+        for op, array in steps:
+            if array is None or (op == "Add" and convolved):
+                continue
+            inputs = [made, graph.constant(array, f"{stem}_{op}")]
+            if op == "Conv" and value.offset is not None:
+                inputs.append(graph.constant(value.offset.reshape(-1), f"{stem}_bias"))
+            node = Node(op, graph.fresh_name(f"{stem}_{op}"), {}, inputs, [graph.variable(f"{stem}_kept")])
+            made = graph.insert(node, before=self.span.subject).outputs[0]
         return made
 
 
-def stand_ins(spans: Sequence[Span], forms: Sequence[Form], rows: int, damping: float, ctx: Context) -> list[StandIn]:
-    """For each span the first of the `forms` that it can have; there is none for a span that can have none."""
-    asked = {span: _questions(span, rows, ctx) for span in spans if forms != ("nothing",)}
+def stand_ins(
+    spans: Sequence[Span], forms: Sequence[Sequence[Form]], rows: int, damping: float, ctx: Context
+) -> list[StandIn]:
+    """For each span, of each of several lists of forms the first that it can have."""
+    fitting = any(form != "nothing" for several in forms for form in several)
+    asked = {span: _questions(span, rows, ctx) for span in spans if fitting}
     refused = ctx.calibration.observe([one for each in asked.values() for one in each]).refused if asked else {}
     found = list[StandIn]()
     for span in spans:
         seen = [one.accumulator for one in asked.get(span, ()) if one not in refused]
         fits = [one for one in seen if isinstance(one, LayerFit) and one.trouble is None and one.whole is not None]
-        made = (_made(span, form, fits[0] if fits else None, damping, ctx.shapes) for form in forms)
-        found += [one for one in made if one is not None][:1]
+        for several in forms:
+            made = (_made(span, form, fits[0] if fits else None, damping, ctx.shapes) for form in several)
+            found += [one for one in made if one is not None][:1]
     return found
 
 

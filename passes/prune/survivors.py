@@ -19,7 +19,7 @@ from graphopt.analysis.least_squares import centred, matching_bias
 
 Array = np.ndarray[Any, Any]
 
-TRIED: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+TRIED: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Shares of damping that are tried where none is given."""
 
 _OUTPUTS = 64  # outputs on which a damping is chosen

@@ -17,7 +17,7 @@ _TOGETHER: Final = 1 << 30  # bytes of the sums of layers that are observed in o
 def shared(curves: Mapping[Block, Array], share: float, left: Callable[[Block, int], int]) -> dict[Block, int]:
     """How many units each block keeps when together they lose `share` of their weights at least cost.
 
-    The curve of a block says what each unit that goes adds to its error, as a share of the variance of its result.
+    The curve of a block says what each unit that goes adds to its error, in a measure that all blocks share.
     `left` rounds the number of units that a block keeps when so many are gone.
     """
     total = share * sum(one.numbers * one.size for one in curves)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from graphopt.training import trainer
 from graphopt.training.child import answer
 
 
-def told_here(folder: Path) -> Iterator[dict[str, Any]]:
+def told_here(folder: Path) -> Generator[dict[str, Any], None, None]:
     """As `graphopt.training.process.told`, without a process."""
     said: list[dict[str, Any]] = []
     answer(folder, said.append)

@@ -244,17 +244,14 @@ def test_bodies_and_what_they_capture() -> None:
     assert error(before, done.after, feeds) <= 0.01
 
 
-def test_functions_are_looked_at() -> None:
+def test_functions_whose_shapes_are_not_known_are_left() -> None:
     text = f"""<ir_version: 9, opset_import: ["" : 17, "local" : 1]>
         g (float[N, {WIDTH}] x) => (float[N, {WIDTH}] y) {{ y = local.block(x, w, v) }}
         <domain: "local", opset_import: ["" : 17]> block (i, w, v) => (o) {{
             a = MatMul(i, w)  r = Relu(a)  f = MatMul(r, v)  s = Add(i, f)  o = Neg(s) }}"""
     before = model(text, w=draw(WIDTH, 16), v=draw(16, WIDTH, seed=1, scale=0.01))
     done = apply(plain(theta=0.01), before, feeds=rows())
-    if done.applied:
-        assert "o = Neg(i)" in done.body
-    else:  # nothing is known of shapes in there, and that is said
-        assert_missed(done, "block", "no residual block")
+    assert_missed(done, "block", "no residual block that may go was found")  # shapes in there are not known
 
 
 def test_without_residual_blocks_it_says_so() -> None:
@@ -322,11 +319,9 @@ def test_options_are_checked(options: dict[str, Any], match: str) -> None:
 
 @pytest.mark.skipif("GRAPHOPT_CORPUS" not in os.environ, reason="the corpus of real models is not here")
 def test_the_blocks_of_a_residual_network() -> None:
-    path = Path(os.environ["GRAPHOPT_CORPUS"]) / "models" / "resnet_4b_cifar10.onnx"
-    if not path.exists():
-        path = next(Path(os.environ["GRAPHOPT_CORPUS"]).rglob("resnet_4b_cifar10.onnx"))
-    proto = onnx.load(path)
-    assert len(_spans(proto)) == 4
-    feeds = [{"input.1": draw(8, 3, 32, 32, seed=1)}]
-    done = apply(Blocks(share=0.1), proto, feeds=feeds)
+    proto = onnx.load(Path(os.environ["GRAPHOPT_CORPUS"]) / "models" / "resnet_4b_cifar10.onnx")
+    blocks = {("32", "33"), ("34", "38"), ("43", "44"), ("45", "49")}
+    assert _spans(proto) == blocks | {("32", "38"), ("43", "49")}  # and two of them in a row, twice
+    feeds = [{"input.1": draw(1, 3, 32, 32, seed=seed)} for seed in range(2)]
+    done = apply(Blocks(share=0.05, theta=100), proto, feeds=feeds)
     assert len(done.applied) == 1

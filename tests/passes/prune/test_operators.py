@@ -184,6 +184,19 @@ def test_a_disabled_rewrite_is_not_offered_again() -> None:
     assert len(done.disabled) == 1 and "Relu" in done.body
 
 
+def test_what_makes_next_to_nothing_is_left() -> None:
+    before = model(
+        "g (float[N, 6] x) => (float[N, 6] y) <float e = {1e-9}> { s = ReduceMean(x, one)  a = Add(s, e)"
+        "  d = Div(x, a)  m = MatMul(d, w)  y = MatMul(m, w) }",
+        w=draw(6, 6),
+        one=np.asarray([1]),
+    )
+    assert apply(Operators(theta=0.001, least=0), before, feeds=FEEDS).applied
+    done = apply(Operators(theta=0.001, least=0.02, means=False), before, feeds=FEEDS)
+    assert not done.applied
+    assert_missed(done, "operator", "it makes less than least=0.02 of all that is computed")
+
+
 def test_skip_and_only() -> None:
     skipped = apply(Operators(theta=0.001, skip=("t",)), small_gate(), feeds=FEEDS)
     assert "Tanh" in skipped.body
@@ -206,7 +219,8 @@ def test_numbers_that_are_not_finite_stay_out() -> None:
         ({"theta": -1}, "theta must not be negative"),
         ({"samples": -1}, "samples must not"),
         ({"longest": 0}, "longest at least 1"),
-        ({"spread": 2}, "spread must be from 0 to 1"),
+        ({"spread": 2}, "must be from 0 to 1"),
+        ({"least": -1}, "must be from 0 to 1"),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], match: str) -> None:
