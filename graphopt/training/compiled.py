@@ -17,7 +17,7 @@ from graphopt.ir.values import Constant
 from graphopt.training.call import Call, Run, Scoped
 from graphopt.training.operators.quantization import MAKES_CODES, MOVES_CODES, TAKES_CODES, made_codes
 from graphopt.training.operators.table import known, maker_of
-from graphopt.training.tensors import to_torch, torch_type
+from graphopt.training.tensors import is_trained, to_torch, torch_type
 
 if TYPE_CHECKING:
     import torch
@@ -159,7 +159,7 @@ class Compiler:
     def _constant(self, constant: Constant, name: str, slot: int) -> None:
         value = to_torch(constant.values, self.compute)
         constant.forget()
-        if not value.is_floating_point():
+        if not is_trained(constant.dtype):
             self.made.fixed[slot] = value
             return
         unique, copy = name, 1

@@ -163,6 +163,7 @@ def test_reductions_of_no_axes(name: str) -> None:
 def test_idle_reduction() -> None:
     agree("ReduceSum", X, ints(), noop_with_empty_axes=1, opset=18)
     agree("ReduceMax", X, ints(), noop_with_empty_axes=1, opset=18)
+    agree("ReduceSum", X, ints(1), noop_with_empty_axes=1, opset=18)
 
 
 @pytest.mark.parametrize("name", ["Sum", "Max", "Min", "Mean", "Prod"])
