@@ -48,7 +48,7 @@ class Calibrating:
         if not job.calibrates:
             return () if job.calibration is None else (IDLE,)
         if self.gathered is None:
-            return ()
+            return tuple(self.data.notes)
         invented = self.gathered.report.generated
         said = (INVENTED,) if invented else self.gathered.warnings
         if job.calibration is not None and _same(job.calibration.feeds, job.feeds.feeds):

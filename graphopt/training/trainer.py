@@ -66,7 +66,14 @@ class Trainer:
         return None if found.count else "there are no feeds to train on"
 
     def train(self, lesson: Lesson) -> Learnt | str:
-        """See `graphopt.pipeline.protocol.Training.train`."""
+        """See `graphopt.pipeline.protocol.Training.train`. Why nothing was learnt is noted for the user, too."""
+        found = self._answer(lesson)
+        if isinstance(found, str):
+            note = f"nothing was trained: {found}"
+            self._data.notes += [note] if note not in self._data.notes else []
+        return found
+
+    def _answer(self, lesson: Lesson) -> Learnt | str:
         why = self.why_not
         if why is not None:
             return why

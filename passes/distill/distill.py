@@ -117,12 +117,12 @@ class Distill(Pass):
         if subject is None:
             return
         weights = trained(graph, Wishes(self.masks, self.scales, self.embeddings, self.skip, self.only), ctx)
-        why = "it has no weight that can be trained" if not weights else ctx.training.why_not
-        if why is not None:
-            ctx.missed(RULE, subject, why)
+        if not weights:
+            ctx.missed(RULE, subject, "it has no weight that can be trained")
             return
-        near = features(graph, weights, ctx) if self.features else ()
-        if self.features and not near:
+        wanted = self.features > 0 and ctx.training.why_not is None
+        near = features(graph, weights, ctx) if wanted else ()
+        if wanted and not near:
             ctx.missed("features", subject, "no inner value stands for one of the original")
         found = ctx.training.train(Lesson(tuple(weights), near, self._course()))
         if isinstance(found, str):

@@ -176,6 +176,8 @@ def test_without_pytorch_a_sentence_says_how_to_get_it(monkeypatch: pytest.Monke
     assert remark(result).kind == "missed"
     assert remark(result).why == "training needs PyTorch, which is not installed: pip install 'graphopt[distill]'"
     assert "training" not in (result.report.calibration or {})
+    assert any("pip install 'graphopt[distill]'" in one for one in result.report.warnings)
+    assert optimized(pipeline="distill", calibration=None, feeds=None).report.changed is False
 
 
 def test_only_training_imports_pytorch() -> None:
