@@ -11,6 +11,7 @@ from graphopt.analysis.changes import Change, Effects, Measured
 from graphopt.analysis.cost import macs
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
+from passes.prune.reached import unreached
 from passes.prune.spans import Span, bypass, residual_spans, why_not_bypassed
 from passes.prune.stand_ins import NAMES, Form, StandIn, stand_ins
 
@@ -124,11 +125,12 @@ class Blocks(Pass):
         return None
 
     def _spans(self, graph: Graph, ctx: Context, disabled: set[Node]) -> list[Span]:
-        found = list[Span]()
-        for span in residual_spans(graph, ctx.shapes):
+        found, spans = list[Span](), residual_spans(graph, ctx.shapes)
+        never = unreached(spans, ctx)
+        for span in spans:
             if span.subject in disabled:
                 continue
-            why = self._unwanted(span) or why_not_bypassed(graph, span)
+            why = self._unwanted(span) or why_not_bypassed(graph, span) or never.get(span)
             if why is None:
                 found.append(span)
             else:
@@ -151,7 +153,9 @@ class Blocks(Pass):
         forms = best if self.instead == "best" else [[self.instead]]
         found = stand_ins(spans, forms, self.rows, self.damping, ctx)
         changes = {one: Change(((one.span.end, one.value),)) for one in found}
-        return _Tried(changes, ctx.measure.changes(list(changes.values()), self.samples), self.theta, wanted)
+        inner = any(one.graph is not one.graph.root for one in spans)  # perhaps taken for the last sample only
+        measured = ctx.measure.changes(list(changes.values()), 0 if inner else self.samples)
+        return _Tried(changes, measured, self.theta, wanted)
 
 
 @dataclass

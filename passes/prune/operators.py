@@ -9,6 +9,7 @@ from graphopt.analysis.changes import Change, Effects
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.prune.dispensable import Dispensable, bypasses, constants, cost_of
+from passes.prune.reached import unreached
 from passes.prune.spans import Span, bypass, why_not_bypassed
 
 RULE = "operator"
@@ -116,6 +117,10 @@ class _Work:
             found += constants(self._graph, ctx, options.spread)
         least = options.least * cost_of((node for scope in self._graph.scopes() for node in scope.nodes), ctx.shapes)
         found = [one for one in found if self._is_new(one, least)]
+        never = unreached([one.span for one in found], ctx)
+        for one in [one for one in found if one.span in never]:
+            self._stays(one, never[one.span])
+        found = [one for one in found if one.span not in never]
         changes = {one: _change(one) for one in found}
         few = min(_FEW, options.samples or _FEW)
         measured = ctx.measure.changes(list(changes.values()), few)
@@ -150,7 +155,8 @@ class _Work:
     def _decide(self, one: Dispensable, span: Span) -> bool:
         """Measure one in the graph as it is now, and take it out where that is within theta."""
         change, ctx, subject = _change(one), self._ctx, span.subject
-        measured = ctx.measure.changes([change], self._options.samples)
+        inner = span.graph is not self._graph.root  # perhaps taken for the last sample only
+        measured = ctx.measure.changes([change], 0 if inner else self._options.samples)
         effects = measured.original.get(change)
         if effects is None or effects.error > self._options.theta:
             self._stays(one, measured.refused.get(change, "it was not measured") if effects is None else effects)

@@ -111,7 +111,6 @@ def _grouped(node: Node, flow: Flow) -> str | None:
 def _rotary(node: Node, flow: Flow) -> str | None:
     """RotaryEmbedding: each head is turned by itself."""
     data = flow.axes(node.inputs[0])
-    heads = integer(node, "num_heads", 0)
     if data is None or len(data) not in (3, 4):
         return _UNKNOWN
     heads_at = 1 if len(data) == 4 else 2
@@ -119,12 +118,25 @@ def _rotary(node: Node, flow: Flow) -> str | None:
     if len(data) == 4:
         flow.give(node.outputs[0], data)
         return None
+    stated = integer(node, "num_heads", 0)
+    heads = stated or _turned_heads(node, flow)
     if not heads:
         return "does not say how many heads it turns"
     found = _tied(node, flow, [data[2]], heads)
     flow.give(node.outputs[0], (data[0], data[1], _spread(found, flow.dim(node.inputs[0], 2) or 0)))
-    _number(node, flow, "num_heads", 0, heads)
+    if stated:
+        _number(node, flow, "num_heads", 0, heads)
     return None
+
+
+def _turned_heads(node: Node, flow: Flow) -> int | None:
+    """How many heads there are, from the table of cosines, which has one for each two numbers of a head."""
+    cosines = node.inputs[1 if node.is_standard else 2]
+    rank, width = flow.shapes.rank(cosines), flow.dim(node.inputs[0], 2)
+    half = flow.dim(cosines, rank - 1) if rank else None
+    if not half or not width or width % (2 * half) or integer(node, "rotary_embedding_dim", 0) != 0:
+        return None
+    return width // (2 * half)
 
 
 def _tied(node: Node, flow: Flow, parts: Sequence[Labels], units: int) -> Labels:

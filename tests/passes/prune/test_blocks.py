@@ -19,6 +19,7 @@ from graphopt.testing.apply import Applied, assert_missed
 from graphopt.testing.running import outputs_of
 from graphopt.testing.trial import Without
 from passes.prune.blocks import Blocks
+from passes.prune.channels import Channels
 from passes.prune.spans import residual_spans
 
 WIDTH = 8
@@ -301,6 +302,24 @@ def test_one_pass_after_another_compares_with_the_model_as_it_was_read() -> None
     assert [one.why.split("model now has")[1] for one in once.applied] == [
         one.why.split("model now has")[1] for one in twice.applied
     ]
+
+
+def test_behind_narrowed_channels_the_fit_is_to_those_that_are_left() -> None:
+    before = dense((0.3, 0.3), head="h = Relu(x2)  y = MatMul(h, z)").SerializeToString()
+    proto = onnx.ModelProto.FromString(before)
+    del proto.graph.output[0].type.tensor_type.shape.dim[1]
+    proto.graph.output[0].type.tensor_type.shape.dim.add(dim_value=3)
+    proto.graph.node[0].CopyFrom(onnx.helper.make_node("MatMul", ["x", "e"], ["x0"]))
+    for name, array in (("z", draw(WIDTH, 3, seed=7)), ("e", draw(WIDTH, WIDTH, seed=8))):
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    feeds = [{"x": draw(256, WIDTH, seed=5)}]
+    bare = apply(Pipeline((Channels(share=0.3, multiple=1, repair=False), plain(count=1))), proto, feeds=feeds)
+    fitted = apply(
+        Pipeline((Channels(share=0.3, multiple=1, repair=False), plain(count=1, instead="linear"))), proto, feeds=feeds
+    )
+    kernels = [one.dims for one in fitted.after.graph.initializer if one.name.endswith("_MatMul")]
+    assert kernels and kernels[0][0] == kernels[0][1] < WIDTH
+    assert error(proto, fitted.after, feeds) < error(proto, bare.after, feeds)
 
 
 @pytest.mark.parametrize(
