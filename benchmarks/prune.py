@@ -56,7 +56,8 @@ class PrunedRow(Row):
         cells = (
             f"{self.macs:.3f}", f"{self.share:.3f}", "" if self.sqnr_db is None else f"{self.sqnr_db:.2f}",
             "" if self.agreement is None else f"{self.agreement:.4f}", metric,
-            "" if self.latency is None else f"{self.latency:.3f} ({self.low:.3f} to {self.high:.3f})", f"{self.cpu:.1f}",
+            "" if self.latency is None else f"{self.latency:.3f} ({self.low:.3f} to {self.high:.3f})",
+            f"{self.cpu:.1f}",
         )  # fmt: skip
         return f"{first}| " + " | ".join(cells) + " |"
 

@@ -39,7 +39,8 @@ ARROWS: dict[str, frozenset[str]] = {
     "interop": BASE | {"ir", "storage", "pipeline"},
     "debug": BASE | {"ir", "storage", "analysis", "pipeline", "runtime", "validation"},
     "tune": BASE | {"ir", "storage", "analysis", "pipeline", "runtime", "validation", "measure", "calibration"},
-    "training": BASE | {"ir", "calibration"},
+    # As calibration does, it runs a model in the worker and answers in the words of analysis.
+    "training": BASE | {"ir", "storage", "analysis", "runtime", "calibration"},
     # perturbs weights in parts of a model, which debug cuts out of it, on what calibration observes in bodies
     "tolerance": BASE | {"ir", "storage", "analysis", "runtime", "validation", "calibration", "debug"},
     "report": BASE

@@ -187,13 +187,14 @@ class Moments:
             outer, indices, inner = planes.shape
             sums, squares = np.zeros(indices), np.zeros(indices)
             across = max(1, min(256, _CHUNK // max(indices, 1)))  # few enough to be summed in float32
-            for start in range(0, inner, _CHUNK) if inner > 1 else (0,):
-                for first in range(0, outer, across):
-                    part = planes[first : first + across, :, start : start + _CHUNK]
-                    sums += _summed(part)
-                    squares += _summed(np.square(part))
             shape = () if self.axis is None else (-1,)
-            self._sum, self._squares = self._sum + sums.reshape(shape), self._squares + squares.reshape(shape)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite makes a mean that is not
+                for start in range(0, inner, _CHUNK) if inner > 1 else (0,):
+                    for first in range(0, outer, across):
+                        part = planes[first : first + across, :, start : start + _CHUNK]
+                        sums += _summed(part)
+                        squares += _summed(np.square(part))
+                self._sum, self._squares = self._sum + sums.reshape(shape), self._squares + squares.reshape(shape)
             self.count += outer * inner
 
     def state(self) -> dict[str, Array]:

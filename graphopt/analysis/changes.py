@@ -86,8 +86,8 @@ def in_decibels(error: float) -> str:
         return "no error"
     if not np.isfinite(error):
         return "no finite error"
-    level = -10 * np.log10(error)
-    return f"an error {level:.1f} dB below the outputs" if level >= 0 else f"an error {-level:.1f} dB above the outputs"
+    level = round(-10 * float(np.log10(error)), 1)
+    return f"an error {abs(level):.1f} dB {'below' if level >= 0 else 'above'} the outputs"
 
 
 @dataclass

@@ -9,21 +9,19 @@ only one is seen as cheap to lose.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from graphopt.analysis.layer_fit import LayerFit
+from graphopt.analysis.layer_fit import LayerFit, Sums
 from graphopt.analysis.least_squares import LEAST, centred, damped
 
 Array = np.ndarray[Any, Any]
 
-DAMPING: Final = 1e-3
-"""Share of the mean energy of the inputs that keeps the matrix invertible where no other is given."""
-
-_STEPS: Final = 512  # units go so many at a time that there are at most so many steps
+_STEPS: Final = 256  # units go so many at a time that there are at most so many steps
+_JUDGED: Final = 24  # how often the error is judged on the way
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,10 @@ class Reading:
     variance: float
 
 
+Judge = Callable[[Sequence[Array]], float]
+"""The error of weights [inputs, outputs], one for each layer, those of lost inputs zero."""
+
+
 @dataclass(frozen=True)
 class Removal:
     """Units in the order in which they go, all but one, and the error when that many are gone: `errors[n]`
@@ -49,25 +51,29 @@ class Removal:
     errors: Array
 
 
-def reading(seen: LayerFit, weights: Array, has_bias: bool, columns: Array, damping: float = 0.0) -> Reading | str:
-    """What a layer with one group tells of its units, or a clause on why it tells nothing."""
+def reading(sums: Sums, weights: Array, has_bias: bool, columns: Array, damping: float) -> Reading:
+    """What sums over data of a layer with one group tell of its units; `weights` [1, inputs, outputs]."""
+    gram, linear = damped(*centred(sums, has_bias), weights, max(damping, LEAST))
+    return Reading(columns, gram[0], linear[0], sums.variance / sums.count)
+
+
+def why_no_reading(seen: LayerFit, weights: Array) -> str | None:
+    """Why what was seen of a layer tells nothing of its units, in a clause."""
     if seen.trouble is not None:
         return seen.trouble
     sums = seen.whole
     if sums is None or sums.gram.shape[0] != 1 or sums.cross.shape[1:] != (weights.shape[1] + 1, weights.shape[2]):
         return "no data of the size of its weight were seen"
-    if not sums.finite:
-        return "its data or results have NaN or infinities"
-    if not sums.variance > 0:
-        return "its results do not vary"
-    gram, linear = damped(*centred(sums, has_bias), weights, max(damping or DAMPING, LEAST))
-    return Reading(columns, gram[0], linear[0], sums.variance / sums.count)
+    if not sums.finite or not np.isfinite(weights).all():
+        return "its data, results or weights have NaN or infinities"
+    return None if sums.variance > 0 else "its results do not vary"
 
 
-def second_order(readings: Sequence[Reading]) -> Removal | str:
+def second_order(readings: Sequence[Reading], judge: Judge | None = None) -> Removal | str:
     """The units in the order in which the layers that read them lose least, or a clause.
 
-    The errors of several layers, each as a share of its variance, are added.
+    The errors of several layers, each as a share of its variance, are added. With a `judge`, the errors are those
+    that it finds, now and then, of the weights of all layers as they are by then.
     """
     try:
         inverses = [np.linalg.inv(one.gram) for one in readings]
@@ -77,7 +83,8 @@ def second_order(readings: Sequence[Reading]) -> Removal | str:
     units = len(readings[0].columns)
     alive = np.ones(units, np.bool_)
     order, errors = list[int](), [0.0]
-    step = -(-units // _STEPS)
+    judged = {0: judge(weights)} if judge is not None else {}
+    step, every = -(-units // _STEPS), max(units // _JUDGED, 1)
     while (left := int(alive.sum())) > 1:
         losses = np.zeros(units)
         for one, inverse, values in zip(readings, inverses, weights, strict=True):
@@ -93,7 +100,12 @@ def second_order(readings: Sequence[Reading]) -> Removal | str:
         share = np.cumsum(losses[going])
         share *= grown / share[-1] if share[-1] > 0 else 0.0  # what they cost together, by what each costs alone
         errors += (errors[-1] + share).tolist()
-    return Removal(np.array(order, np.int64), np.maximum.accumulate(np.array(errors)))
+        if judge is not None and (len(order) >= max(judged) + every or left - len(going) <= 1):
+            judged[len(order)] = judge(weights)
+    if judge is not None:
+        points = sorted(judged)
+        errors = np.interp(np.arange(units), points, [judged[one] - judged[0] for one in points]).tolist()
+    return Removal(np.array(order, np.int64), np.maximum.accumulate(np.maximum(errors, 0.0)))
 
 
 def _losses(columns: Array, inverse: Array, weights: Array) -> Array:

@@ -113,6 +113,25 @@ TargetOf = Annotated[
         autocompletion=one_of(*TARGETS),
     ),
 ]
+Student = Annotated[
+    str | None,
+    typer.Option(
+        "--student",
+        metavar="FILE",
+        help="a smaller model with the same inputs and outputs: the passes start from it, and IN is what it learns "
+        "from and is validated against",
+        rich_help_panel=RUN,
+    ),
+]
+SensitivityFile = Annotated[
+    str | None,
+    typer.Option(
+        "--sensitivity",
+        metavar="FILE",
+        help="the table that `graphopt sensitivity --table FILE` wrote: planning measures less",
+        rich_help_panel=RUN,
+    ),
+]
 To = Annotated[
     str | None,
     typer.Option(

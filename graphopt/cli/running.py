@@ -78,6 +78,8 @@ def optimized(model: Path, job: Job, target: Target | None, extras: Extras = Ext
     from graphopt.storage.read import read
 
     _spare_evidence(target, job)
+    if job.student is not None and (extras.bundle is not None or extras.on_failure is not None):
+        raise UsageError("a bundle holds one model, and a run from a student has two; leave out one of the two")
     source = read(model)
     extras.check(_taken(source, job, target))
     recording, history = _recording(extras), _history(extras)
@@ -224,6 +226,8 @@ def _evidence(job: Job) -> Iterator[tuple[str, Path]]:
     ):
         if isinstance(given, str):
             yield what, Path(given)
+    if job.student is not None:
+        yield "the student", job.student
     for library in job.custom_ops:
         yield "a library of custom operators", library
 

@@ -13,7 +13,7 @@ from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.journal import Edit
 from graphopt.pipeline.gate import Candidate, Gate, Open
 from graphopt.pipeline.instrument import Instrument
-from graphopt.pipeline.protocol import Calibration, Measure, Pass, Remark
+from graphopt.pipeline.protocol import Calibration, Measure, Pass, Remark, Training
 from graphopt.pipeline.services import NoServices, Services
 
 if TYPE_CHECKING:
@@ -97,6 +97,11 @@ class RunContext:
     def measure(self) -> Measure:
         """Asked of the session, about the graph as it is when a question is asked."""
         return self._services.measure(self.graph)
+
+    @property
+    def training(self) -> Training:
+        """Asked of the session, about the graph as it is when a lesson is given."""
+        return self._services.training(self.graph)
 
     def originals(self, tensor: Tensor) -> tuple[str, ...]:
         """By the provenance of all rewrites so far."""

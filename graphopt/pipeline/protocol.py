@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from graphopt.analysis.activations import Observation, Observed
     from graphopt.analysis.changes import Change, Measured
     from graphopt.analysis.evaluated import Evaluated
+    from graphopt.analysis.lesson import Learnt, Lesson
     from graphopt.analysis.shapes import Shapes
     from graphopt.ir import Graph, Node, Tensor
 
-__all__ = ["Calibration", "Context", "Contract", "Measure", "Pass", "Remark", "option"]
+__all__ = ["Calibration", "Context", "Contract", "Measure", "Pass", "Remark", "Training", "option"]
 
 T = TypeVar("T")
 Part = Literal["inputs", "outputs", "defaults", "opsets"]
@@ -97,6 +98,20 @@ class Measure(Protocol):
         ...
 
 
+class Training(Protocol):
+    """Gradient descent on weights of the graph, on the calibration feeds, towards the model as it was read."""
+
+    @property
+    def why_not(self) -> str | None:
+        """Why nothing can be trained, in a clause; None when it can."""
+        ...
+
+    def train(self, lesson: Lesson) -> Learnt | str:
+        """Train weights of the graph as it is now; the graph itself is not touched. A clause where it cannot be,
+        or where nothing that was tried is better on the samples that were held out."""
+        ...
+
+
 class Context(Protocol):
     """What a running pass may ask for. The session injects it; a pass never keeps it."""
 
@@ -113,6 +128,11 @@ class Context(Protocol):
     @property
     def measure(self) -> Measure:
         """What changes of the graph as it is now would do to its outputs, on the calibration feeds."""
+        ...
+
+    @property
+    def training(self) -> Training:
+        """Training of the graph as it is now."""
         ...
 
     def originals(self, tensor: Tensor) -> tuple[str, ...]:

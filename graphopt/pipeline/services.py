@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from graphopt.pipeline.protocol import Calibration, Measure
+from graphopt.pipeline.protocol import Calibration, Measure, Training
 
 if TYPE_CHECKING:
     from graphopt.analysis.activations import Observation, Observed
     from graphopt.analysis.changes import Change, Measured
     from graphopt.analysis.evaluated import Evaluated
+    from graphopt.analysis.lesson import Learnt, Lesson
     from graphopt.analysis.shapes import Shapes, SharedShapes
     from graphopt.ir import Graph, Tensor
 
@@ -34,6 +35,10 @@ class Services(Protocol):
         """What changes of the graph as it is when asked would do to its outputs."""
         ...
 
+    def training(self, graph: Graph) -> Training:
+        """Training of the graph as it is when asked."""
+        ...
+
 
 class NoCalibration:
     """There are no feeds: every question is refused with the reason."""
@@ -50,6 +55,16 @@ class NoCalibration:
         from graphopt.analysis.changes import Measured
 
         return Measured(refused=dict.fromkeys(changes, self.why_not or ""))
+
+
+class NoTraining:
+    """Nothing can be trained: every lesson is refused with the reason."""
+
+    def __init__(self, why: str) -> None:
+        self.why_not: str | None = why
+
+    def train(self, lesson: Lesson) -> Learnt | str:
+        return self.why_not or ""
 
 
 class NoServices:
@@ -76,3 +91,6 @@ class NoServices:
 
     def measure(self, graph: Graph) -> Measure:
         return NoCalibration("there is nothing that runs the model")
+
+    def training(self, graph: Graph) -> Training:
+        return NoTraining("there is nothing that runs the model")

@@ -68,7 +68,8 @@ class ModelRow:
 
 @dataclass
 class Report:
-    """Everything that is known about one run. `calibration` says what passes learned from, None where none did."""
+    """Everything that is known about one run. `calibration` says what passes learned from, None where none did;
+    `student` is the file that the pipeline started from, None where that was the input."""
 
     recipe: str | None
     pipeline: str
@@ -90,6 +91,7 @@ class Report:
     kept_despite: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     plan: Plan | None = None
+    student: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -108,6 +110,7 @@ class Report:
             "versions": versions(),
             "recipe": self.recipe,
             "pipeline": self.pipeline,
+            "student": self.student,
             "plan": None if self.plan is None else self.plan.to_json(),
             "seed": self.seed,
             "changed": self.changed,

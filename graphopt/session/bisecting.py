@@ -47,6 +47,8 @@ def bisect(source: Source, job: Job, *, check: Command | None = None, most: int 
     when `check` finds the input itself bad, and what `run` raises for the model and the feeds.
     """
     start = time.perf_counter()
+    if job.student is not None:
+        raise UsageError("a run from a student cannot be bisected: give the student as the model, without the other")
     job = settled(source, job)
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))

@@ -42,7 +42,9 @@ class Job:
     `calibration` are the feeds that passes may learn from; None takes the first half of `feeds`, whose second
     half then validates, where a pass of the pipeline calibrates at all. With a `planner`, which learns too, the
     pipeline that runs is the one that it emits; then it was `planned`. `cache_dir` is a folder in which what was
-    learned is kept for other runs.
+    learned is kept for other runs. `student` is the file of a smaller model with the same interface: the pipeline
+    starts from that, and what comes of it is held against the model. `sensitivity` is the file of a table of what
+    each layer tolerates, which spares a planner measurements.
     """
 
     pipeline: Pipeline
@@ -68,16 +70,35 @@ class Job:
     planner: Planner | None = None
     planned: bool = False
     cache_dir: Path | None = None
+    student: Path | None = None
+    sensitivity: Path | None = None
 
     def __post_init__(self) -> None:
         if self.validate not in ("end", "each", "none"):
             raise UsageError(f"validate expects end, each or none, not {self.validate!r}")
         if self.on_error not in ("stop", "skip"):
             raise UsageError(f"on-error expects stop or skip, not {self.on_error!r}")
+        if self.sensitivity is not None and self.planner is None and not self.planned:
+            raise UsageError("a table of sensitivities is for recipes that plan, such as int8-auto; leave it out")
         judged = any(budget.is_of_outputs for budget in self.budgets)
         if self.pipeline.contract is Contract.LOSSY and not judged and self.validate != "none":
             lossy = next(one.name for one in self.pipeline.passes() if one.contract is Contract.LOSSY)
             raise UsageError(f"the pass {lossy} is LOSSY and needs a budget, for example --budget 'sqnr_db>=30'")
+        if self.student is not None:
+            self._check_student(judged)
+
+    def _check_student(self, judged: bool) -> None:
+        if not judged and self.validate != "none":
+            raise UsageError("a student is another model and needs a budget, for example --budget 'sqnr_db>=20'")
+        if self.validate == "each":
+            raise UsageError("the first step from a student has no model before it to compare with; use --validate end")
+        if self.planner is not None:
+            raise UsageError("a recipe that plans starts from the model itself; give --student with a pipeline")
+
+    @property
+    def contract(self) -> Contract:
+        """The loosest that the run may come to."""
+        return self.pipeline.contract if self.student is None else Contract.LOSSY
 
     @property
     def calibrates(self) -> bool:

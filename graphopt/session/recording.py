@@ -102,6 +102,8 @@ def write_bundle(
 
 def packed(job: Job) -> PackedJob:
     """A job as plain values; UsageError for one that holds what only this process has."""
+    if job.student is not None:
+        raise UsageError("a bundle holds one model, and a run from a student has two")
     gate = Limits() if isinstance(job.gate, Open) else job.gate
     if not isinstance(gate, Limits):
         raise UsageError("a run with a gate of its own cannot be packed in a bundle; use --disable and --limit")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from graphopt.analysis.cost import facts
 from graphopt.contract import Contract
 from graphopt.errors import CouldNotTell, NotEquivalent, UsageError
 from graphopt.instruments.check import Check
@@ -36,6 +37,7 @@ from graphopt.session.evidence import (
 from graphopt.session.job import Job, Target
 from graphopt.session.planning import plan_of
 from graphopt.session.services import WorkerServices
+from graphopt.session.student import UNTOUCHED, read_student
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
 from graphopt.storage.write import Staged, stage
@@ -146,6 +148,10 @@ def run(
         worker = stack.enter_context(
             Worker(seconds=job.worker_seconds, memory=job.worker_memory, custom_ops=job.custom_ops)
         )
+        student = None
+        if job.student is not None:
+            student = read_student(job.student, source, None if target is None else target.path)
+        start = source if student is None else student
         place = target.path if target is not None else work / "result.onnx"
         staged = stack.enter_context(stage(place, source=source, in_place=bool(target and target.in_place)))
         reference = on_disk(source, work / "input")
@@ -153,14 +159,14 @@ def run(
         if job.validate != "none" or job.latency:
             validating = stack.enter_context(validator(source, reference, job, worker))
         if validating is not None and job.validate != "none":
-            validating.prepare(job.pipeline.contract, job.budgets)
+            validating.prepare(job.contract, job.budgets)
         planned = None
         if job.planner is not None:
             with clock.phase("plan"):
                 job, planned = plan_of(source, reference, job, worker)
         calibrating = Calibrating(source, reference, job, worker)
         calibrating.prepare()
-        watch = _Watch(job, source, validating, work)
+        watch = _Watch(job, start, validating, work)
         if recording is not None:
             recording.validating, recording.calibrating, recording.job = validating, calibrating, job
             watch.all.insert(0, recording.hashes)  # after-hooks run in reverse: it hashes what passed its checks
@@ -169,26 +175,32 @@ def run(
         stack.callback(watch.progress.stop)
         if watch.check is not None:
             with clock.phase("check"):
-                refuse_invalid(watch.check, reference, worker, job.validate != "none")
+                first = reference if student is None else on_disk(student, work / "start")
+                refuse_invalid(watch.check, first, worker, job.validate != "none")
         with clock.phase("passes"):
-            outcome = _passes(source, job, WorkerServices(worker, data=calibrating.data), watch)
-        changed = outcome.rewrites > 0
+            services = WorkerServices(worker, data=calibrating.data, say=watch.progress.say)
+            outcome = _passes(start, job, services, watch)
+        touched = outcome.rewrites > 0
+        changed = touched or student is not None
         report = _report(source, job, outcome, watch, changed)
+        if student is not None and not touched:
+            report.warnings.append(UNTOUCHED)
         report.plan, report.calibration = planned, calibrating.report
         report.warnings += calibrating.warnings
         with clock.phase("write"):
-            written = _put(staged, source, outcome.graph, changed)
+            written = _put(staged, start, outcome.graph, touched)
         report.after = output_row(written, outcome.graph, report.before, changed)
         with clock.phase("validate"):
             watch.progress.say("validating")
-            report.verdict = _verdict(job, outcome.contract, staged.path, validating, changed)
+            contract = outcome.contract if student is None else job.contract
+            report.verdict = _verdict(job, contract, staged.path, validating, changed)
         if job.latency and validating is not None:
             with clock.phase("latency"):
                 watch.progress.say("measuring latency")
                 report.latency = latency(validating, reference, staged.path, worker)
         if target is not None:
             with clock.phase("write"):
-                _commit(report, staged, target)
+                _commit(report, staged, target, touched)
         report.seconds = clock.seconds
         return Result(outcome.graph, report)
 
@@ -221,13 +233,15 @@ def _put(staged: Staged, source: Source, graph: Graph, changed: bool) -> Source:
 
 def _report(source: Source, job: Job, outcome: manager.Outcome, watch: _Watch, changed: bool) -> Report:
     assert watch.size.before is not None, "the run has begun"
-    before = input_row(source, watch.size.before)
+    counted = watch.size.before if job.student is None else facts(decode(source.proto, source.store))
+    before = input_row(source, counted)
     warnings = []
     if watch.check is not None and watch.check.input_fault is not None:
         warnings.append(f"the input itself does not pass ONNX's checker: {watch.check.input_fault}")
     return Report(
         recipe=job.recipe,
         pipeline=str(job.pipeline),
+        student=None if job.student is None else str(job.student),
         seed=job.seed,
         before=before,
         after=before,
@@ -251,8 +265,8 @@ def _verdict(job: Job, contract: Contract, candidate: Path, validating: Validato
     return validating.check(candidate, contract, job.budgets)
 
 
-def _commit(report: Report, staged: Staged, target: Target) -> None:
-    if target.require_change and not report.changed:
+def _commit(report: Report, staged: Staged, target: Target, touched: bool) -> None:
+    if target.require_change and not touched:
         raise NotEquivalent("nothing was changed, and --require-change asks for a change; nothing was written")
     if report.exit_code != 0 and not target.keep:
         return

@@ -24,6 +24,7 @@ from graphopt.session.evidence import on_disk
 from graphopt.session.job import GENERATED
 from graphopt.storage.source import Source
 from graphopt.tolerance.agreement import checked, spread_out
+from graphopt.tolerance.compressions import COMPRESSIONS
 from graphopt.tolerance.layers import find
 from graphopt.tolerance.rig import Bench
 from graphopt.tolerance.study import DROPS, LADDER, Plan, Study
@@ -36,12 +37,15 @@ from graphopt.validation.runs import ON
 from graphopt.validation.validate import Validator
 
 SEEDS: Final = 2
-MOST: Final = 16
-"""Samples that layers are measured on; more make the curves no straighter."""
+SAMPLES: Final = 16
+"""Samples that layers are measured on. More are for outputs of which few samples have most of the error."""
 
 _TOGETHER: Final = 4  # samples of a feed that are run at once
 _QUICK: Final = (0.01, 0.1)
 _QUICK_DROPS: Final = (0.25,)
+ORDERED: Final = "int8-channel"
+"""The compression by whose predictions the layers that are tried are spread."""
+
 CHECKED: Final = ("int8-channel", "channels-25")
 """What is really tried on the layers that a prediction is checked on."""
 
@@ -49,7 +53,8 @@ CHECKED: Final = ("int8-channel", "channels-25")
 def sensitivity(
     model: Model, *, feeds: Given | FeedPlan | None = None, calibration: Given | FeedPlan | None = None,
     layers: str | Sequence[str] = "*", ladder: Sequence[float] | None = None, seeds: int | None = None,
-    quick: bool = False, verify: int = 0, seed: int = 0, progress: bool = False,
+    quick: bool = False, verify: int = 0, compressions: Sequence[str] = CHECKED, samples: int = SAMPLES, seed: int = 0,
+    progress: bool = False,
     worker_seconds: float = 600.0, worker_memory: int | None = None, custom_ops: Sequence[str | Path] = (),
 ) -> Sensitivity:  # fmt: skip
     """Perturb each layer of a model, and predict what quantizing or pruning it alone would do to the outputs.
@@ -57,15 +62,21 @@ def sensitivity(
     `layers` are patterns of names of weights and nodes; `ladder` the relative deviations of the noise, each drawn
     `seeds` times; `quick` measures least. With `verify`, so many layers are really quantized and thinned, and
     `checks` of what is returned says how well that was predicted: on `feeds`, where there is a `calibration` to
-    measure on, else on their second half, and the first half measures. Feeds are generated unless given.
+    measure on, else on their second half, and the first half measures; `compressions` are those that are tried.
+    No more than so many `samples` of either are run. Feeds are generated unless given.
 
     Raises UsageError (no such layer, feeds that do not fit, a ladder that is none), BadModel, and CouldNotTell where
     nothing can be measured: the model draws random numbers, does not run, or gives no floating-point numbers.
     """
     plan = _plan(ladder, seeds, quick)
     patterns = (layers,) if isinstance(layers, str) else tuple(layers)
+    if samples < 1:
+        raise UsageError(f"the number of samples must be 1 or more, and {samples} is not")
     if verify < 0:
         raise UsageError(f"the number of layers to verify cannot be negative, and {verify} is")
+    unknown = [one for one in compressions if one not in COMPRESSIONS]
+    if unknown:
+        raise UsageError(f"there is no compression {unknown[0]!r}; there are {', '.join(COMPRESSIONS)}")
     given = feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds)
     learning = calibration if isinstance(calibration, FeedPlan) or calibration is None else FeedPlan(calibration)
     start = time.perf_counter()
@@ -84,7 +95,7 @@ def sensitivity(
         worker = stack.enter_context(
             Worker(seconds=worker_seconds, memory=worker_memory, custom_ops=tuple(Path(one) for one in custom_ops))
         )
-        rooms = _Rooms(source, on_disk(source, work / "model"), work, worker, seed)
+        rooms = _Rooms(source, on_disk(source, work / "model"), work, worker, seed, samples)
         told = Progress()
         say = told.say if progress else _quiet
         own = learning or (replace(given, half="first") if verify and given.feeds is not None else given)
@@ -98,10 +109,10 @@ def sensitivity(
                 held = given if learning is not None or given.feeds is None else replace(given, half="second")
                 others, more = rooms.bench(held, 1)
                 warnings += [one for one in more if one not in warnings]
-                tried = frozenset(spread_out(rows, CHECKED[0], verify))
-                trial = Study(others, Plan((), (), 0, tried, CHECKED), say)
+                tried = frozenset(spread_out(rows, ORDERED, verify))
+                trial = Study(others, Plan((), (), 0, tried, tuple(compressions)), say)
                 rows, checks = checked(
-                    rows, list(trial.rows([one for one in found.layers if one.name in tried])), CHECKED
+                    rows, list(trial.rows([one for one in found.layers if one.name in tried])), compressions
                 )
         except WorkerFailure as failure:
             raise CouldNotTell(f"could not tell: {str(failure).rstrip('. ')}") from None
@@ -120,12 +131,13 @@ def sensitivity(
 class _Rooms:
     """Makes benches of one model for several feeds."""
 
-    def __init__(self, source: Source, path: Path, work: Path, worker: Worker, seed: int) -> None:
+    def __init__(self, source: Source, path: Path, work: Path, worker: Worker, seed: int, samples: int) -> None:
         self.source, self.path, self.work, self.worker, self.seed = source, path, work, worker, seed
+        self.samples = samples
         self.about = ""
 
     def bench(self, plan: FeedPlan, further: int = 0) -> tuple[Bench, list[str]]:
-        """A bench with at most `MOST` samples of the feeds, and what is to be said of them. Generated feeds are
+        """A bench with some samples of the feeds, and what is to be said of them. Generated feeds are
         `further` ones."""
         plan = replace(plan, generate=GENERATED) if plan.feeds is None else plan
         seed = self.seed + further
@@ -148,7 +160,7 @@ class _Rooms:
                 cut = [dict(some_rows(feed, at, at + _TOGETHER)) for feed in feeds for at in _starts(rows_of(feed))]
                 if _runs(session, cut[0]) and _runs(session, cut[-1]):
                     pieces = cut
-            most = max(1, MOST // max(rows_of(one) for one in pieces))
+            most = max(1, self.samples // max(rows_of(one) for one in pieces))
             chosen = [pieces[at * len(pieces) // min(most, len(pieces))] for at in range(min(most, len(pieces)))]
             first, again = session.run(chosen[0]), session.run(chosen[0])
         if any(not same_bits(first[name], again[name]) for name in first):

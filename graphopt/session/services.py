@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,8 @@ from graphopt.analysis.extent import Extent, Extents, extents
 from graphopt.analysis.shapes import Shapes, SharedShapes
 from graphopt.ir import Graph, Tensor
 from graphopt.ir.values import Array
-from graphopt.pipeline.protocol import Calibration, Measure
-from graphopt.pipeline.services import NoCalibration
+from graphopt.pipeline.protocol import Calibration, Measure, Training
+from graphopt.pipeline.services import NoCalibration, NoTraining
 from graphopt.runtime.client import Options, Worker, WorkerFailure
 from graphopt.storage.wire import join
 
@@ -41,17 +41,19 @@ class EvaluationLimits:
 
 
 class WorkerServices:
-    """The services of a run with a worker, which starts when there is something to compute."""
+    """The services of a run with a worker, which starts when there is something to compute. `say` hears what
+    takes long."""
 
     def __init__(
         self,
         worker: Worker,
         limits: EvaluationLimits = EvaluationLimits(),
         data: CalibrationData | None = None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.worker = worker
         self.limits = limits
-        self._data = data
+        self._data, self._say = data, say
         self._shapes = SharedShapes()
         self._baseline: Baseline | None = None
 
@@ -76,6 +78,14 @@ class WorkerServices:
         if self._baseline is None:
             self._baseline = Baseline()
         return Measurer(graph, self.worker, self._data, self._baseline, self.shapes)
+
+    def training(self, graph: Graph) -> Training:
+        """See `graphopt.pipeline.protocol.Training`."""
+        if self._data is None:
+            return NoTraining("this run has no feeds")
+        from graphopt.training.trainer import Trainer
+
+        return Trainer(graph, self.worker, self._data, self._say)
 
     def evaluate(self, graph: Graph, values: Iterable[Tensor]) -> Evaluated:
         """See `graphopt.pipeline.protocol.Context.evaluate`. Small integers are computed here, everything

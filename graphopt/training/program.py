@@ -130,6 +130,7 @@ class Program:
         import torch
 
         from graphopt.training.compiled import Step, execute, last_uses
+        from graphopt.training.shortened import shortened
 
         made = self._made
         fed = {made.numbers[name] for name in feeds}
@@ -169,5 +170,12 @@ class Program:
                     values[slot] = None
         sources = {slot for step in done for slot in step.reads}
         depends = {name: self._state(name) for name, slot in made.slots.items() if slot in sources}
+        weights = fed | {made.slots[name] for name in self.parameters}
+        steps = shortened(steps, results, lambda slot: _number(values[slot]) if slot not in changing else None, weights)
         frees = last_uses(steps, mine, results)
         return _Plan([step.ready(gone) for step, gone in zip(steps, frees, strict=True)], values, depends)
+
+
+def _number(value: torch.Tensor | None) -> float | None:
+    """The one number of a tensor that has one."""
+    return float(value.item()) if hasattr(value, "numel") and value is not None and value.numel() == 1 else None

@@ -1,4 +1,7 @@
 """Weights fitted to what the original model computes."""
 
-PASSES: dict[str, str] = {}
+PASSES = {
+    "distill": "passes.distill.distill:Distill",
+    "reconstruct": "passes.distill.reconstruct:Reconstruct",
+}
 """By name, imported when a pipeline asks for it."""

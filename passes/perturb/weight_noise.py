@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import ml_dtypes
 import numpy as np
 
+from graphopt.analysis.changes import Change
 from graphopt.analysis.named_noise import deviation, noise
 from graphopt.analysis.weights import Weight, weights
 from graphopt.ir import Graph
@@ -19,6 +20,11 @@ from graphopt.pipeline.protocol import Context, Contract, Pass, option
 Array = np.ndarray[Any, Any]
 
 RULE = "noise"
+
+_WEAKEST: Final = 1e-6  # eps that is tried first, and last
+_STRONGEST: Final = 10.0
+_AT_ONCE: Final = 8  # tries that cost one run over the feeds
+_ROUNDS: Final = 3
 _FLOATS: Final = tuple(np.dtype(one) for one in (np.float32, np.float16, ml_dtypes.bfloat16, np.float64))
 _LARGEST: Final = {np.dtype(np.float16): 65504.0, np.dtype(np.float64): 1.7976931348623157e308}
 
@@ -38,6 +44,9 @@ class WeightNoise(Pass):
 
         What is drawn depends on `seed`, on the tensor's name and on where it is, and on nothing else: a
         tensor gets the same noise whichever others are skipped, in whatever order.
+
+        sqnr=30 looks for the largest eps, from 1e-6 to 10 and to a hundredth of a decade, with which the worst
+        output keeps 30 dB on the calibration feeds; `eps` does not matter then.
 
         dither=true makes the noise one quantization step wide instead: uniform in half a step to each
         side, the step that `bits` and `granularity` give the weights. Rounding to the nearest code
@@ -62,7 +71,7 @@ class WeightNoise(Pass):
 
     Contract
         LOSSY: needs a budget. With relative=weight and uniform noise no weight moves by more than eps * |w|.
-        Costs one pass over the weights.
+        Costs one pass over the weights, and three runs of eight models over the feeds with sqnr.
 
     Source
         Croci et al., "Stochastic rounding: implementation, error analysis and applications", Royal
@@ -72,9 +81,11 @@ class WeightNoise(Pass):
 
     name = "weight-noise"
     contract = Contract.LOSSY
+    calibrates = True
 
     eps: float = option(0.01, "strength of the noise, relative to what `relative` says")
     distribution: Literal["uniform", "normal"] = option("uniform", "from -1 to 1, or normal with a deviation of one")
+    sqnr: float = option(0.0, "look for the largest eps that keeps the outputs above so many dB on calibration feeds")
     seed: int = option(0, "other seeds draw other noise")
     per: Literal["weight", "channel", "tensor"] = option("weight", "what gets a number of its own")
     relative: Literal["weight", "channel", "tensor"] = option("weight", "what the strength is relative to")
@@ -88,6 +99,8 @@ class WeightNoise(Pass):
     def __post_init__(self) -> None:
         if not 0 <= self.eps <= 1000:
             raise ValueError(f"eps must be from 0 to 1000, and {self.eps:g} is not")
+        if not 0 <= self.sqnr <= 200:
+            raise ValueError(f"sqnr must be from 0 to 200 dB, and {self.sqnr:g} is not")
         if not 2 <= self.bits <= 16:
             raise ValueError(f"bits must be from 2 to 16, and {self.bits} is not")
         if self.seed < 0:
@@ -96,15 +109,46 @@ class WeightNoise(Pass):
             raise ValueError(f"min-elements must not be negative, and {self.min_elements} is")
 
     def run(self, graph: Graph, ctx: Context) -> None:
+        chosen = []
         for weight in weights(graph):
             if not weight.sites or not weight.tensor.is_read:
                 continue
             why = self._why_not(weight)
             if why is None:
-                self._perturb(weight, ctx)
+                why = _why_no_numbers(weight)
+            if why is None:
+                chosen.append(weight)
             else:
                 ctx.missed(RULE, weight.subject, why)
             weight.constant.forget()
+        eps = self._searched(chosen, ctx) if self.sqnr and not self.dither else self.eps
+        for weight in chosen if eps is not None else ():
+            self._perturb(weight, ctx, eps or 0.0)
+            weight.constant.forget()
+
+    def _searched(self, chosen: list[Weight], ctx: Context) -> float | None:
+        """The largest eps with which the outputs keep the SQNR that is asked for; None, with the reason, where
+        there is none."""
+        why = ctx.measure.why_not
+        low, high = _WEAKEST, _STRONGEST
+        for _ in range(_ROUNDS if why is None and chosen else 0):
+            tried = np.geomspace(low, high, _AT_ONCE)
+            changes = [Change(tuple((one.tensor, self._moved(one, float(eps))) for one in chosen)) for eps in tried]
+            answer = ctx.measure.changes(changes)
+            why = next(iter(answer.refused.values()), None)
+            if why is not None:
+                break
+            keeps = [answer.present[one].error <= 10.0 ** (-self.sqnr / 10.0) for one in changes]
+            count = keeps.index(False) if False in keeps else len(keeps)
+            if count == 0:
+                why = f"even eps={tried[0]:.2g} brings the outputs below {self.sqnr:g} dB"
+                break
+            low, high = float(tried[count - 1]), float(tried[min(count, len(tried) - 1)])
+            if low == high:
+                break
+        for one in chosen if why is not None else ():
+            ctx.missed(RULE, one.subject, f"no eps could be searched: {why}")
+        return low if why is None else None
 
     def _why_not(self, weight: Weight) -> str | None:
         """Why a weight is left as it is, in a clause; reads no values."""
@@ -127,23 +171,28 @@ class WeightNoise(Pass):
             return f"the channels of {weight.sites[0].node.label!r} are not one axis of it"
         return None
 
-    def _perturb(self, weight: Weight, ctx: Context) -> None:
-        values = np.asarray(weight.constant.values)
-        wide = values.astype(np.float64)
-        if not np.isfinite(wide).all():
-            ctx.missed(RULE, weight.subject, "it has a NaN" if np.isnan(wide).any() else "it has an infinity")
-            return
-        place = f"{weight.home.path}/{weight.tensor.name}"
-        moved = self._dithered(wide, weight, place) if self.dither else self._noisy(wide, weight, place)
-        made = np.clip(moved, -_largest(values.dtype), _largest(values.dtype)).astype(values.dtype)
+    def _perturb(self, weight: Weight, ctx: Context, eps: float) -> None:
+        wide = _wide(weight)
+        made = self._moved(weight, eps)
         change = made.astype(np.float64) - wide
         if not np.any(change):
-            ctx.missed(RULE, weight.subject, "it is all zeros" if not np.any(wide) else "the noise is too small for it")
+            why = "it is all zeros" if not np.any(wide) else "the noise is too small for it"
+            ctx.missed(RULE, weight.subject, why)
             return
-        if ctx.rewrite(RULE, weight.subject, _detail(change, wide)):
+        detail = _detail(change, wide) + (f", eps={eps:.3g} of the search" if self.sqnr and not self.dither else "")
+        if ctx.rewrite(RULE, weight.subject, detail):
             weight.home.set_values(weight.constant, made)
 
-    def _noisy(self, wide: Array, weight: Weight, place: str) -> Array:
+    def _moved(self, weight: Weight, eps: float) -> Array:
+        """The weights with noise on them, in their own type."""
+        wide = _wide(weight)
+        place = f"{weight.home.path}/{weight.tensor.name}"
+        moved = self._dithered(wide, weight, place) if self.dither else self._noisy(wide, weight, place, eps)
+        dtype = np.asarray(weight.constant.values).dtype
+        made: Array = np.clip(moved, -_largest(dtype), _largest(dtype)).astype(dtype)
+        return made
+
+    def _noisy(self, wide: Array, weight: Weight, place: str, eps: float) -> Array:
         axis = _axis(weight)
         shapes: Mapping[str, tuple[int, ...]] = {
             "weight": wide.shape,
@@ -152,7 +201,7 @@ class WeightNoise(Pass):
         }
         drawn = noise(place, shapes[self.per], self.seed, self.distribution)
         scale = wide if self.relative == "weight" else deviation(wide, axis if self.relative == "channel" else None)
-        found: Array = wide + self.eps * scale * drawn
+        found: Array = wide + eps * scale * drawn
         return found
 
     def _dithered(self, wide: Array, weight: Weight, place: str) -> Array:
@@ -163,6 +212,17 @@ class WeightNoise(Pass):
         moved = np.clip(wide + step * 0.5 * noise(place, wide.shape, self.seed, "uniform"), -peak, peak)
         found: Array = np.where((np.abs(wide) == peak) | (wide == 0.0), wide, moved)
         return found
+
+
+def _wide(weight: Weight) -> Array:
+    return np.asarray(weight.constant.values).astype(np.float64)
+
+
+def _why_no_numbers(weight: Weight) -> str | None:
+    wide = _wide(weight)
+    if np.isfinite(wide).all():
+        return None
+    return "it has a NaN" if np.isnan(wide).any() else "it has an infinity"
 
 
 def _matches(weight: Weight, pattern: str) -> bool:

@@ -11,6 +11,7 @@ from graphopt.analysis.changes import Change, Effects, Measured
 from graphopt.analysis.cost import macs
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
+from passes.prune.reached import unreached
 from passes.prune.spans import Span, bypass, residual_spans, why_not_bypassed
 from passes.prune.stand_ins import NAMES, Form, StandIn, stand_ins
 
@@ -38,8 +39,8 @@ class Blocks(Pass):
         that the mean is right. scale: a factor and an offset for each channel. linear: a matrix and an offset
         (a convolution with a kernel of 1 for images), where that takes fewer multiply-accumulates. They are least
         squares fits over the calibration feeds of what the sum was in the model as it was read, from x as it is now,
-        with a pull towards x alone that is found on samples that were not fitted. best is linear where that can be
-        had, else scale, else nothing.
+        with a pull towards x alone that is found on samples that were not fitted. best tries linear (where that cannot
+        be had, scale) and nothing.
 
     Example
         blocks{share=0.3}
@@ -51,7 +52,7 @@ class Blocks(Pass):
         only does not; sums that annotations are about. Small models have few blocks to spare: look at what the
         report says of each. Without feeds like the real ones the pass cannot tell blocks apart.
 
-        Cost: for n blocks, r of them taken out, about 3 n r runs of the part of the model behind a block, on `samples`
+        Cost: for n blocks, r of them taken out, about 5 n r runs of the part of the model behind a block, on `samples`
         samples each, and one run that sums up the products of channels for each one taken out.
 
     Contract
@@ -124,11 +125,12 @@ class Blocks(Pass):
         return None
 
     def _spans(self, graph: Graph, ctx: Context, disabled: set[Node]) -> list[Span]:
-        found = list[Span]()
-        for span in residual_spans(graph, ctx.shapes):
+        found, spans = list[Span](), residual_spans(graph, ctx.shapes)
+        never = unreached(spans, ctx)
+        for span in spans:
             if span.subject in disabled:
                 continue
-            why = self._unwanted(span) or why_not_bypassed(graph, span)
+            why = self._unwanted(span) or why_not_bypassed(graph, span) or never.get(span)
             if why is None:
                 found.append(span)
             else:
@@ -147,10 +149,13 @@ class Blocks(Pass):
         return None
 
     def _tried(self, spans: Sequence[Span], wanted: float, ctx: Context) -> _Tried:
-        forms: tuple[Form, ...] = ("linear", "scale", "nothing") if self.instead == "best" else (self.instead,)
+        best: list[list[Form]] = [["linear", "scale"], ["nothing"]]
+        forms = best if self.instead == "best" else [[self.instead]]
         found = stand_ins(spans, forms, self.rows, self.damping, ctx)
         changes = {one: Change(((one.span.end, one.value),)) for one in found}
-        return _Tried(changes, ctx.measure.changes(list(changes.values()), self.samples), self.theta, wanted)
+        inner = any(one.graph is not one.graph.root for one in spans)  # perhaps taken for the last sample only
+        measured = ctx.measure.changes(list(changes.values()), 0 if inner else self.samples)
+        return _Tried(changes, measured, self.theta, wanted)
 
 
 @dataclass
@@ -189,7 +194,7 @@ class _Tried:
                 refused = (self.measured.refused[self.changes[one]] for one in own)
                 ctx.missed(RULE, span.subject, next(refused, "what would stand for it cannot be fitted"))
                 continue
-            best = measured[0]
+            best = min(measured, key=self.error)
             cost = f"with {NAMES[best.form]} in its place the model would have {self.effects(best).text}"
             ctx.missed(
                 RULE, span.subject, f"{cost}, {f'more than theta={theta:g}' if enough is None else f'and {enough}'}"

@@ -46,6 +46,10 @@ class Costs:
             for index in range(len(groups))
         ]
 
+    def beside(self, group: int) -> set[int]:
+        """Groups whose price changes when units of this one go, itself included."""
+        return {group, *(other for term in self._of[group] for other, _ in term.parts)}
+
     def saved(self, gone: Sequence[int]) -> float:
         """What is saved in all when so many units of each group are gone."""
         return sum(term.amount - term.left(gone) for term in self.terms)

@@ -63,7 +63,7 @@ class Sweep:
         layers = [*self.goals] if self.repairs else [one.layer.node for cut in due for one in cut.readers]
         levels = layer_levels(self.graph, layers)
         first = {cut: min(levels[one.layer.node] for one in cut.readers) for cut in due}
-        begun = min(first.values(), default=0)
+        begun = min(first.values(), default=0) if len(due) == len(cuts) else 0
         for level in sorted({one for one in levels.values() if one >= begun}):
             todo = [node for node in layers if levels[node] == level] if self.repairs else []
             self._level([cut for cut in due if first[cut] == level], list(dict.fromkeys(todo)))
@@ -79,12 +79,11 @@ class Sweep:
                     size += needed
             due = [cut for cut in due if cut not in cuts]
             layers = dict[Node, FloatLayer]()
-            for node in todo:
-                layer = float_layer(node)
-                room = isinstance(layer, FloatLayer) and (not (cuts or layers) or size + layer.sums <= TOGETHER)
-                if isinstance(layer, FloatLayer) and node not in touched and room:
+            for node, layer in _layers(todo).items():
+                room = not (cuts or layers) or size + layer.sums <= TOGETHER
+                if node not in touched and room:
                     layers[node] = layer
-                    size += layer.sums
+                    size += min(layer.sums, WIDEST)
             readers = {one.layer.node: one.layer for cut in cuts for one in cut.readers}
             narrow = {node: layer for node, layer in layers.items() if layer.sums <= WIDEST}
             seen = look([*readers.values(), *narrow.values()], self.goals, self.ctx, self.terms.rows)
@@ -95,7 +94,7 @@ class Sweep:
             wide = [layer for node, layer in layers.items() if node not in narrow]
             for layer, found in fits(wide, self.goals, self.ctx, self.terms).items() if wide else ():
                 announced(layer, found, self.ctx)
-            todo = [node for node in todo if node not in layers and node not in done]
+            todo = [node for node in _layers(todo) if node not in layers and node not in done]
 
     def _cut(self, cut: Cut, seen: Seen) -> list[Node]:
         """Decide on one group, carry it out, and fit the layers that read it; those that were fitted."""
@@ -152,3 +151,9 @@ class Sweep:
             return False
         self.narrowing.narrow(group, kept)
         return True
+
+
+def _layers(nodes: Sequence[Node]) -> dict[Node, FloatLayer]:
+    """The layers that nodes are as the graph is now."""
+    found = {node: float_layer(node) for node in nodes}
+    return {node: layer for node, layer in found.items() if isinstance(layer, FloatLayer)}

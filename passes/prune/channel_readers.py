@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from graphopt.analysis.activations import Moments, Observation
 from graphopt.analysis.channels import Group, Site
 from graphopt.analysis.constants import constant_values
 from graphopt.analysis.float_layers import FloatLayer, float_layer
-from graphopt.analysis.layer_fit import LayerFit
-from graphopt.analysis.unit_removal import Reading, Removal, reading, second_order
+from graphopt.analysis.layer_fit import LayerFit, Sums
+from graphopt.analysis.least_squares import LEAST, best_damping, matching_bias
+from graphopt.analysis.unit_removal import Reading, Removal, reading, second_order, why_no_reading
 from graphopt.ir import Node
 from graphopt.pipeline.protocol import Context
 from passes.prune.narrowing import Narrowing
@@ -113,26 +114,98 @@ def ordered(losses: Array) -> Removal:
     return Removal(order[:-1], np.concatenate([[0.0], np.cumsum(losses[order[:-1]])]))
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What one layer says of the channels of a group."""
+
+    fit: LayerFit
+    whole: Sums
+    weights: Array
+    bias: Array
+    has_bias: bool
+    columns: Array
+    damping: float
+    spread: float
+
+    def reading(self, sums: Sums) -> Reading:
+        found = reading(sums, self.weights, self.has_bias, self.columns, self.damping)
+        return Reading(found.columns, found.gram, found.linear, max(self.spread, found.variance))
+
+    def missed(self, seen: Sums, other: Sums, weights: Array) -> float:
+        """The error on other samples of weights that were fitted to those seen."""
+        values = weights[None]
+        bias = matching_bias(seen, values) if self.has_bias else np.zeros((1, weights.shape[1]))
+        missed = other.missed(np.concatenate([values, bias[:, None, :]], axis=1))
+        return missed / other.count / max(self.spread, other.variance / other.count)
+
+
 def removal(
-    readers: Sequence[Reader], seen: Seen, narrowing: Narrowing, importance: str, damping: float
+    readers: Sequence[Reader], seen: Seen, narrowing: Narrowing, importance: str, damping: float, curve: bool = False
 ) -> Removal | str:
-    """In which order the units of a group go, and the error then, as the layers that read them see it."""
-    found, weights, why = list[Reading](), list[Array](), "nothing was seen of it"
+    """In which order the units of a group go, and the error then, as the layers that read them see it.
+
+    With `curve` the errors of importance=second-order are those on the half of the samples that chose neither units
+    nor weights: channels that matter only for what few samples show look cheap on these samples alone.
+    """
+    told, why = list[_Told](), "nothing was seen of it"
     for one in readers:
-        fit = seen.fits[one.layer.node]
-        values = one.layer.weights()
-        told = (
-            fit if isinstance(fit, str) else reading(fit, values, one.layer.has_bias, one.columns(narrowing), damping)
-        )
-        if isinstance(told, str):
-            why = told
-            continue
-        variance = max(seen.spread.get(one.layer.node, 0.0), told.variance)
-        found.append(Reading(told.columns, told.gram, told.linear, variance))
-        weights.append(values[0])
-    if not found:
+        found = _told(one, seen, narrowing, damping)
+        if isinstance(found, str):
+            why = found
+        else:
+            told.append(found)
+    if not told:
         return why
-    return by_activation(found, weights) if importance == "activation" else second_order(found)
+    plain = by_activation([one.reading(one.whole) for one in told], [one.weights[0] for one in told])
+    if importance == "activation":
+        return plain
+    try:
+        if damping == 0:
+            told = [_damped(one, plain.order[: -(-len(plain.order) // 4)]) for one in told]
+        made = second_order([one.reading(one.whole) for one in told])
+        if isinstance(made, str) or not curve:
+            return made
+        errors = [_tried(told, which) for which in (0, 1)]
+    except np.linalg.LinAlgError:
+        return "the Gram matrix of its data cannot be inverted: a larger damping may help"
+    known = [one.errors for one in errors if isinstance(one, Removal)]
+    return Removal(made.order, np.mean(known, axis=0)) if known else made
+
+
+def _damped(one: _Told, gone: Array) -> _Told:
+    """With the damping that is best on other samples when some units are gone; with all there, any is right."""
+    left = np.delete(np.arange(one.weights.shape[1]), one.columns[gone].ravel())
+    if not left.size:
+        return one
+    fewer = one.fit.of_inputs(left)
+    return replace(one, damping=best_damping(fewer, one.weights[:, left], one.bias, one.has_bias))
+
+
+def _told(one: Reader, seen: Seen, narrowing: Narrowing, damping: float) -> _Told | str:
+    fit = seen.fits[one.layer.node]
+    if isinstance(fit, str):
+        return fit
+    weights = one.layer.weights()
+    why = why_no_reading(fit, weights)
+    whole = fit.whole
+    if why is not None or whole is None:
+        return why or "nothing was seen of it"
+    spread = seen.spread.get(one.layer.node, 0.0)
+    columns = one.columns(narrowing)
+    return _Told(fit, whole, weights, one.layer.bias(), one.layer.has_bias, columns, damping or LEAST, spread)
+
+
+def _tried(told: Sequence[_Told], which: int) -> Removal | str:
+    """Units chosen and weights fitted on one half of the samples, and the errors on the other."""
+    pairs = [(one, one.fit.halves[which], one.fit.halves[1 - which]) for one in told]
+    halves = [(one, seen, other) for one, seen, other in pairs if seen is not None and other is not None]
+    if len(halves) < len(told) or any(sums.variance <= 0 for _, *both in halves for sums in both):
+        return "there are not two samples"
+
+    def judge(weights: Sequence[Array]) -> float:
+        return sum(one.missed(seen, other, each) for (one, seen, other), each in zip(halves, weights, strict=True))
+
+    return second_order([one.reading(seen) for one, seen, _ in halves], judge)
 
 
 def by_magnitude(group: Group) -> Removal:

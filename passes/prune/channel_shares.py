@@ -38,33 +38,37 @@ def by_error(curves: Sequence[Array], choices: Sequence[Sequence[int]], costs: C
     """
     gone = [0] * len(curves)
     saved = 0.0
+    prices: dict[int, tuple[float, int] | None] = {}
+
+    def cheapest(group: int) -> tuple[float, int] | None:
+        """The lowest price at which units of a group can go, and how many are gone then."""
+        found = [(count, costs.more(gone, group, count)) for count in choices[group] if count > gone[group]]
+        errors = curves[group]
+        asked = [(max(float(errors[n] - errors[gone[group]]), 0.0) / won, n) for n, won in found if won > 0]
+        return min(asked, default=None)
+
     while saved < goal * (1 - _CLOSE):
-        best: tuple[float, int, int] | None = None
-        for group, curve in enumerate(curves):
-            for count in choices[group]:
-                if count <= gone[group]:
-                    continue
-                won = costs.more(gone, group, count)
-                if won <= 0:
-                    continue
-                price = max(float(curve[count] - curve[gone[group]]), 0.0) / won
-                if best is None or price < best[0]:
-                    best = (price, group, count)
-        if best is None:
+        for group in range(len(curves)):
+            if group not in prices:
+                prices[group] = cheapest(group)
+        offers = [(offer[0], group, offer[1]) for group, offer in prices.items() if offer is not None]
+        if not offers:
             break
-        _, group, count = best
+        _, group, count = min(offers)
         for fewer in choices[group]:  # no more than the goal asks for
             if gone[group] < fewer < count and saved + costs.more(gone, group, fewer) >= goal:
                 count = fewer
                 break
         gone[group] = count
+        for other in costs.beside(group):
+            prices.pop(other, None)
         saved = costs.saved(gone)
     return gone
 
 
 def evenly(sizes: Sequence[int], choices: Sequence[Sequence[int]], costs: Costs, goal: float) -> list[int]:
     """For each group how many units go: the same share of each, as near as its multiple allows, until the goal."""
-    shares = sorted({count / size for size, each in zip(sizes, choices, strict=True) for count in each if count})
+    shares = sorted({count / size for size, each in zip(sizes, choices, strict=True) for count in each})
     gone = [0] * len(sizes)
     for share in shares:
         gone = [

@@ -36,7 +36,8 @@ class Channels(Pass):
         the other channels make good for it as well as they can (optimal brain surgeon for groups of weights), and
         brings it up to date after each channel that goes, so that of two channels that say the same, one stays.
         activation takes the energy that a channel brings, magnitude the size of the weights that make it.
-        Errors count as a share of the variance of the layer's result, or of the residual sum that it goes into.
+        Errors count as a share of the variance of the layer's result, or of the residual sum that it goes into;
+        those of second-order are taken on the half of the samples that chose neither channels nor weights.
 
         `share` is what is to be saved of the target: multiply-accumulates, bytes of weights, or channels, of the
         whole model. allocation=error takes channels one step at a time where they add least error for what
@@ -75,6 +76,7 @@ class Channels(Pass):
 
     name = "channels"
     contract = Contract.LOSSY
+    strength = "share"
     calibrates = True
 
     share: float = option(0.2, "what is to be saved of the target, as a share of the whole model's")
@@ -167,7 +169,7 @@ class Channels(Pass):
             layers = {one.layer.node: one.layer for group in batch for one in readers[group]}
             seen = look(list(layers.values()), goals, ctx, self.rows)
             for group in batch:
-                order = removal(readers[group], seen, Narrowing(), self.importance, self.damping)
+                order = removal(readers[group], seen, Narrowing(), self.importance, self.damping, curve=True)
                 if isinstance(order, Removal):
                     found[group] = order
                 else:

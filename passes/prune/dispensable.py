@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from graphopt.analysis.activations import Moments, Observation
+from graphopt.analysis.constants import constant_node
 from graphopt.analysis.cost import macs_of
 from graphopt.analysis.movement import is_mover
 from graphopt.analysis.shapes import Shapes
@@ -23,6 +24,7 @@ Array = np.ndarray[Any, Any]
 _NO_OPS = ("Identity", "Cast", "CastLike", "Dropout", "Constant", "DequantizeLinear", "QuantizeLinear")
 _SPREADS = ("Add", "Sub", "Mul", "Div")  # operators that broadcast what they read
 _MOST_STORED = 4096  # elements of a constant that is written out in full
+_LEAST_SEEN = 8  # values of a channel that make a mean
 _BROADCASTS = 7  # the opset from which on Add and Mul broadcast
 
 
@@ -57,10 +59,10 @@ def bypasses(graph: Graph, shapes: Shapes, longest: int) -> list[Dispensable]:
     for scope in graph.scopes():
         entries = _entries(scope)
         for node in scope.nodes:
-            if not _may_go(node):
-                continue
+            if not _may_go(node) or node.outputs[0] not in entries:
+                continue  # what is computed from constants alone is for folding
             end = node.outputs[0]
-            starts = dict.fromkeys(one for one in node.inputs if alike(one, end, shapes))
+            starts = dict.fromkeys(one for one in node.inputs if one in entries and alike(one, end, shapes))
             above = (one for one in _above(end, entries, longest) if alike(one, end, shapes))
             starts |= dict.fromkeys(itertools.islice(above, 1))  # what is above that is two steps
             for start in starts:
@@ -75,8 +77,9 @@ def constants(graph: Graph, ctx: Context, spread: float) -> list[Dispensable]:
     their readers can do with the mean."""
     asked = dict[Node, tuple[int, Observation]]()
     for scope in graph.scopes():
+        entries = _entries(scope)
         for node in scope.nodes:
-            axis = _channels(node, scope, ctx.shapes) if _may_go(node) else None
+            axis = _channels(node, scope, ctx.shapes) if _may_go(node) and node.outputs[0] in entries else None
             if axis is not None:
                 asked[node] = axis, Observation((node.outputs[0],), Moments(axis))
     refused = ctx.calibration.observe([one for _, one in asked.values()]).refused if asked else {}
@@ -88,7 +91,7 @@ def constants(graph: Graph, ctx: Context, spread: float) -> list[Dispensable]:
         energy, mean = seen.mean_square, seen.mean
         with np.errstate(invalid="ignore"):
             apart = float((energy - np.square(mean)).sum())
-        if not seen.count or not np.isfinite(energy).all() or apart > spread * float(energy.sum()):
+        if seen.count < _LEAST_SEEN or not np.isfinite(energy).all() or apart > spread * float(energy.sum()):
             continue
         nodes = dead_without(home, end, None)
         if node in nodes:
@@ -101,9 +104,14 @@ def constants(graph: Graph, ctx: Context, spread: float) -> list[Dispensable]:
 def _dispensable(
     scope: Graph, start: Tensor, end: Tensor, nodes: tuple[Node, ...], mean: Array | None, shapes: Shapes
 ) -> Dispensable:
-    macs = macs_of(nodes, shapes)
-    made = (_elements(out, shapes) for node in nodes for out in node.outputs)
-    return Dispensable(Span(scope, start, end, nodes, macs), mean, macs + sum(made))
+    return Dispensable(Span(scope, start, end, nodes, macs_of(nodes, shapes)), mean, cost_of(nodes, shapes))
+
+
+def cost_of(nodes: Iterable[Node], shapes: Shapes) -> float:
+    """About what nodes take: their multiply-accumulates, and elements that are made."""
+    several = list(nodes)
+    made = (_elements(out, shapes) for node in several for out in node.outputs)
+    return macs_of(several, shapes) + sum(made)
 
 
 def _elements(value: Tensor, shapes: Shapes) -> int:
@@ -159,8 +167,8 @@ def _entries(scope: Graph) -> _Entries:
     for node in scope.nodes:
         read = list[Tensor]()
         for one in node.inputs:
-            if one not in known and isinstance(one, Variable) and one.name and not _made_in(one, scope):
-                known[one] = None, 0  # an input, or a value of an outer graph
+            if one not in known and one.name and _enters(one, scope):
+                known[one] = None, 0
             if one in known:
                 read.append(one)
         if not read and not node.bodies:
@@ -173,8 +181,10 @@ def _entries(scope: Graph) -> _Entries:
     return known
 
 
-def _made_in(value: Tensor, scope: Graph) -> bool:
-    return any(node.graph is scope for node in value.inputs)
+def _enters(value: Tensor, scope: Graph) -> bool:
+    """Whether it is an input, or a value of an outer graph."""
+    made = any(node.graph is scope for node in value.inputs)
+    return isinstance(value, Variable) and not made and constant_node(value) is None
 
 
 def _meeting(one: Tensor, other: Tensor, known: _Entries) -> Tensor | None:

@@ -124,13 +124,16 @@ class EmbeddingRows(Pass):
         return found
 
     def run(self, graph: Graph, ctx: Context) -> None:
-        chosen = list[Table]()
-        for found in tables(graph):
+        chosen, every = list[Table](), tables(graph)
+        if not every:
+            for maker in [maker for output in graph.outputs for maker in output.inputs][:1]:
+                ctx.missed(RULE, maker, "the model looks up no table by ids that are fed")
+        for found in every:
             if isinstance(found, tuple):
                 ctx.missed(RULE, *found)
             elif (why := self._why_not(found)) is not None:
                 ctx.missed(RULE, found.gathers[0], why)
-            elif found.rows >= self.min_rows:
+            else:
                 chosen.append(found)
         asked = {(table, node): Observation((node.inputs[1],), Seen(table.rows)) for table in chosen
                  for node in table.gathers if self.seen}  # fmt: skip

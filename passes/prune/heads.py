@@ -32,8 +32,8 @@ class Heads(Pass):
         the rows of the output projection, each times the root mean square of what it reads on the calibration
         feeds. second-order: what the error of the projection's result would be without the head and with
         all other rows changed as is best; what the others cost follows with each that goes. With allocation=error
-        the share is one of all attentions together, and more goes where it costs less, as a share of the
-        variance of the result; none loses over twice the share.
+        the share is one of all attentions together, and more goes where it costs less: where the error is a
+        smaller share of the variance of each channel behind the residual sum.
 
         With repair the output projection is then fitted to what it made in the original, in the order of
         the graph, on what it reads now (see neurons).

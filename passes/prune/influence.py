@@ -86,6 +86,7 @@ class Influence(Pass):
 
     name = "influence"
     contract = Contract.LOSSY
+    strength = "sparsity"
     calibrates = True
 
     sparsity: float = option(0.5, "share of zeros among the weights, from 0 to 1; an N:M pattern brings its own")

@@ -82,6 +82,7 @@ class LowRank(Pass):
 
     name = "low-rank"
     contract = Contract.LOSSY
+    strength = "share"
     calibrates = True
 
     share: float = option(0.25, "share of the multiply-accumulates (or bytes) of the layers that is to go, 0 to 1")

@@ -29,8 +29,8 @@ class Neurons(Pass):
         calibration feeds. second-order: what the block's error would be with all other weights that read the
         block changed as is best, from the Gram matrix of the neurons; the cheapest go first, and what the others
         cost follows each time. With allocation=error the share is one of all blocks together, and more
-        goes where it costs less, as a share of the variance of the block's result; no block loses over twice
-        the share.
+        goes where it costs less: where the error is a smaller share of the variance of each channel behind the
+        residual sum. Up to nine tenths of a block may go.
 
         With repair the second layer is then fitted to what it made in the original, in the order of the graph, on
         what it reads now: weights and bias that miss least, pulled towards those there are by damping
@@ -47,8 +47,8 @@ class Neurons(Pass):
         layers (prune first, then quantize); weights that callers may override, or that several operators read;
         layers too wide for a Gram matrix. Convolutions are left to channels. In bodies and functions the
         layer is fitted to what it makes before its neurons go.
-        Calibrate on feeds like the real ones and on many: with 6,000 rows of data for 1,000 neurons half of what
-        repair could gain is lost to chance.
+        Calibrate on feeds like the real ones and on many: a sentence model that lost a quarter of its neurons kept 29 dB
+        with 32 sentences, 35 with 100, 36 with 200 and 38 with 500.
 
         Cost: one run of both models up to a block for each block; for n neurons two matrices of n^2 numbers and about
         30 times n^3 operations.

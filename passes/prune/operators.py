@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from graphopt.analysis.changes import Change, Effects
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
-from passes.prune.dispensable import Dispensable, bypasses, constants
+from passes.prune.dispensable import Dispensable, bypasses, constants, cost_of
+from passes.prune.reached import unreached
 from passes.prune.spans import Span, bypass, why_not_bypassed
 
 RULE = "operator"
@@ -41,10 +42,11 @@ class Operators(Pass):
 
     When not
         Left, with the reason: operators without which the error would be above theta; those that skip names, or
-        that only does not; values that annotations are about. Operators that only move elements are not looked
-        at: passes that are exact take those out that do nothing. With theta=0 only operators go that change no
-        bit of any output on the samples: on other data they might. For whole residual blocks, and for what
-        stands in their place, see blocks.
+        that only does not; those that make next to nothing of what is computed (`least`), such as what keeps a
+        divisor from zero; values that annotations are about. Operators that only move elements are not looked at:
+        passes that are exact take those out that do nothing. With theta=0 only operators go that change no bit of any
+        output on the samples: on other data they might. For whole residual blocks, and for what stands in their
+        place, see blocks.
 
         Cost: for n candidates, n runs of the part of the model behind one on four samples each, and for those that
         could go a run on `samples` samples each, again after each round in which some went.
@@ -65,6 +67,7 @@ class Operators(Pass):
     theta: float = option(0.001, "largest error of an output that is borne, as a share of its energy")
     samples: int = option(32, "samples of the calibration feeds that decide; 0 for all")
     longest: int = option(16, "nodes that one rewrite may take out by reading past them")
+    least: float = option(1e-4, "leave operators that make less than this share of all that is computed")
     spread: float = option(0.1, "share of the energy by which an output may differ from its mean to be tried as that")
     means: bool = option(True, "try the mean of an output in its place, too")
     skip: tuple[str, ...] = option((), "patterns such as /head/* of nodes and values to leave as they are")
@@ -75,8 +78,8 @@ class Operators(Pass):
             raise ValueError(f"theta must not be negative, and {self.theta:g} is")
         if self.samples < 0 or self.longest < 1:
             raise ValueError("samples must not be negative, and longest at least 1")
-        if not 0 <= self.spread <= 1:
-            raise ValueError(f"spread must be from 0 to 1, and {self.spread:g} is not")
+        if not 0 <= self.spread <= 1 or not 0 <= self.least <= 1:
+            raise ValueError("spread and least must be from 0 to 1")
 
     def run(self, graph: Graph, ctx: Context) -> None:
         work = _Work(graph, ctx, self)
@@ -112,7 +115,12 @@ class _Work:
         found = bypasses(self._graph, ctx.shapes, options.longest)
         if options.means:
             found += constants(self._graph, ctx, options.spread)
-        found = [one for one in found if self._is_new(one)]
+        least = options.least * cost_of((node for scope in self._graph.scopes() for node in scope.nodes), ctx.shapes)
+        found = [one for one in found if self._is_new(one, least)]
+        never = unreached([one.span for one in found], ctx)
+        for one in [one for one in found if one.span in never]:
+            self._stays(one, never[one.span])
+        found = [one for one in found if one.span not in never]
         changes = {one: _change(one) for one in found}
         few = min(_FEW, options.samples or _FEW)
         measured = ctx.measure.changes(list(changes.values()), few)
@@ -131,11 +139,14 @@ class _Work:
             went |= span is not None and self._decide(one, span)
         return went
 
-    def _is_new(self, one: Dispensable) -> bool:
+    def _is_new(self, one: Dispensable, least: float) -> bool:
         if one.key in self._judged:
             return False
         self._judged.add(one.key)
         self._any = True
+        if one.cost < least:
+            self._stays(one, f"it makes less than least={self._options.least:g} of all that is computed")
+            return False
         why = self._options.unwanted(one.span) or why_not_bypassed(self._graph, one.span)
         if why is not None:
             self._stays(one, why)
@@ -144,7 +155,8 @@ class _Work:
     def _decide(self, one: Dispensable, span: Span) -> bool:
         """Measure one in the graph as it is now, and take it out where that is within theta."""
         change, ctx, subject = _change(one), self._ctx, span.subject
-        measured = ctx.measure.changes([change], self._options.samples)
+        inner = span.graph is not self._graph.root  # perhaps taken for the last sample only
+        measured = ctx.measure.changes([change], 0 if inner else self._options.samples)
         effects = measured.original.get(change)
         if effects is None or effects.error > self._options.theta:
             self._stays(one, measured.refused.get(change, "it was not measured") if effects is None else effects)

@@ -51,6 +51,7 @@ class Repair(Pass):
 
     name = "repair"
     contract = Contract.LOSSY
+    repairs = True
     calibrates = True
 
     damping: float = option(

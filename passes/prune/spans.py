@@ -16,9 +16,10 @@ from graphopt.ir.order import reads
 
 _FLOATS = (1, 10, 11, 16)  # float32, float16, float64, bfloat16
 _FAR = 512  # nodes that are looked at on the way back to where a block begins
+_ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
 _SETTLES = (
     "LayerNormalization", "RMSNormalization", "BatchNormalization", "InstanceNormalization", "GroupNormalization",
-    "Relu", "Clip", "LeakyRelu",
+    *_ACTIVATIONS,
 )  # fmt: skip
 
 
@@ -55,11 +56,10 @@ def residual_spans(graph: Graph, shapes: Shapes) -> list[Span]:
         seen = {(one.start, one.end) for one in blocks}
         after = {one.start: one for one in blocks}
         for first in blocks:
-            settled = _settled(first.end)
-            second = after.get(settled)
-            ends: dict[Tensor, tuple[Span, ...]] = {settled: (first,)}
+            second = after.get(_settled(first.end))
+            ends: dict[Tensor, tuple[Span, ...]] = {_normalized(first.end): (first,)}
             if second is not None:
-                ends |= {second.end: (first, second), _settled(second.end): (first, second)}
+                ends |= {second.end: (first, second), _normalized(second.end): (first, second)}
             for end, parts in ends.items():
                 if (first.start, end) not in seen and alike(first.start, end, shapes):
                     seen.add((first.start, end))
@@ -128,6 +128,15 @@ def _settled(end: Tensor) -> Tensor:
         end = reader.outputs[0]
         reader = only_reader(end)
     return end
+
+
+def _normalized(end: Tensor) -> Tensor:
+    """The same, where a normalization is on the way: to leave an activation away as well is hardly another trial."""
+    settled = _settled(end)
+    one = settled
+    while one is not end and one.inputs[0].op in _ACTIVATIONS:
+        one = one.inputs[0].inputs[0]
+    return end if one is end else settled
 
 
 def dead_without(scope: Graph, end: Tensor, start: Tensor | None) -> tuple[Node, ...]:

@@ -6,7 +6,7 @@ calibration feeds, towards what the part gave in the model as it was read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,11 +14,11 @@ import numpy as np
 
 from graphopt.analysis.activations import Observation, Original
 from graphopt.analysis.changes import Affine, Replacement
-from graphopt.analysis.layer_fit import LayerFit, Sums
+from graphopt.analysis.layer_fit import Distance, LayerFit, Sums
 from graphopt.analysis.layer_inputs import Points, Vectors
 from graphopt.analysis.least_squares import fitted
 from graphopt.analysis.shapes import Shapes
-from graphopt.ir import Node, Tensor
+from graphopt.ir import Node, Tensor, Variable
 from graphopt.ir.dtypes import np_dtype
 from graphopt.pipeline.protocol import Context
 from passes.prune.spans import Span
@@ -33,6 +33,7 @@ NAMES: dict[Form, str] = {
     "linear": "a linear layer",
 }
 
+_MOST_NAMES = 12  # of values that one may stand for, the nearest by provenance come first
 _WIDEST = 4096  # channels whose products are summed
 _BROADCASTS = 7  # the opset from which on Add and Mul broadcast
 
@@ -52,42 +53,92 @@ class StandIn:
         if not isinstance(value, Affine):
             assert not isinstance(value, np.ndarray)
             return value
-        made: Tensor = value.of
-        for op, array in (("MatMul", value.kernel), ("Mul", value.factors), ("Add", value.offset)):
-            if array is not None:
-                op = "Conv" if op == "MatMul" and array.ndim > 2 else op
-                stem = self.span.end.name or "block"
-                held = graph.constant(array, f"{stem}_{op}")
-                node = Node(op, graph.fresh_name(f"{stem}_{op}"), {}, [made, held], [graph.variable(f"{stem}_kept")])
-                made = graph.insert(node, before=self.span.subject).outputs[0]
+        stem, made = self.span.end.name or "block", value.of
+        convolved = value.kernel is not None and value.kernel.ndim > 2
+        steps = [("Conv" if convolved else "MatMul", value.kernel), ("Mul", value.factors), ("Add", value.offset)]
+        for op, array in steps:
+            if array is None or (op == "Add" and convolved):
+                continue
+            inputs = [made, graph.constant(array, f"{stem}_{op}")]
+            if op == "Conv" and value.offset is not None:
+                inputs.append(graph.constant(value.offset.reshape(-1), f"{stem}_bias"))
+            node = Node(op, graph.fresh_name(f"{stem}_{op}"), {}, inputs, [graph.variable(f"{stem}_kept")])
+            made = graph.insert(node, before=self.span.subject).outputs[0]
         return made
 
 
-def stand_ins(spans: Sequence[Span], forms: Sequence[Form], rows: int, damping: float, ctx: Context) -> list[StandIn]:
-    """For each span the first of the `forms` that it can have; there is none for a span that can have none."""
-    asked = {span: _questions(span, rows, ctx) for span in spans if forms != ("nothing",)}
-    refused = ctx.calibration.observe([one for each in asked.values() for one in each]).refused if asked else {}
+def stand_ins(
+    spans: Sequence[Span], forms: Sequence[Sequence[Form]], rows: int, damping: float, ctx: Context
+) -> list[StandIn]:
+    """For each span, of each of several lists of forms the first that it can have."""
+    fitting = any(form != "nothing" for several in forms for form in several)
+    targets = _targets([span for span in spans if fitting and _can_be_fitted(span, ctx.shapes)], ctx)
+    asked = {
+        span: Observation((span.start, target), LayerFit(_rows_of(span, ctx.shapes), rows, _kept(span, target)))
+        for span, target in targets.items()
+    }
+    refused = ctx.calibration.observe(list(asked.values())).refused if asked else {}
     found = list[StandIn]()
     for span in spans:
-        seen = [one.accumulator for one in asked.get(span, ()) if one not in refused]
-        fits = [one for one in seen if isinstance(one, LayerFit) and one.trouble is None and one.whole is not None]
-        made = (_made(span, form, fits[0] if fits else None, damping, ctx.shapes) for form in forms)
-        found += [one for one in made if one is not None][:1]
+        question = asked.get(span)
+        seen = None if question is None or question in refused else question.accumulator
+        fit = seen if isinstance(seen, LayerFit) and seen.trouble is None else None
+        for several in forms:
+            made = (_made(span, form, fit, damping, ctx.shapes) for form in several)
+            found += [one for one in made if one is not None][:1]
     return found
 
 
-def _questions(span: Span, rows: int, ctx: Context) -> list[Observation]:
-    """What the end of a span is fitted to: what it was in the model as it was read, else what it is."""
-    dims = ctx.shapes.dims(span.start)
-    axis = channel_axis(span, len(dims or ()))
-    width = dims[axis] if dims else None
-    opset = span.graph.opset_of()
-    if not isinstance(width, int) or not 0 < width <= _WIDEST or not dims or len(dims) < 2 or opset < _BROADCASTS:
-        return []
-    originals = ctx.originals(span.end) if span.graph is span.graph.root else ()
-    targets: list[Tensor | Original] = [Original(name) for name in originals] or [span.end]
-    across = Points() if axis == 1 and len(dims) > 2 else Vectors()
-    return [Observation((span.start, target), LayerFit(across, rows)) for target in targets]
+def _can_be_fitted(span: Span, shapes: Shapes) -> bool:
+    dims = shapes.dims(span.start)
+    if not dims or len(dims) < 2 or span.graph.opset_of() < _BROADCASTS:
+        return False
+    width = dims[channel_axis(span, len(dims))]
+    return isinstance(width, int) and 0 < width <= _WIDEST
+
+
+def _targets(spans: Sequence[Span], ctx: Context) -> dict[Span, Tensor | Original]:
+    """What the end of each span is fitted to: what it was in the model as it was read, else what it is.
+
+    Of several values that it may stand for, the nearest.
+    """
+    names: dict[Span, tuple[str, ...]] = dict.fromkeys(spans, ())
+    for span in spans:
+        axis = channel_axis(span, ctx.shapes.rank(span.start) or 0)
+        if span.graph is span.graph.root and set(_narrowed(span)) <= {axis}:
+            names[span] = ctx.originals(span.end)[:_MOST_NAMES]
+    asked = {
+        (span, name): Observation((span.end, Original(name)), Distance(_narrowed(span)))
+        for span, several in names.items()
+        for name in several
+        if len(several) > 1
+    }
+    refused = ctx.calibration.observe(list(asked.values())).refused if asked else {}
+    found: dict[Span, Tensor | Original] = {}
+    for span, several in names.items():
+        shares = dict.fromkeys(several, 0.0)
+        for name in several if len(several) > 1 else ():
+            seen = asked[span, name].accumulator
+            known = isinstance(seen, Distance) and asked[span, name] not in refused
+            shares[name] = seen.share if known and isinstance(seen, Distance) else np.inf
+        best = min(shares, key=lambda name: shares[name], default=None)
+        found[span] = span.end if best is None or not np.isfinite(shares[best]) else Original(best)
+    return found
+
+
+def _narrowed(span: Span) -> Mapping[int, Array]:
+    """Which indices of the axes of a span's end are left of the model as it was read."""
+    return span.end.kept if isinstance(span.end, Variable) else {}
+
+
+def _kept(span: Span, target: Tensor | Original) -> Array | None:
+    """Which channels of what a span is fitted to count; None for all."""
+    return next(iter(_narrowed(span).values()), None) if isinstance(target, Original) else None
+
+
+def _rows_of(span: Span, shapes: Shapes) -> Points | Vectors:
+    rank = shapes.rank(span.start) or 0
+    return Points() if rank > 2 and channel_axis(span, rank) == 1 else Vectors()
 
 
 def channel_axis(span: Span, rank: int) -> int:

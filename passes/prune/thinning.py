@@ -9,23 +9,25 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from graphopt.analysis.activations import Observation, Original
+from graphopt.analysis.activations import Moments, Observation
 from graphopt.analysis.float_layers import FloatLayer, float_layer
-from graphopt.analysis.layer_fit import LayerFit
+from graphopt.analysis.layer_fit import LayerFit, Sums
 from graphopt.analysis.least_squares import Fit, decibels, fitted
-from graphopt.ir import Tensor
 from graphopt.pipeline.protocol import Context
 from passes.prune.narrowing import Narrowing
-from passes.prune.repair_targets import Target, kept_channels, targets
+from passes.prune.repair_targets import Target, kept_channels, question, targets
 from passes.prune.unit_allocation import shared, together
-from passes.prune.unit_blocks import Block, names_of, norms_of
+from passes.prune.unit_blocks import Block, names_of, norms_of, summed
 from passes.prune.unit_removal import Order, removal, without
 
 Array = np.ndarray[Any, Any]
-Goals = Mapping[FloatLayer, Original | Tensor]
+Goals = Mapping[FloatLayer, Target | None]
 Importance = Literal["magnitude", "activation", "second-order"]
 
 _WIDEST: Final = 1 << 30  # bytes of the sums of one layer
+_SINGULAR: Final = "the Gram matrix of its data cannot be inverted"
+_MOST: Final = 0.9  # of a block that may go
+_FLAT: Final = 0.01  # of the median variance below which channels are taken for alike
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class Terms:
     def sees(self) -> bool:
         """Whether activations are asked for."""
         return self.repair or self.importance != "magnitude" or self.allocation != "uniform"
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The sums of a layer, and for each of its outputs one over the spread of what its result is added to."""
+
+    fit: LayerFit
+    scale: Array
 
 
 @dataclass
@@ -97,11 +107,12 @@ class Thinning:
 
     def _goals(self, blocks: Sequence[Block]) -> Goals:
         """What each layer should go on making: its result in the original, or, where that is not known, its own."""
-        known = targets([one.layer for one in blocks if one.group.graph is one.group.graph.root], self.ctx)
-        found = dict[FloatLayer, Original | Tensor]()
+        main = [one.layer for one in blocks if one.group.graph is one.group.graph.root]
+        known = targets(main, self.ctx) if main else {}
+        found = dict[FloatLayer, Target | None]()
         for block in blocks:
             target = known.get(block.layer.node)
-            found[block.layer] = target.original if isinstance(target, Target) else block.layer.result
+            found[block.layer] = target if isinstance(target, Target) else None
         return found
 
     def _allocated(self, blocks: Sequence[Block], goals: Goals) -> dict[Block, int]:
@@ -114,40 +125,46 @@ class Thinning:
                 if isinstance(seen, str):
                     self.ctx.missed(self.rule, block.node, seen)
                     continue
-                most = block.size - self._count(block.size, min(2 * self.terms.share, 0.9))
-                order = self._order(block, seen, most, priced=True)
-                whole = seen.whole
-                assert whole is not None, "an order was found"
-                curves[block] = order.costs * whole.count / max(whole.variance, 1e-30)
-        return shared(curves, self.terms.share, self._rounded)
+                most = block.size - self._count(block.size, _MOST)
+                try:
+                    curves[block] = self._order(block, seen, most, priced=True).costs
+                except np.linalg.LinAlgError:
+                    self.ctx.missed(self.rule, block.node, _SINGULAR)
+        return shared(curves, self.terms.share, self.terms.multiple)
 
-    def _rounded(self, block: Block, gone: int) -> int:
-        return self._count(block.size, gone / block.size)
-
-    def _seen(self, blocks: Sequence[Block], goals: Goals) -> dict[Block, LayerFit | str]:
-        """The sums of each block's layer as the graph is now, or a clause on why there are none."""
-        found = dict[Block, LayerFit | str]()
+    def _seen(self, blocks: Sequence[Block], goals: Goals) -> dict[Block, Seen | str]:
+        """What is known of each block's layer as the graph is now, or a clause on why nothing is."""
+        found = dict[Block, Seen | str]()
         asked = dict[Block, Observation]()
+        sums = {one: Observation((summed(one.layer.result, self.ctx.shapes),), Moments(-1)) for one in blocks}
         for block in blocks:
-            goal = goals[block.layer]
-            kept = kept_channels(block.layer, self.ctx) if isinstance(goal, Original) else None
-            if isinstance(kept, str):
-                goal, kept = block.layer.result, None
-            asked[block] = Observation((block.layer.data, goal), LayerFit(block.layer.rows, self.terms.rows, kept))
-        refused = self.ctx.calibration.observe(list(asked.values())).refused
-        for block, question in asked.items():
-            sums = question.accumulator
-            assert isinstance(sums, LayerFit)
-            found[block] = refused.get(question) or _trouble(block, sums) or sums
+            layer, goal = block.layer, goals[block.layer]
+            kept = None if goal is None else kept_channels(layer, self.ctx)
+            if goal is None or isinstance(kept, str):
+                asked[block] = Observation((layer.data, layer.result), LayerFit(layer.rows, self.terms.rows))
+            else:
+                asked[block] = question(layer, goal, self.terms.rows, kept)
+        refused = self.ctx.calibration.observe([*asked.values(), *sums.values()]).refused
+        for block, asking in asked.items():
+            fit, moments = asking.accumulator, sums[block].accumulator
+            assert isinstance(fit, LayerFit) and isinstance(moments, Moments)
+            why = refused.get(asking) or refused.get(sums[block]) or _trouble(block, fit)
+            found[block] = why or Seen(fit, _scales(moments, block.layer.outputs))
         return found
 
-    def _order(self, block: Block, seen: LayerFit | None, count: int, priced: bool = False) -> Order:
-        """The units in the order in which they go, by the importance that was asked for."""
+    def _order(self, block: Block, seen: Seen | None, count: int, priced: bool = False) -> Order:
+        """The units in the order in which they go, by the importance that was asked for, and what they cost.
+
+        An error counts by the spread that its channel has behind the next sum: a few channels may be a thousand times
+        as large as the others, and what normalizes them makes them all alike.
+        """
         weights = block.layer.weights()[0]
-        whole = seen.whole if seen is not None else None
+        scale = np.ones(weights.shape[1]) if seen is None else seen.scale
+        whole = None if seen is None else seen.fit.whole
         if self.terms.importance == "second-order" and whole is not None:
-            return removal(whole, weights, block.layer.has_bias, block.positions, count, priced)
-        norms = np.square(weights).sum(1)
+            scaled = Sums(whole.count, whole.gram, whole.cross * scale, whole.energy * scale**2)
+            return removal(scaled, weights * scale, block.layer.has_bias, block.positions, count, priced)
+        norms = np.square(weights * scale if priced else weights).sum(1)
         if self.terms.importance == "magnitude" or whole is None:
             scores = norms[block.positions].sum(1) * norms_of(block.group)
         else:
@@ -157,7 +174,7 @@ class Thinning:
         return Order(units, scores[units])
 
     def _thin(self, block: Block, left: int, goals: Goals) -> None:
-        seen: LayerFit | None = None
+        seen: Seen | None = None
         if self.terms.sees:
             found = self._seen([block], goals)[block]
             if isinstance(found, str):
@@ -167,7 +184,7 @@ class Thinning:
         try:
             order = self._order(block, seen, block.size - left)
         except np.linalg.LinAlgError:
-            self.ctx.missed(self.rule, block.node, "the Gram matrix of its data cannot be inverted")
+            self.ctx.missed(self.rule, block.node, _SINGULAR)
             return
         kept = np.setdiff1d(np.arange(block.size), order.units)
         text = f"{block.size - left} of {block.size} {self.noun} gone"
@@ -186,17 +203,26 @@ class Thinning:
             assert isinstance(layer, FloatLayer), "it was one before it lost inputs"
             layer.write(fit.weights, fit.bias)
 
-    def _repaired(self, block: Block, seen: LayerFit | None, kept: Array) -> tuple[float | None, Fit | str | None]:
+    def _repaired(self, block: Block, seen: Seen | None, kept: Array) -> tuple[float | None, Fit | str | None]:
         """The error with only `kept` units and the weights as they are, and the best fit."""
         if seen is None:
             return None, None
         inputs = np.setdiff1d(np.arange(block.layer.inputs), np.delete(block.positions, kept, axis=0))
-        part = without(seen, inputs)
+        part = without(seen.fit, inputs)
         whole = part.whole
         assert whole is not None, "something was seen"
         weights, bias = block.layer.weights()[:, inputs], block.layer.bias()
         before = whole.error(np.concatenate([weights, bias[:, None]], axis=1))
         return before, _fit(block.layer, part, weights, self.terms.damping) if self.terms.repair else None
+
+
+def _scales(moments: Moments, outputs: int) -> Array:
+    """One over the spread of each channel and the number of channels; those that hardly move count as others do."""
+    spread = moments.mean_square - np.square(moments.mean)
+    if spread.shape != (outputs,) or not np.isfinite(spread).all() or not (spread > 0).any():
+        return np.ones(outputs)
+    least = _FLAT * float(np.median(spread[spread > 0]))
+    return np.asarray(1.0 / np.sqrt(np.maximum(spread, least) * outputs))
 
 
 def _trouble(block: Block, seen: LayerFit) -> str | None:

@@ -113,6 +113,38 @@ def test_a_trial_says_what_the_edited_model_does(pair: Any, text: str, weights: 
     assert found.original[change].error == max(one.error for one in found.original[change].outputs.values())
 
 
+@pytest.mark.parametrize("bound", [0, 100, 300, 500, 1 << 28])
+def test_however_little_may_be_recorded_the_answers_are_the_same(bound: int) -> None:
+    pairs: list[Any] = [("d", "b"), ("e", "d"), ("c", "b"), ("b", "a"), ("a", "x"), ("y", "e")]
+    free, bounded = Measuring(residual()), Measuring(residual(), bound=bound)
+    expected = free.changes(*(one for one in map(free.swap, pairs)))
+    found = bounded.changes(*(one for one in map(bounded.swap, pairs)))
+    assert not expected.refused and list(found.original.values()) == list(expected.original.values())
+
+
+def test_a_model_that_is_too_large_for_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Measuring(residual())
+    change = asked.swap(("d", "b"))
+    plain = asked.changes(change).original[change]
+    monkeypatch.setattr("graphopt.calibration.tapped.MESSAGE", 0)
+    asked.baseline.outputs.clear()
+    weights = asked.swap(("v", draw(4, 4, seed=7)))
+    found = asked.changes(change, weights)
+    assert found.original[change] == plain and found.original[weights].error > 0
+
+
+def test_values_that_are_no_tensors_in_front_of_a_change() -> None:
+    proto = model(
+        """g (float[4] x) => (float[4] y) <int64 i = {1}> {
+            s = SequenceConstruct(x, x)  a = SequenceAt(s, i)  b = Exp(a)  c = SequenceAt(s, i)  y = Add(b, c) }"""
+    )
+    asked = Measuring(proto, [{"x": draw(4)}])
+    change = asked.swap(("b", "a"))
+    x = draw(4).astype(np.float64)
+    share = np.square(np.exp(x) - x).sum() / np.square(np.exp(x) + x).sum()
+    assert asked.changes(change).original[change].error == pytest.approx(float(share), rel=1e-4)
+
+
 def test_rows_whose_largest_entry_changes_are_counted() -> None:
     asked = Measuring(residual())
     change = asked.swap(("d", "b"))

@@ -93,16 +93,10 @@ def _dequantize(call: Call) -> Run:
     return run
 
 
-def dynamic_codes(x: Tensor, by_row: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes of a byte for the range that `x` has (or each row of its last axis), with their scale and zero point.
-
-    Scale and zero point get no gradient.
-    """
-    seen = x.detach()
-    if not seen.numel():
-        seen, by_row = seen.new_zeros(1), False
-    high = torch.clamp(seen.amax(-1, keepdim=True) if by_row else seen.amax(), min=0)
-    low = torch.clamp(seen.amin(-1, keepdim=True) if by_row else seen.amin(), max=0)
+def dynamic_codes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes of a byte for the range that `x` has, with their scale and zero point, which get no gradient."""
+    seen = x.detach() if x.numel() else x.new_zeros(1)
+    high, low = torch.clamp(seen.amax(), min=0), torch.clamp(seen.amin(), max=0)
     scale = torch.where(high == low, torch.ones((), dtype=x.dtype), (high - low) / 255)
     zero = torch.round(torch.clamp(-low / scale, 0, 255))
     values = x / scale

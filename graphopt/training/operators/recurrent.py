@@ -145,7 +145,10 @@ _MAKERS: dict[str, Callable[..., Step]] = {"LSTM": lstm, "GRU": gru, "RNN": rnn}
 
 
 def _quantized(call: Call) -> Run:
-    """onnxruntime's LSTM of integer weights: input and state are rounded to bytes before each product."""
+    """onnxruntime's LSTM of integer weights: input and state are rounded to bytes before each product.
+
+    The state of the whole batch has one range, as on one thread; on more, onnxruntime takes the batch in parts.
+    """
     if call.has(7):
         raise call.refuse("peepholes are not known here")
 
@@ -163,7 +166,7 @@ def _quantized(call: Call) -> Run:
         wide, deep = _unpacked(w, grids[0], grids[1]), _unpacked(r, grids[2], grids[3])
         shape = (w.shape[0], x.shape[1], deep.shape[-1])
         first = [_start(h, shape, x, False), _start(c, shape, x, False)]
-        y, states = _stepwise("LSTM", call, _narrow(x), wide, deep, b, lengths, first, None, _narrow_rows)
+        y, states = _stepwise("LSTM", call, _narrow(x), wide, deep, b, lengths, first, None, _narrow)
         return (y, *states)
 
     return run
@@ -177,11 +180,6 @@ def _unpacked(codes: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
 
 def _narrow(x: Tensor) -> Tensor:
     codes, scale, zero = dynamic_codes(x)
-    return (codes - zero) * scale
-
-
-def _narrow_rows(x: Tensor) -> Tensor:
-    codes, scale, zero = dynamic_codes(x, by_row=True)
     return (codes - zero) * scale
 
 

@@ -21,6 +21,7 @@ from graphopt.training.operators import (
     recurrent,
     reduction,
     resize,
+    sampling,
     sequences,
     shaping,
 )
@@ -41,6 +42,7 @@ STANDARD: Operators = {
     **recurrent.OPERATORS,
     **reduction.OPERATORS,
     **resize.OPERATORS,
+    **sampling.OPERATORS,
     **sequences.OPERATORS,
     **shaping.OPERATORS,
 }

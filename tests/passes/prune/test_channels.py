@@ -76,6 +76,11 @@ def mobile() -> onnx.ModelProto:
     )
 
 
+def run(pass_: Channels | Pipeline, before: onnx.ModelProto, feeds: Any = None) -> Applied:
+    """Without the laws, which other tests hold the pass to: they run it many times."""
+    return apply(pass_, before, feeds=feeds, laws=False)
+
+
 def images(channels: int = 4, count: int = 3, seed: int = 1) -> list[dict[str, np.ndarray]]:
     draw = rng(seed)
     return [{"x": draw.normal(size=(8, channels, 8, 8)).astype(np.float32)} for _ in range(count)]
@@ -110,24 +115,24 @@ def test_tensors_and_products_get_fewer(opset: int) -> None:
 
 
 def test_channels_that_say_what_others_say_go_first_and_cost_nothing() -> None:
-    done = apply(Channels(share=0.25, multiple=4), chain(), feeds=images())
+    done = run(Channels(share=0.25, multiple=4), chain(), feeds=images())
     assert sqnr(done, images(seed=9)) > 60
-    by_size = apply(Channels(share=0.25, multiple=4, importance="magnitude"), chain(), feeds=images())
+    by_size = run(Channels(share=0.25, multiple=4, importance="magnitude"), chain(), feeds=images())
     assert sqnr(by_size, images(seed=9)) < 30
 
 
 @pytest.mark.parametrize("importance", ["second-order", "activation", "magnitude"])
 def test_repair_never_makes_it_worse(importance: Any) -> None:
     options: dict[str, Any] = {"share": 0.5, "multiple": 2, "importance": importance, "rows": 0}
-    plain = apply(Channels(repair=False, **options), chain(), feeds=images())
-    fitted = apply(Channels(**options), chain(), feeds=images())
+    plain = run(Channels(repair=False, **options), chain(), feeds=images())
+    fitted = run(Channels(**options), chain(), feeds=images())
     assert dims(plain.after) == dims(fitted.after)
     assert sqnr(fitted, images()) > sqnr(plain, images()) + 1
 
 
 def test_better_importance_is_better() -> None:
     found = [
-        sqnr(apply(Channels(share=0.5, multiple=2, importance=one), chain(), feeds=images()), images(seed=9))
+        sqnr(run(Channels(share=0.5, multiple=2, importance=one), chain(), feeds=images()), images(seed=9))
         for one in ("magnitude", "activation", "second-order")
     ]
     assert found[2] > found[1] + 1 and found[2] > found[0] + 1
@@ -151,7 +156,7 @@ def test_depthwise_residual_and_dense_layers() -> None:
 def test_the_share_that_was_asked_for_is_saved(target: Any, allocation: Any) -> None:
     before = mobile()
     options: dict[str, Any] = {"share": 0.3, "multiple": 1, "target": target, "allocation": allocation}
-    done = apply(Channels(repair=False, **options), before, feeds=images(3))
+    done = run(Channels(repair=False, **options), before, feeds=images(3))
 
     def amount(proto: onnx.ModelProto) -> float:
         sizes = dims(proto)
@@ -166,31 +171,31 @@ def test_the_share_that_was_asked_for_is_saved(target: Any, allocation: Any) -> 
 
 @pytest.mark.parametrize(("multiple", "left"), [(8, {8, 16, 24, 32}), (16, {4, 8, 16, 32})])
 def test_what_is_left_is_a_multiple(multiple: int, left: set[int]) -> None:
-    done = apply(Channels(share=0.4, multiple=multiple, repair=False), mobile(), feeds=images(3))
+    done = run(Channels(share=0.4, multiple=multiple, repair=False), mobile(), feeds=images(3))
     sizes = dims(done.after)
     assert sizes["we"][0] in left
     assert sizes["we"][0] < 32 or sizes["wk"][0] < 24
 
 
 def test_equal_runs_give_equal_bytes() -> None:
-    one, other = (apply(Channels(share=0.4, multiple=4), mobile(), feeds=images(3)) for _ in range(2))
+    one, other = (run(Channels(share=0.4, multiple=4), mobile(), feeds=images(3)) for _ in range(2))
     assert one.after.SerializeToString() == other.after.SerializeToString()
 
 
 def test_a_share_of_nothing_says_so() -> None:
-    done = apply(Channels(share=0), chain(), feeds=images())
+    done = run(Channels(share=0), chain(), feeds=images())
     assert not done.applied
     assert_missed(done, "channels", "share is 0")
 
 
 def test_a_share_that_cannot_be_had_says_so() -> None:
-    done = apply(Channels(share=0.95, multiple=4, most=0.5), chain(), feeds=images())
+    done = run(Channels(share=0.95, multiple=4, most=0.5), chain(), feeds=images())
     assert_missed(done, "channels", "can be saved in all, not 95.0%")
     assert dims(done.after)["w"][0] == 8
 
 
 def test_groups_that_stay_have_a_reason() -> None:
-    done = apply(Channels(share=0.05, multiple=4), mobile(), feeds=images(3))
+    done = run(Channels(share=0.05, multiple=4), mobile(), feeds=images(3))
     assert_missed(done, "channels", "'y' is a graph output")
     assert_missed(done, "channels", "other channels are cheaper to lose")
 
@@ -202,7 +207,7 @@ def test_a_refused_group_stays_and_others_go() -> None:
         def allows(self, candidate: Any) -> bool:
             return not (candidate.rule == "channels" and candidate.number == 1)
 
-    done = apply(Channels(share=0.4, multiple=4), mobile(), feeds=images(3), gate=Refusing())
+    done = apply(Channels(share=0.5, multiple=2), mobile(), feeds=images(3), gate=Refusing())
     assert len([one for one in done.disabled if one.rule == "channels"]) == 1
     assert len([one for one in done.applied if one.rule == "channels"]) >= 1
 
@@ -210,13 +215,13 @@ def test_a_refused_group_stays_and_others_go() -> None:
 def test_twice_in_a_row_and_repaired_again() -> None:
     """The second cut compares with the original by the channels that the first one left."""
     pipeline = Pipeline((Channels(share=0.2, multiple=2), Channels(share=0.2, multiple=2), Repair()))
-    done = apply(pipeline, mobile(), feeds=images(3))
+    done = run(pipeline, mobile(), feeds=images(3))
     assert cost(done.after) < 0.7 * cost(done.before)
     assert sqnr(done, images(3, seed=9)) > 5
 
 
 def test_magnitude_needs_no_data() -> None:
-    done = apply(Channels(share=0.25, multiple=4, importance="magnitude", repair=False), chain(), feeds=[])
+    done = run(Channels(share=0.25, multiple=4, importance="magnitude", repair=False), chain(), feeds=[])
     assert dims(done.after)["w"][0] == 12
 
 
@@ -233,7 +238,7 @@ def test_flattened_channels_and_dense_layers() -> None:
         u=draw.normal(size=(16, 5)),
     )
     feeds = [{"x": draw.normal(size=(200, 3, 6, 6)).astype(np.float32)} for _ in range(2)]
-    done = apply(Channels(share=0.4, multiple=2), before, feeds=feeds)
+    done = run(Channels(share=0.4, multiple=2), before, feeds=feeds)
     sizes = dims(done.after)
     assert sizes["v"] == (sizes["w"][0] * 36, sizes["d"][0])
     assert sizes["d"][0] == sizes["u"][0]
@@ -245,7 +250,7 @@ def test_flattened_channels_and_dense_layers() -> None:
     [({"skip": ("w",)}, "skip has 'w'"), ({"only": ("nothing",)}, "only has no pattern for it")],
 )
 def test_skip_and_only(options: dict[str, Any], why: str) -> None:
-    done = apply(Channels(share=0.3, **options), chain(), feeds=images())
+    done = run(Channels(share=0.3, **options), chain(), feeds=images())
     assert_missed(done, "channels", why)
     assert not done.applied
 
@@ -278,7 +283,7 @@ def test_not_a_number_among_the_weights() -> None:
     values = numpy_helper.to_array(before.graph.initializer[2]).copy()
     values[0, 0] = np.nan
     before.graph.initializer[2].CopyFrom(numpy_helper.from_array(values, "v"))
-    apply(Channels(share=0.3, multiple=2), before, feeds=images(), laws=False)
+    run(Channels(share=0.3, multiple=2), before, feeds=images())
 
 
 @pytest.mark.parametrize(

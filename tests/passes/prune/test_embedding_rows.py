@@ -176,6 +176,11 @@ def test_trimming_that_does_not_pay_is_missed_with_figures() -> None:
     assert "takes 4000" in remark.why
 
 
+def test_a_model_without_tables_is_told() -> None:
+    before = model("g (float[N] x) => (float[N] y) { y = Relu(x) }")
+    assert_missed(apply(EmbeddingRows(), before), "rows", "looks up no table")
+
+
 def test_all_in_use_too_few_rows_and_names() -> None:
     every = [{"ids": np.arange(ROWS)[None]}]
     assert_missed(apply(EmbeddingRows(), plain(), feeds=every), "rows", "all of its 1000 rows are in use")

@@ -207,7 +207,7 @@ def test_a_bias_that_two_blocks_share_is_copied() -> None:
         m = MatMul(x, w1)  h = Add(m, b)  r = Relu(h)  o = MatMul(r, w2)
         n = MatMul(o, v1)  k = Add(n, b)  s = Relu(k)  y = MatMul(s, v2) }"""
     before = filled(text, **draws(w1=(8, 32), b=(32,), w2=(32, 8), v1=(8, 32), v2=(32, 8)))
-    done = apply(Neurons(), before, feeds=rows())
+    done = apply(Neurons(allocation="uniform"), before, feeds=rows())
     assert len(done.applied) == 2
     assert weight(done, "v2").shape == (24, 8)
 
@@ -232,6 +232,20 @@ def test_with_allocation_by_error_the_block_that_can_spare_them_loses_more() -> 
     first, second = weight(done, "w2").shape[0], weight(done, "v2").shape[0]
     assert first < 48 < second
     assert first + second == 96
+
+
+def test_a_channel_that_is_larger_than_all_others_does_not_hide_them() -> None:
+    """Four neurons make a channel of a thousand; that the others make all others would not show in a sum of squares."""
+    text = """agraph (float[B, T, 8] x) => (float[B, T, 8] y) {
+        m = MatMul(x, w1)  r = Relu(m)  o = MatMul(r, w2)  p = Add(o, x)
+        n = MatMul(p, v1)  s = Relu(n)  q = MatMul(s, v2)  y = Add(q, p) }"""
+    weights = draws(w1=(8, 32), w2=(32, 8), v1=(8, 32), v2=(32, 8))
+    weights["w2"][:, 0] = 0
+    weights["w2"][:4, 0] = 1000
+    weights["v1"][0] = 0
+    weights["v2"][16:] *= 0.2  # half of the second block matters less
+    done = apply(Neurons(multiple=4), filled(text, **weights), feeds=full())
+    assert weight(done, "w2").shape[0] > weight(done, "v2").shape[0]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,9 @@ GATED = """g (float[B, 4, 5, 5] x) => (float[B, 4, 5, 5] y) {
 
 def test_a_gate_of_channels_goes_with_all_that_makes_it() -> None:
     before = model(GATED, w=draw(4, 4, 1, 1, scale=0.01), b=draw(4, seed=1))
-    feeds = [{"x": draw(3, 4, 5, 5, seed=seed)} for seed in range(2)]
+    feeds = [{"x": draw(3, 4, 5, 5, seed=seed)} for seed in range(4)]
+    few = apply(Operators(theta=0.001), before, feeds=feeds[:1])
+    assert "Sigmoid" in few.body  # three samples make no mean
     done = apply(Operators(theta=0.001), before, feeds=feeds)
     assert done.body == "m = Mul(x, s_mean)\ny = Neg(m)"
     assert [one.dims for one in done.after.graph.initializer] == [[1, 4, 1, 1]]
@@ -166,6 +168,31 @@ def test_bodies_and_captured_values() -> None:
     assert "Abs" in done.body
 
 
+def test_branches_that_were_not_taken_are_left() -> None:
+    before = model(
+        """g (float[6] x, bool p) => (float[6] y) {
+            u = Neg(x)
+            y = If (p) <then_branch = t () => (float[6] o) { a = Exp(u)  o = Tanh(a) },
+                        else_branch = e () => (float[6] o2) { o2 = Neg(u) }> }"""
+    )
+    feeds: list[dict[str, Any]] = [{"x": draw(6, seed=seed), "p": np.asarray(False)} for seed in range(40)]
+    done = apply(Operators(theta=0.001, samples=4), before, feeds=feeds)
+    assert "Exp(u)" in done.body and "Tanh" in done.body
+    assert_missed(done, "operator", "the branch that it is in was not taken")
+    feeds[-1]["p"] = np.asarray(True)  # beyond the samples that decide elsewhere
+    done = apply(Operators(theta=0.001, samples=4), before, feeds=feeds)
+    assert "Exp(u)" in done.body and error(before, done.after, feeds) <= 0.001
+
+
+def test_what_is_computed_from_constants_is_left_to_folding() -> None:
+    before = model(
+        "g (float[N, 6] x) => (float[N, 6] y) { c = Constant<value = float[6] {1, 2, 3, 4, 5, 6}>()  e = Relu(c)"
+        " a = Add(x, e)  y = Exp(a) }"
+    )
+    done = apply(Operators(theta=0), before, feeds=FEEDS)
+    assert "Relu(c)" in done.body and all("Relu" not in one.node for one in done.remarks)
+
+
 def test_loops_are_measured_over_all_their_rounds() -> None:
     before = model(
         """g (float[6] x, int64 n, bool k) => (float[6] y) {
@@ -182,6 +209,19 @@ def test_a_disabled_rewrite_is_not_offered_again() -> None:
     before = model("g (float[N, 6] x) => (float[N, 6] y) { a = Exp(x)  b = Relu(a)  y = Neg(b) }")
     done = apply(Operators(theta=0), before, feeds=FEEDS, gate=Without("operators", 1))
     assert len(done.disabled) == 1 and "Relu" in done.body
+
+
+def test_what_makes_next_to_nothing_is_left() -> None:
+    before = model(
+        "g (float[N, 6] x) => (float[N, 6] y) <float e = {1e-9}> { s = ReduceMean(x, one)  a = Add(s, e)"
+        "  d = Div(x, a)  m = MatMul(d, w)  y = MatMul(m, w) }",
+        w=draw(6, 6),
+        one=np.asarray([1]),
+    )
+    assert apply(Operators(theta=0.001, least=0), before, feeds=FEEDS).applied
+    done = apply(Operators(theta=0.001, least=0.02, means=False), before, feeds=FEEDS)
+    assert not done.applied
+    assert_missed(done, "operator", "it makes less than least=0.02 of all that is computed")
 
 
 def test_skip_and_only() -> None:
@@ -206,7 +246,8 @@ def test_numbers_that_are_not_finite_stay_out() -> None:
         ({"theta": -1}, "theta must not be negative"),
         ({"samples": -1}, "samples must not"),
         ({"longest": 0}, "longest at least 1"),
-        ({"spread": 2}, "spread must be from 0 to 1"),
+        ({"spread": 2}, "must be from 0 to 1"),
+        ({"least": -1}, "must be from 0 to 1"),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], match: str) -> None:

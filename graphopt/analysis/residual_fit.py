@@ -1,0 +1,36 @@
+"""The normal equations of a layer whose result is added to something: what it should make so that the sum is right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphopt.analysis.layer_fit import LayerFit
+from graphopt.analysis.layer_inputs import Patches, Points
+
+Array = np.ndarray[Any, Any]
+
+
+class ResidualFit(LayerFit):
+    """As `LayerFit`, given the data, the sum in another model, and what the result is added to now.
+
+    The layer should make the difference, and so also make up for what is wrong with the other addend.
+    """
+
+    @property
+    def key(self) -> str:
+        return f"residual {super().key}"
+
+    def update(self, *values: Array) -> None:
+        data, total, other = values
+        axis = 1 if isinstance(self.rows, Patches | Points) else -1
+        if self.kept is not None and self.kept.size and total.ndim and total.shape[axis] > self.kept.max():
+            total = np.take(total, self.kept, axis)
+        if total.shape != other.shape:
+            self.trouble = self.trouble or f"the sum in the original has shape {total.shape}, and here {other.shape}"
+            return
+        kept, self.kept = self.kept, None
+        with np.errstate(over="ignore", invalid="ignore"):
+            super().update(data, np.subtract(total, other, dtype=np.float32))
+        self.kept = kept
