@@ -46,7 +46,9 @@ def study(corpus: Corpus, name: str, samples: int, quick: bool) -> Sensitivity:
         finally:
             original.close()
     first, second = (FeedPlan(one.feeds) for one in halves)
-    return graphopt.sensitivity(path, feeds=second, calibration=first, quick=quick, verify=10**6, compressions=TRIED)
+    return graphopt.sensitivity(
+        path, feeds=second, calibration=first, quick=quick, verify=10**6, compressions=TRIED, samples=samples
+    )
 
 
 def text(name: str, found: Sensitivity) -> str:

@@ -67,9 +67,9 @@ class Feature:
 class Course:
     """How to train: all numbers that decide it.
 
-    `steps` of AdamW on `batch` samples each, of step size `rate` (a share of each tensor's root mean square) that
-    rises over the first `warm_up` share of the steps and then falls as a cosine; `minutes` end it earlier (0: do
-    not). `held_out` is the share of the samples that is not trained on, `patience` how many measurements on them
+    `steps` of AdamW on `batch` samples each, of step size `rate` (a share of each tensor's root mean square; 0 finds
+    one) that rises over the first `warm_up` share of the steps and then falls as a cosine; `minutes` end it earlier
+    (0: do not). `held_out` is the share of the samples that is not trained on, `patience` how many measurements on them
     without an improvement end it (0: none do).
     """
 
@@ -80,7 +80,7 @@ class Course:
     steps: int = 200
     minutes: float = 0.0
     batch: int = 16
-    rate: float = 0.003
+    rate: float = 0.0
     warm_up: float = 0.1
     decay: float = 0.0
     held_out: float = 0.2

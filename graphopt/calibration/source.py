@@ -32,7 +32,8 @@ class CalibrationData:
 
     They can be gone through any number of times. It raises GraphoptError where no feeds can be made; passes
     then get its sentence as the reason. `folder` is where statistics are kept besides in memory; `notes` are
-    sentences about what went wrong there. `training` says what was trained, by a hash, as plain data.
+    sentences about what went wrong there. `training` says what was trained, by a hash, as plain data. `labels` gives
+    the right answers for the feeds, one for each sample, or None; it raises GraphoptError where they do not fit.
     """
 
     make: Callable[[], Feeds]
@@ -40,6 +41,7 @@ class CalibrationData:
     folder: Path | None = None
     notes: list[str] = field(default_factory=list)
     training: dict[str, dict[str, Any]] = field(default_factory=dict)
+    labels: Callable[[], np.ndarray[Any, Any] | None] = lambda: None
     _feeds: Feeds | None = field(default=None, repr=False)
     _survey: Survey | None = field(default=None, repr=False)
 

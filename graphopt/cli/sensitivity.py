@@ -49,6 +49,12 @@ def command(
             rich_help_panel=options.JUDGE,
         ),
     ] = "0",
+    samples: Annotated[
+        str,
+        typer.Option(
+            "--samples", metavar="N", help="of the feeds that are run; 16 unless given", rich_help_panel=options.RUN
+        ),
+    ] = "16",
     table: Annotated[
         str | None,
         typer.Option("--table", metavar="FILE", help="write what --json prints", rich_help_panel=options.WRITE),
@@ -78,6 +84,7 @@ def command(
     output: Output = ctx.obj.ask(json=json, quiet=quiet, debug=debug, verbose=verbose)
     steps = None if ladder is None else options.numbers("--ladder", ladder)
     draws = None if seeds is None else options.whole("--seeds", seeds)
+    most_samples = options.whole("--samples", samples)
     count, number = options.whole("--verify", verify), options.whole("--seed", seed)
     clock, most = options.seconds("--timeout", timeout), options.size("--memory", memory)
     plan = options.feed_plan(feeds, None, input_value, dim)
@@ -98,6 +105,7 @@ def command(
         seeds=draws,
         quick=quick,
         verify=count,
+        samples=most_samples,
         seed=number,
         progress=not (quiet or json),
         worker_seconds=clock,

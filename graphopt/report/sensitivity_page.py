@@ -25,12 +25,13 @@ _LINES = (
 )
 _ABOUT = "Predicted SQNR of the worst output with only that layer compressed, from noise on its weights:"
 _STYLE = """
-.plot { background: #ffffff; border: 1px solid var(--line); border-radius: 8px; overflow-x: auto; margin: 16px 0; }
+.plot { background: var(--card); border: 1px solid var(--line); border-radius: 8px; overflow-x: auto; margin: 16px 0; }
 table.sensed { border-collapse: collapse; background: var(--card); width: 100%; font-variant-numeric: tabular-nums; }
 table.sensed th, table.sensed td { padding: 4px 10px; border-bottom: 1px solid var(--line); text-align: right; }
 table.sensed th:first-child, table.sensed td:first-child, table.sensed th:nth-child(2), table.sensed td:nth-child(2) {
   text-align: left; }
 table.sensed td.low { background: var(--gone); } table.sensed td.fair { background: var(--moved); }
+.plot > svg { display: block; background: #ffffff; }
 p.soft { color: var(--soft); margin: 8px 0; }
 h1 { margin-top: 24px; }
 """
@@ -65,11 +66,11 @@ def sensitivity_page(found: Sensitivity) -> str:
         f"<h1>What each layer of {title} tolerates</h1>",
         f'<p class="soft">{_ABOUT} {escape(printable(found.feeds))}. A number in brackets was measured.</p>',
         f'<div class="plot">{sensitivity_plot(found.rows)}</div>',
-        '<table class="sensed"><thead><tr><th>layer</th><th>operator</th>',
+        '<div class="plot"><table class="sensed"><thead><tr><th>layer</th><th>operator</th>',
         "".join(f"<th>{escape(name)}</th>" for name in names),
         "<th>bits for 30 dB</th><th>eps for 30 dB</th><th>gain</th><th>slope</th><th>fit</th></tr></thead><tbody>",
         *(_row(row, names) for row in found.rows),
-        "</tbody></table>",
+        "</tbody></table></div>",
         *(f'<p class="soft">{escape(printable(note))}</p>' for note in notes),
         "</body></html>\n",
     ]
@@ -92,7 +93,7 @@ def _row(row: Row, names: Sequence[str]) -> str:
 
 def sensitivity_plot(rows: Sequence[Row]) -> str:
     """The SVG: layers in the order of the model from left to right, predicted decibels upwards."""
-    width = min(1600, max(480, 14 * len(rows)))
+    width = min(1600, max(1180, 14 * len(rows)))
     step = width / max(1, len(rows) - 1)
     total, height = _LEFT + width + _RIGHT, _TOP + _HEIGHT + 48
     parts = [

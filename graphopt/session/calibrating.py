@@ -15,6 +15,7 @@ from graphopt.session.job import Job
 from graphopt.storage.source import Source
 from graphopt.validation.feeds import FeedSet
 from graphopt.validation.validate import Validator
+from graphopt.validation.values import Array
 
 INVENTED = (
     "the passes calibrated on generated inputs, whose ranges are not those of real data, so expect a worse result; "
@@ -30,7 +31,7 @@ class Calibrating:
     def __init__(self, source: Source, reference: Path, job: Job, worker: Worker) -> None:
         self._source, self._reference, self._job, self._worker = source, reference, job, worker
         self.gathered: FeedSet | None = None
-        self.data = CalibrationData(self._make, source, job.cache_dir)
+        self.data = CalibrationData(self._make, source, job.cache_dir, labels=self._labels)
 
     @property
     def report(self) -> dict[str, Any] | None:
@@ -47,7 +48,7 @@ class Calibrating:
         if not job.calibrates:
             return () if job.calibration is None else (IDLE,)
         if self.gathered is None:
-            return ()
+            return tuple(self.data.notes)
         invented = self.gathered.report.generated
         said = (INVENTED,) if invented else self.gathered.warnings
         if job.calibration is not None and _same(job.calibration.feeds, job.feeds.feeds):
@@ -71,6 +72,22 @@ class Calibrating:
         ) as gathering:
             self.gathered = gathering.feeds()
         return Values(self.gathered)
+
+    def _labels(self) -> Array | None:
+        """The user's labels of the calibration feeds; none where those are apart from the feeds that have labels."""
+        job = self._job
+        if job.labels is None or job.calibration is not None:
+            return None
+        with Validator(
+            self._reference,
+            worker=self._worker,
+            plan=job.learning,
+            source=self._source,
+            labels=job.labels,
+            seed=job.learning_seed,
+        ) as gathering:
+            gathering.feeds()
+            return gathering.labels
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -37,8 +37,8 @@ from graphopt.validation.runs import ON
 from graphopt.validation.validate import Validator
 
 SEEDS: Final = 2
-MOST: Final = 16
-"""Samples that layers are measured on; more make the curves no straighter."""
+SAMPLES: Final = 16
+"""Samples that layers are measured on. More are for outputs of which few samples have most of the error."""
 
 _TOGETHER: Final = 4  # samples of a feed that are run at once
 _QUICK: Final = (0.01, 0.1)
@@ -53,7 +53,8 @@ CHECKED: Final = ("int8-channel", "channels-25")
 def sensitivity(
     model: Model, *, feeds: Given | FeedPlan | None = None, calibration: Given | FeedPlan | None = None,
     layers: str | Sequence[str] = "*", ladder: Sequence[float] | None = None, seeds: int | None = None,
-    quick: bool = False, verify: int = 0, compressions: Sequence[str] = CHECKED, seed: int = 0, progress: bool = False,
+    quick: bool = False, verify: int = 0, compressions: Sequence[str] = CHECKED, samples: int = SAMPLES, seed: int = 0,
+    progress: bool = False,
     worker_seconds: float = 600.0, worker_memory: int | None = None, custom_ops: Sequence[str | Path] = (),
 ) -> Sensitivity:  # fmt: skip
     """Perturb each layer of a model, and predict what quantizing or pruning it alone would do to the outputs.
@@ -62,13 +63,15 @@ def sensitivity(
     `seeds` times; `quick` measures least. With `verify`, so many layers are really quantized and thinned, and
     `checks` of what is returned says how well that was predicted: on `feeds`, where there is a `calibration` to
     measure on, else on their second half, and the first half measures; `compressions` are those that are tried.
-    Feeds are generated unless given.
+    No more than so many `samples` of either are run. Feeds are generated unless given.
 
     Raises UsageError (no such layer, feeds that do not fit, a ladder that is none), BadModel, and CouldNotTell where
     nothing can be measured: the model draws random numbers, does not run, or gives no floating-point numbers.
     """
     plan = _plan(ladder, seeds, quick)
     patterns = (layers,) if isinstance(layers, str) else tuple(layers)
+    if samples < 1:
+        raise UsageError(f"the number of samples must be 1 or more, and {samples} is not")
     if verify < 0:
         raise UsageError(f"the number of layers to verify cannot be negative, and {verify} is")
     unknown = [one for one in compressions if one not in COMPRESSIONS]
@@ -92,7 +95,7 @@ def sensitivity(
         worker = stack.enter_context(
             Worker(seconds=worker_seconds, memory=worker_memory, custom_ops=tuple(Path(one) for one in custom_ops))
         )
-        rooms = _Rooms(source, on_disk(source, work / "model"), work, worker, seed)
+        rooms = _Rooms(source, on_disk(source, work / "model"), work, worker, seed, samples)
         told = Progress()
         say = told.say if progress else _quiet
         own = learning or (replace(given, half="first") if verify and given.feeds is not None else given)
@@ -128,12 +131,13 @@ def sensitivity(
 class _Rooms:
     """Makes benches of one model for several feeds."""
 
-    def __init__(self, source: Source, path: Path, work: Path, worker: Worker, seed: int) -> None:
+    def __init__(self, source: Source, path: Path, work: Path, worker: Worker, seed: int, samples: int) -> None:
         self.source, self.path, self.work, self.worker, self.seed = source, path, work, worker, seed
+        self.samples = samples
         self.about = ""
 
     def bench(self, plan: FeedPlan, further: int = 0) -> tuple[Bench, list[str]]:
-        """A bench with at most `MOST` samples of the feeds, and what is to be said of them. Generated feeds are
+        """A bench with some samples of the feeds, and what is to be said of them. Generated feeds are
         `further` ones."""
         plan = replace(plan, generate=GENERATED) if plan.feeds is None else plan
         seed = self.seed + further
@@ -156,7 +160,7 @@ class _Rooms:
                 cut = [dict(some_rows(feed, at, at + _TOGETHER)) for feed in feeds for at in _starts(rows_of(feed))]
                 if _runs(session, cut[0]) and _runs(session, cut[-1]):
                     pieces = cut
-            most = max(1, MOST // max(rows_of(one) for one in pieces))
+            most = max(1, self.samples // max(rows_of(one) for one in pieces))
             chosen = [pieces[at * len(pieces) // min(most, len(pieces))] for at in range(min(most, len(pieces)))]
             first, again = session.run(chosen[0]), session.run(chosen[0])
         if any(not same_bits(first[name], again[name]) for name in first):

@@ -29,7 +29,7 @@ class Compression:
 def rounded(values: Array, bits: int, axis: int | None = None, block: int = 0) -> Array:
     """Weights rounded to symmetric codes of so many bits: one step for all of them, for each index of `axis`, or
     with a `block` for each run of so many elements along it."""
-    wide = np.asarray(values, np.float64)
+    wide = np.asarray(values, np.float64 if values.dtype == np.float64 else np.float32)
     most = float((1 << bits - 1) - 1)
     if axis is None:
         peak: Array = np.abs(wide).max(keepdims=True)
@@ -39,9 +39,12 @@ def rounded(values: Array, bits: int, axis: int | None = None, block: int = 0) -
         starts = np.arange(0, wide.shape[axis], block)
         runs = np.maximum.reduceat(np.abs(wide), starts, axis=axis)
         peak = np.repeat(runs, np.diff([*starts, wide.shape[axis]]), axis=axis)
-    step = np.where(peak > 0.0, peak / most, 1.0)
-    found: Array = np.clip(np.rint(wide / step), -most, most) * step
-    return found.astype(values.dtype)
+    step = np.where(peak > 0.0, peak / wide.dtype.type(most), wide.dtype.type(1))
+    found: Array = wide / step
+    np.rint(found, out=found)
+    np.clip(found, -most, most, out=found)
+    found *= step
+    return found.astype(values.dtype, copy=False)
 
 
 def smallest(values: Array, share: float) -> Array:
@@ -49,7 +52,11 @@ def smallest(values: Array, share: float) -> Array:
     count = int(share * values.size + 0.5)
     flat = np.array(values).reshape(-1)
     if count:
-        flat[np.argsort(np.abs(flat.astype(np.float64)), kind="stable")[:count]] = 0
+        sizes = np.abs(flat if flat.dtype == np.float64 else flat.astype(np.float32))
+        last = np.partition(sizes, count - 1)[count - 1]
+        gone = sizes < last
+        gone[np.flatnonzero(sizes == last)[: count - int(np.count_nonzero(gone))]] = True
+        flat[gone] = 0
     return flat.reshape(values.shape)
 
 

@@ -20,6 +20,19 @@ Array = np.ndarray[Any, Any]
 
 _MOST: Final = 512  # rows of each sample that are looked at
 _WIDE: Final = 2304  # inputs up to which their products with each other are summed up, not their squares only
+_ACTIVATIONS: Final = (
+    "Relu",
+    "Clip",
+    "LeakyRelu",
+    "PRelu",
+    "Elu",
+    "Selu",
+    "Celu",
+    "Gelu",
+    "Mish",
+    "HardSwish",
+    "Swish",
+)
 _OUTPUT_AXES: Final = {("Conv", 1): 1, ("ConvTranspose", 1): 1, ("Gemm", 0): 0, ("Gemm", 1): 1,
                        ("MatMul", 0): -2, ("MatMul", 1): -1}  # fmt: skip
 
@@ -59,7 +72,7 @@ class Reading:
         return cls(
             site, layer.shape, layer.channel,
             data if isinstance(data, Variable) and data.name else None,
-            node.outputs[0] if tells and isinstance(node.outputs[0], Variable) else None,
+            _settled(node.outputs[0]) if tells and isinstance(node.outputs[0], Variable) else None,
             rows,
         )  # fmt: skip
 
@@ -121,8 +134,10 @@ class Reading:
             return float(np.square(weights, dtype=np.float64).sum())
         if self.site.is_table:
             axis = gather_axis(self.site.node, len(self.shape))
-            others = tuple(one for one in range(len(self.shape)) if one != axis)
-            return float(np.square(weights, dtype=np.float64).sum(axis=others) @ self.squares)
+            assert self.squares is not None and axis is not None, "it was seen"
+            read = np.flatnonzero(self.squares)  # few rows of many are read
+            square = np.square(weights.take(read, axis=axis), dtype=np.float64)
+            return float(np.moveaxis(square, axis, 0).reshape(len(read), -1).sum(axis=1) @ self.squares[read])
         assert self.gram is not None
         rows = self._rows_of(weights)
         assert rows is not None, "it was seen"
@@ -211,6 +226,15 @@ class Importance:
         found = [one.rounding for one in self.readings]
         known = [one for one in found if one is not None]
         return sum(known) / len(known) if known and len(known) == len(found) else None
+
+
+def _settled(result: Variable) -> Variable:
+    """The result itself, or what an activation that keeps zero makes of it: what that drops is not missed."""
+    readers = result.readers
+    if len(readers) != 1 or result.graph_outputs or not readers[0].is_op(*_ACTIVATIONS):
+        return result
+    made = readers[0].outputs[0] if readers[0].inputs[0] is result else result
+    return made if isinstance(made, Variable) and made.name else result
 
 
 @dataclass(frozen=True, eq=False)

@@ -178,20 +178,21 @@ class _Measuring:
         channels = self.importance.channels() if name in SHARES else None
         if channels is not None and self.layer.channel is not None:
             return float(channels[weak(self.values, self.layer.channel, SHARES[name])].sum())
-        return self.importance.share(_wide(made) - _wide(self.values), self.values)
+        return self.importance.share(_apart(made, self.values), self.values)
 
     def _noise(self) -> Iterator[Point]:
         """Noise as wide in every place of a channel, as rounding brings it."""
-        wide = _wide(self.values)
-        scale = deviation(wide, scale_axis(self.layer))
-        for eps in self.plan.ladder:
-            found = []
-            for seed in range(self.plan.seeds):
-                drawn = noise(self.layer.name, wide.shape, seed)
-                made = (wide + eps * scale * drawn).astype(self.values.dtype)
-                share = self.importance.share(_wide(made) - wide, self.values)
-                found.append(Point(share, self._error({self.own: made})))
-            yield from _mean(found)
+        found: dict[float, list[Point]] = {eps: [] for eps in self.plan.ladder}
+        scale = deviation(self.values, scale_axis(self.layer))
+        for seed in range(self.plan.seeds if found else 0):
+            unit = noise(self.layer.name, self.values.shape, seed)
+            unit *= scale.astype(np.float32)
+            share = self.importance.share(unit, self.values)
+            for eps, points in found.items():
+                made = (self.values + np.float32(eps) * unit).astype(self.values.dtype)
+                points.append(Point(eps * eps * share, self._error({self.own: made})))
+        for points in found.values():
+            yield from _mean(points)
 
     def _drops(self) -> Iterator[Point]:
         axis = self.layer.channel
@@ -204,8 +205,11 @@ class _Measuring:
             for seed in range(self.plan.seeds if count > 0 else 0):
                 gone = np.sort(generator(f"{self.layer.name} channels", seed).permutation(size)[:count])
                 made = without(self.values, axis, gone)
-                lost = float(energy[gone].sum()) if energy is not None else self.importance.share(
-                    _wide(made) - _wide(self.values), self.values)  # fmt: skip
+                lost = (
+                    float(energy[gone].sum())
+                    if energy is not None
+                    else self.importance.share(_apart(made, self.values), self.values)
+                )
                 found.append(Point(lost, self._error(self._dropped(made, gone))))
             yield from _mean(found)
 
@@ -288,8 +292,11 @@ def _taken(session: Any, feed: Values) -> Values:
     return {name: value for name, value in feed.items() if name in takes}
 
 
-def _wide(values: Array) -> Array:
-    return values.astype(np.float64, copy=False)
+def _apart(one: Array, other: Array) -> Array:
+    """Their difference, exact enough for float16 and bfloat16, too."""
+    wide = np.float64 if other.dtype == np.float64 else np.float32
+    found: Array = one.astype(wide) - other.astype(wide)
+    return found
 
 
 def _empty(layer: Layer, note: str) -> Row:

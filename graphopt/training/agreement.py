@@ -43,7 +43,7 @@ class Disagreement:
 def disagreement(
     program: Program,
     feeds: Mapping[str, Array],
-    reference: Mapping[str, Array],
+    reference: Mapping[str, Any],
     tolerance: float | None = None,
 ) -> list[Disagreement]:
     """Run `program` on `feeds` and hold it against the `reference` values, by name (outputs or values inside).
@@ -54,12 +54,12 @@ def disagreement(
     """
     import torch
 
-    from graphopt.training.tensors import to_numpy, to_torch
+    from graphopt.training.tensors import to_torch
 
     names = tuple(reference)
     given = {name: to_torch(np.asarray(array)) for name, array in feeds.items()}
     with torch.no_grad():
-        made = {name: to_numpy(one) for name, one in program(given, wanted=names, outputs=()).items()}
+        made = {name: _arrays(one) for name, one in program(given, wanted=names, outputs=()).items()}
     found = []
     sway: dict[str, float] | None = None
     for name, expected in reference.items():
@@ -73,11 +73,9 @@ def disagreement(
     return found
 
 
-def _sway(program: Program, given: Mapping[str, Any], made: Mapping[str, Array]) -> dict[str, float]:
+def _sway(program: Program, given: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, float]:
     """How far values move when every weight and float feed moves by one rounding up or down."""
     import torch
-
-    from graphopt.training.tensors import to_numpy
 
     generator = torch.Generator().manual_seed(0)
 
@@ -92,13 +90,26 @@ def _sway(program: Program, given: Mapping[str, Any], made: Mapping[str, Array])
         with torch.no_grad():
             again = program({**given, **moved(given)}, tuple(made), moved(program.parameters), outputs=())
         for name, one in again.items():
-            apart = distance(to_numpy(one), made[name])
+            apart = distance(_arrays(one), made[name])
             furthest[name] = max(furthest[name], apart if np.isfinite(apart) else 0.0)
     return furthest
 
 
-def distance(found: Array, expected: Array) -> float:
-    """The largest difference over the largest finite value; infinite where shapes or non-finite values differ."""
+def _arrays(value: Any) -> Any:
+    from graphopt.training.tensors import to_numpy
+
+    return [to_numpy(one) for one in value] if isinstance(value, list) else to_numpy(value)
+
+
+def distance(found: Any, expected: Any) -> float:
+    """The largest difference over the largest finite value; infinite where shapes or non-finite values differ.
+
+    Of two lists it is that of the parts that are furthest apart.
+    """
+    if isinstance(found, list) or isinstance(expected, list):
+        if not isinstance(found, list) or not isinstance(expected, list) or len(found) != len(expected):
+            return float("inf")
+        return max((distance(one, other) for one, other in zip(found, expected, strict=True)), default=0.0)
     if found.shape != expected.shape:
         return float("inf")
     if expected.size == 0:
@@ -124,7 +135,9 @@ def require_agreement(found: Sequence[Disagreement]) -> None:
         )
 
 
-def _tolerance(expected: Array) -> float:
+def _tolerance(expected: Any) -> float:
+    if isinstance(expected, list):
+        return max((_tolerance(one) for one in expected), default=0.0)
     name = expected.dtype.name
     if name == "bfloat16":
         return 2.0**-4

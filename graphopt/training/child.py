@@ -91,7 +91,7 @@ def _train(folder: Path, tell: Callable[[dict[str, Any]], None]) -> None:
             arrays[f"{index}.scale"] = scale
     words = []
     for term in terms:
-        before, after = outcome.parts[term.name]
+        before, after = outcome.parts[term.target]
         words.append(f"{term.name}: {term.words(before)} before, {term.words(after)} after")
     figures = {name: value for name, value in vars(outcome).items() if name != "parts"}
     figures |= {"parts": words, "samples": len(training.trained), "held_out": len(training.held)}

@@ -17,7 +17,7 @@ from graphopt.ir.values import Constant
 from graphopt.training.call import Call, Run, Scoped
 from graphopt.training.operators.quantization import MAKES_CODES, MOVES_CODES, TAKES_CODES, made_codes
 from graphopt.training.operators.table import known, maker_of
-from graphopt.training.tensors import to_torch, torch_type
+from graphopt.training.tensors import is_trained, to_torch, torch_type
 
 if TYPE_CHECKING:
     import torch
@@ -120,10 +120,12 @@ class Compiler:
         self.made = Compiled()
         self._slots: dict[int, int] = {}
         self._alive: list[Any] = []  # copies of functions: their identities are keys
+        self._functions: dict[tuple[str, str, str], Function] = {}
 
     def main(self, graph: Graph) -> Compiled:
         """Compile a whole model."""
         made = self.made
+        self._functions = {(one.domain or "", one.name, one.overload): one for one in graph.functions}
         for variable in graph.inputs:
             made.inputs[variable.name] = self._slot(variable)
             kind = variable.onnx_dtype
@@ -157,7 +159,7 @@ class Compiler:
     def _constant(self, constant: Constant, name: str, slot: int) -> None:
         value = to_torch(constant.values, self.compute)
         constant.forget()
-        if not value.is_floating_point():
+        if not is_trained(constant.dtype):
             self.made.fixed[slot] = value
             return
         unique, copy = name, 1
@@ -174,24 +176,16 @@ class Compiler:
             if node.is_op("Constant"):
                 self._constant_node(node, prefix)
                 continue
-            function = self._function(graph, node)
+            function = self._functions.get((node.domain or "", node.op, node.overload))
             if function is not None:
                 steps += self._call_of(function, node, prefix)
             else:
                 steps.append(self._step(graph, node, prefix))
         return steps
 
-    def _function(self, graph: Graph, node: Node) -> Function | None:
-        key = (node.domain or "", node.op, node.overload)
-        for one in graph.root.functions:
-            if (one.domain or "", one.name, one.overload) == key:
-                return one
-        return None
-
     def _call_of(self, function: Function, node: Node, prefix: str) -> list[Step]:
         copy = expansion(function, node)
         self._alive.append(copy)
-        copy.__dict__["parent"] = node.graph.root if node.graph is not None else None
         for variable, given in zip(copy.inputs, node.inputs, strict=False):
             self._slots[id(variable)] = self._slot(given)
         made: dict[int, int] = {}

@@ -13,11 +13,13 @@ import numpy as np
 from graphopt.analysis.lesson import Array, Course, Feature
 from graphopt.calibration.source import Feed, rows_of, some_rows
 from graphopt.calibration.tapped import Running
+from graphopt.runtime.failure import WorkerFailure
 from graphopt.training.shelf import Arrays, Writer
 
 BOUND: Final = 4 << 30
 """Bytes of samples and targets that are written; of more samples every so many are taken."""
 
+_LABELS: Final = "\0labels"  # no value is called so
 _ROWS: Final = 16  # that the original is run on at a time
 _APART: Final = 1e-4  # of the energy of two samples that may change when they are run together
 
@@ -53,13 +55,15 @@ class Gathered:
 
 @dataclass
 class Gathering:
-    """Feeds, and sessions of both models that give the values asked for. `any_rows`: both take any number of rows."""
+    """Feeds, and sessions of both models that give the values asked for. `any_rows`: both take any number of rows.
+    `labels`: the class of each sample."""
 
     feeds: Sequence[Feed] | Any
     teacher: Running
     student: Running
     asked: Asked
     any_rows: bool
+    labels: Array | None = None
     bound: int = BOUND
 
     def write(self, folder: Path, expected: Path, course: Course) -> Gathered:
@@ -83,14 +87,15 @@ class Gathering:
                 continue
             inputs, targets = sample
             targets = {name: targets[name] for name in names}
+            classes = self._classes(index, theirs[outputs[0]])
             for name, array in targets.items():
                 if not np.isfinite(array.astype(np.float64)).all():
                     raise Refused(f"the original gives {name!r} with a NaN or infinity on the calibration feeds")
                 if name in probable:
                     probable[name] &= are_probabilities(array)
-            writer.add(inputs, targets)
+            writer.add(inputs, targets | classes)
             if index == 0:
-                total = sum(rows_of(feed) if together else 1 for feed in self.feeds)
+                total = self._count(together)
                 stride = max(1, -(-total * writer.bytes // self.bound))
         writer.close(together)
         found.count = len(writer)
@@ -108,7 +113,28 @@ class Gathering:
         for name in features:
             weight = course.features / len(features)
             found.terms.append({"name": name, "kind": "mse", "weight": weight, "is_feature": True})
+        if self.labels is not None:
+            term = {"name": outputs[0], "against": _LABELS, "kind": "labels", "weight": course.labels}
+            found.terms.append(term | {"probabilities": probable[outputs[0]]})
         return found
+
+    def _count(self, together: bool) -> int:
+        """How many samples there are. Raises Refused where there are not as many labels."""
+        total = sum(rows_of(feed) if together else 1 for feed in self.feeds)
+        if self.labels is not None and self.labels.shape != (total,):
+            raise Refused(f"there are labels of shape {list(self.labels.shape)} for {total} samples, and not one each")
+        return total
+
+    def _classes(self, index: int, output: Array) -> dict[str, Array]:
+        """The label of a sample, for an output with a score for each class."""
+        if self.labels is None:
+            return {}
+        if output.ndim != 2:
+            raise Refused("its first output has not one row of scores for each sample, so there is none for a label")
+        label = self.labels[index : index + 1].astype(np.int64)
+        if not ((label >= 0) & (label < output.shape[1])).all():
+            raise Refused(f"the label {label.tolist()} is none of the {output.shape[1]} classes of its first output")
+        return {_LABELS: label}
 
     def _outputs(self, mine: Arrays, theirs: Arrays) -> list[str]:
         """The outputs that can be compared. Raises Refused where there are none, or shapes differ."""
@@ -164,7 +190,11 @@ class Gathering:
         one, two = pair
         both = {name: value if not value.ndim else np.concatenate([value, two[name]]) for name, value in one.items()}
         for running, names in ((self.teacher, self.asked.of_teacher), (self.student, self.asked.of_student)):
-            values = [self._of(running, feed, names) for feed in (one, two, both)]
+            values = [self._of(running, feed, names) for feed in (one, two)]
+            try:
+                values.append(self._of(running, both, names))
+            except WorkerFailure:  # sizes on the way are written down for one
+                return False
             if not all(_joined(values[0][name], values[1][name], values[2][name]) for name in names):
                 return False
         return True

@@ -17,7 +17,7 @@ from graphopt.training import checkpoint
 from graphopt.training.adamw import AdamW
 from graphopt.training.learnable import Learnable
 from graphopt.training.losses import Term
-from graphopt.training.schedule import drawn, held_out, rate_at
+from graphopt.training.schedule import drawn, found_rate, held_out, rate_at
 from graphopt.training.shelf import Batch, Samples, batches
 
 Student = Callable[[Mapping[str, Any], Sequence[str], Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
@@ -72,6 +72,7 @@ class Training:
     ) -> None:
         self.student, self.weights, self.samples, self.course = student, list(weights), samples, course
         self._say, self._kept, self._seldom = say, kept, seldom
+        self._rate = course.rate
         self._tensors = [one for weight in weights for one in weight.tensors]
         sizes = [size for one in weights for size in (one.size, 1.0)[: len(one.tensors)]]
         decays = [d for one in weights for d in (course.decay * one.decays, 0.0)[: len(one.tensors)]]
@@ -87,6 +88,7 @@ class Training:
         state = _State(self.total(parts), self.total(parts), parts)
         if not math.isfinite(state.before):
             raise FloatingPointError("the loss is no number before the first step")
+        self._rate = self.course.rate or found_rate(state.before)
         self._best = [one.detach().clone() for one in self._tensors]
         state = self._recalled() or state
         begun, last = begun - state.elapsed, begun
@@ -131,45 +133,45 @@ class Training:
         total = 0.0
         for piece in pieces:
             loss = self._loss(piece, counts)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             total += float(loss.detach())
         if math.isfinite(total):
             progress = max((step + 0.5) / course.steps, late)
-            self._optimizer.step(step + 1, course.rate * rate_at(progress, course.warm_up))
+            self._optimizer.step(step + 1, self._rate * rate_at(progress, course.warm_up))
         return total
 
     def _counts(self, pieces: Sequence[Batch]) -> dict[str, int]:
         """Of how many elements, or vectors, each term is the mean."""
         found: dict[str, int] = {}
         for term in self.terms:
-            sizes = [piece.targets[term.name] for piece in pieces]
-            vectors = term.kind != "mse"
-            found[term.name] = sum(one.size // (max(one.shape[-1], 1) if vectors else 1) for one in sizes)
+            sizes = [piece.targets[term.target] for piece in pieces]
+            vectors = term.kind in ("kl", "cosine")
+            found[term.target] = sum(one.size // (max(one.shape[-1], 1) if vectors else 1) for one in sizes)
         return found
 
     def _outputs(self, piece: Batch) -> Mapping[str, torch.Tensor]:
         values = {weight.name: weight.value() for weight in self.weights}
-        return self.student(piece.inputs, [term.name for term in self.terms], values)
+        return self.student(piece.inputs, list(dict.fromkeys(term.name for term in self.terms)), values)
 
     def _loss(self, piece: Batch, counts: Mapping[str, int]) -> torch.Tensor:
         found = self._outputs(piece)
         loss = torch.zeros(())
         for term in self.terms:
-            part, _ = term.of(found[term.name], _tensor(piece.targets[term.name]))
-            loss = loss + part * (term.weight / max(counts[term.name], 1))
+            part, _ = term.of(found[term.name], _tensor(piece.targets[term.target]))
+            loss = loss + part * (term.weight / max(counts[term.target], 1))
         return loss
 
-    @torch.no_grad()
     def _measure(self) -> dict[str, float]:
         """The mean of each term on the samples that are held out."""
-        sums = {term.name: (0.0, 0) for term in self.terms}
+        sums = {term.target: (0.0, 0) for term in self.terms}
         for at in range(0, len(self.held), self.course.batch):
             some = self.held[at : at + self.course.batch]
             for piece in batches(self.samples, some, self.samples.together, self.course.batch):
-                found = self._outputs(piece)
+                with torch.no_grad():
+                    found = self._outputs(piece)
                 for term in self.terms:
-                    part, count = term.of(found[term.name], _tensor(piece.targets[term.name]))
-                    sums[term.name] = (sums[term.name][0] + float(part), sums[term.name][1] + count)
+                    part, count = term.of(found[term.name].detach(), _tensor(piece.targets[term.target]))
+                    sums[term.target] = (sums[term.target][0] + float(part), sums[term.target][1] + count)
         return {name: total / max(count, 1) for name, (total, count) in sums.items()}
 
     def _compare(self, state: _State) -> None:
@@ -184,7 +186,7 @@ class Training:
 
     def total(self, parts: Mapping[str, float]) -> float:
         """The loss that is to become small. Of features nothing is kept back: they are means to an end."""
-        return sum(term.weight * parts[term.name] for term in self.terms if not term.is_feature)
+        return sum(term.weight * parts[term.target] for term in self.terms if not term.is_feature)
 
     def _measured(self, term: Term) -> Term:
         """The term with the mean square of what the teacher gives for it."""

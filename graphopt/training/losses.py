@@ -9,14 +9,15 @@ from typing import Literal
 import torch
 import torch.nn.functional as functional
 
-Kind = Literal["kl", "mse", "cosine"]
+Kind = Literal["kl", "mse", "cosine", "labels"]
 
 _LEAST = 1e-20  # probabilities below are as good as none
 
 
 @dataclass(frozen=True)
 class Term:
-    """One part of the loss: the value `name` of the student is to be that of the teacher.
+    """One part of the loss: the value `name` of the student is to be that of the teacher, or to give the labels that
+    are kept as the target `against`.
 
     `probabilities`: it is no logits, but what softmax made of them. `energy` is the mean square of the teacher's.
     """
@@ -28,10 +29,20 @@ class Term:
     energy: float = 1.0
     temperature: float = 1.0
     is_feature: bool = False
+    against: str = ""
+
+    @property
+    def target(self) -> str:
+        """The name of what it is held against."""
+        return self.against or self.name
 
     def of(self, student: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, int]:
         """The sum of the loss, and how many it is the sum of: elements (mse), else vectors."""
-        student, teacher = student.to(torch.float32), teacher.to(torch.float32)
+        student = student.to(torch.float32)
+        if self.kind == "labels":
+            logits = student.clamp_min(_LEAST).log() if self.probabilities else student
+            return functional.cross_entropy(logits, teacher.to(torch.int64), reduction="sum"), teacher.numel()
+        teacher = teacher.to(torch.float32)
         if self.kind == "mse":
             return torch.square(student - teacher).sum() / self.energy, teacher.numel()
         count = teacher.numel() // max(teacher.shape[-1], 1)
@@ -48,4 +59,5 @@ class Term:
         """A mean loss in the words that users know it by."""
         if self.kind == "mse":
             return f"{-10 * math.log10(loss):.1f} dB" if loss > 0 else "inf dB"
-        return f"{'KL' if self.kind == 'kl' else '1 - cosine'} {loss:.3g}"
+        names = {"kl": "KL", "cosine": "1 - cosine", "labels": "cross-entropy"}
+        return f"{names[self.kind]} {loss:.3g}"

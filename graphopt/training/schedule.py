@@ -19,6 +19,12 @@ def rate_at(progress: float, warm_up: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
+def found_rate(loss: float) -> float:
+    """A step size for a loss to begin with: what is far from its teacher has far to go. Weights of which a share of
+    the energy is wrong are off by the root of that, and the steps of a schedule add up to some such lengths."""
+    return min(max(0.02 * math.sqrt(max(loss, 0.0)), 1e-4), 0.02)
+
+
 def drawn(indices: Sequence[int], step: int, batch: int, seed: int) -> list[int]:
     """The samples of a step, counted from 0: all of them come by once, in an order that is drawn anew, before any
     comes by again."""

@@ -109,7 +109,7 @@ class _Chains:
         if bias in weights:
             inputs = (*product.inputs, bias)
             self.gone.add(id(product))
-            self.new[id(add)] = Step(linear, inputs, add.outputs, inputs, False, add.label, "Linear")
+            self.new[id(add)] = Step(linear, inputs, add.outputs, inputs, False, product.label, "Linear")
 
 
 def _other(step: Step, slot: int) -> int:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from onnx import TensorProto
 
-from graphopt.ir.dtypes import np_dtype
 from graphopt.training.refusal import Unsupported
 
 Array = np.ndarray[Any, Any]
@@ -33,7 +32,8 @@ _TYPES: dict[int, torch.dtype] = {
     TensorProto.INT2: torch.int8,
     TensorProto.UINT2: torch.uint8,
 }
-_NUMPY = {kind: np_dtype(number) for number, kind in _TYPES.items() if number not in (12, 13, 21, 22, 25, 26)}
+_NARROW = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float4_e2m1fn")
+_TRAINED = ("float16", "bfloat16", "float32", "float64")
 
 
 def torch_type(onnx_type: int, compute: torch.dtype | None = None) -> torch.dtype:
@@ -47,10 +47,14 @@ def torch_type(onnx_type: int, compute: torch.dtype | None = None) -> torch.dtyp
 
 
 def to_torch(array: Array, compute: torch.dtype | None = None) -> torch.Tensor:
-    """A tensor with a copy of the array's values; floats become `compute` where that is given."""
+    """A tensor with a copy of the array's values; floats become `compute` where that is given.
+
+    Floats of a byte or less become single ones.
+    """
     kind = array.dtype
     if kind.kind in "OUST" or kind.kind == "c":
-        raise Unsupported(f"tensors of element type {kind.name} cannot be trained through")
+        name = "string" if kind.kind in "OUST" else kind.name
+        raise Unsupported(f"tensors of element type {name} cannot be trained through")
     if kind.name == "bfloat16":
         found = torch.from_numpy(np.array(array).view(np.int16)).view(torch.bfloat16)
     elif kind.name in ("int4", "int2"):
@@ -59,11 +63,18 @@ def to_torch(array: Array, compute: torch.dtype | None = None) -> torch.Tensor:
         found = torch.from_numpy(array.astype(np.uint8))
     elif kind.name in ("uint16", "uint32", "uint64"):
         found = torch.from_numpy(array.astype(np.int64))
-    elif kind.kind == "V" or (kind.name.startswith("float") and kind.name not in ("float16", "float32", "float64")):
+    elif kind.name in _NARROW:
+        found = torch.from_numpy(array.astype(np.float32))
+    elif kind.kind == "V":
         raise Unsupported(f"tensors of element type {kind.name} cannot be trained through")
     else:
         found = torch.from_numpy(np.array(array, order="C"))
     return found.to(compute) if compute is not None and found.is_floating_point() else found
+
+
+def is_trained(kind: np.dtype[Any]) -> bool:
+    """Whether weights of a type can be trained; floats of a byte or less are codes, and stay."""
+    return kind.name in _TRAINED
 
 
 def to_numpy(tensor: torch.Tensor) -> Array:

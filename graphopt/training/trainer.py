@@ -66,16 +66,29 @@ class Trainer:
         return None if found.count else "there are no feeds to train on"
 
     def train(self, lesson: Lesson) -> Learnt | str:
-        """See `graphopt.pipeline.protocol.Training.train`."""
+        """See `graphopt.pipeline.protocol.Training.train`. Why nothing was learnt is noted for the user, too."""
+        found = self._answer(lesson)
+        if isinstance(found, str):
+            note = f"nothing was trained: {found}"
+            self._data.notes += [note] if note not in self._data.notes else []
+        return found
+
+    def _answer(self, lesson: Lesson) -> Learnt | str:
         why = self.why_not
         if why is not None:
             return why
         now = encode(self._graph.root)
-        key = self._key(lesson, now)
+        try:
+            labels = self._labels(lesson)
+        except Refused as refused:
+            return str(refused)
+        if labels is None and self._is_original(now):
+            return "it is the model as it was read, so there is nothing to learn"
+        key = self._key(lesson, now, labels)
         found = self._recalled(key)
         if found is None:
             try:
-                found = self._trained(lesson, now, key)
+                found = self._trained(lesson, now, key, labels)
             except Refused as refused:
                 return str(refused)
             except WorkerFailure as failure:
@@ -85,11 +98,18 @@ class Trainer:
         self._data.training[key] = {"figures": figures, **_shown(lesson)}
         return _learnt(lesson, arrays, figures)
 
-    def _trained(self, lesson: Lesson, now: Encoded, key: str) -> tuple[Mapping[str, Array], dict[str, Any]]:
+    def _is_original(self, now: Encoded) -> bool:
+        """Whether the student is its teacher to the last bit: no step could be one in the right direction."""
+        before = self._data.original
+        return Source(None, now.proto, now.store).sha256() == Source(None, before.proto, before.store).sha256()
+
+    def _trained(
+        self, lesson: Lesson, now: Encoded, key: str, labels: Array | None
+    ) -> tuple[Mapping[str, Array], dict[str, Any]]:
         with tempfile.TemporaryDirectory(prefix="graphopt-training-") as name:
             folder = Path(name)
             self._say("distill: the original's outputs")
-            gathered = self._gather(lesson, now, folder)
+            gathered = self._gather(lesson, now, folder, labels)
             with stage(folder / MODEL, source=None) as staged:
                 staged.put(now.proto, now.store)
                 staged.commit()
@@ -131,7 +151,7 @@ class Trainer:
         if not done:
             raise Refused("the training process ended before it was done")
 
-    def _gather(self, lesson: Lesson, now: Encoded, folder: Path) -> Gathered:
+    def _gather(self, lesson: Lesson, now: Encoded, folder: Path, labels: Array | None) -> Gathered:
         before = self._data.original
         (folder / SAMPLES).mkdir()
         (folder / EXPECTED).mkdir()
@@ -148,8 +168,24 @@ class Trainer:
         with teacher.values(asked.of_teacher) as one, student.values(asked.of_student) as two:
             numbers = set(asked.outputs) - set(one.others)
             asked = Asked(tuple(name for name in outputs if name in numbers), features)
-            gathering = Gathering(self._data.feeds(), one, two, asked, any_rows)
+            gathering = Gathering(self._data.feeds(), one, two, asked, any_rows, labels)
             return gathering.write(folder / SAMPLES, folder / EXPECTED, lesson.course)
+
+    def _labels(self, lesson: Lesson) -> Array | None:
+        """The labels of the samples, where the lesson asks for them. Raises Refused."""
+        if not lesson.course.labels:
+            return None
+        try:
+            labels = self._data.labels()
+        except GraphoptError as error:
+            raise Refused(str(error).rstrip(". ")) from error
+        if labels is None:
+            raise Refused(
+                "it is to learn from labels, and the calibration samples have none: give --feeds and --labels"
+            )
+        if labels.dtype.kind not in "iu":
+            raise Refused(f"labels of {labels.dtype.name} are no numbers of classes")
+        return labels
 
     def _originals(self, lesson: Lesson) -> dict[str, Array]:
         """Weights of the model as it was read that codes may have been made of, by name."""
@@ -162,7 +198,7 @@ class Trainer:
         graph = decode(before.proto, before.store)
         return {one.name: one.values for one in graph.initializers if one.name in wanted and one.dtype == np.float32}
 
-    def _key(self, lesson: Lesson, now: Encoded) -> str:
+    def _key(self, lesson: Lesson, now: Encoded, labels: Array | None) -> str:
         """A hash of everything that decides what is learnt."""
         features = [(one.value.name, one.original, [(a, k.tolist()) for a, k in one.kept]) for one in lesson.features]
         weights = [
@@ -171,7 +207,8 @@ class Trainer:
         ]
         models = (Source(None, now.proto, now.store).sha256(), self._data.original.sha256())
         course = dataclasses.astuple(lesson.course)
-        told_all = (_FORMAT, _version(), models, self._data.survey().sha256, course, features, weights)
+        classes = None if labels is None else labels.tolist()
+        told_all = (_FORMAT, _version(), models, self._data.survey().sha256, course, features, weights, classes)
         return hashlib.sha256(repr(told_all).encode()).hexdigest()
 
     def _kept(self, key: str) -> Path | None:

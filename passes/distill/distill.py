@@ -84,7 +84,7 @@ class Distill(Pass):
     steps: int = option(200, "steps of training")
     minutes: float = option(0.0, "end after so many minutes, the step size falling faster; 0: do not")
     batch: int = option(16, "samples in a step")
-    rate: float = option(0.003, "largest step size, as a share of the root mean square of each weight")
+    rate: float = option(0.0, "largest step size, a share of the root mean square of each weight; 0 finds one")
     warm_up: float = option(0.1, "share of the steps in which the step size rises")
     decay: float = option(0.0, "weight decay of AdamW, for weights with two or more axes")
     held_out: float = option(0.2, "share of the calibration samples that is not trained on")
@@ -99,12 +99,12 @@ class Distill(Pass):
     only: tuple[str, ...] = option((), "patterns of the weights and nodes to train; all when empty")
 
     def __post_init__(self) -> None:
-        positive = {"temperature": self.temperature, "rate": self.rate, "steps": self.steps, "batch": self.batch}
+        positive = {"temperature": self.temperature, "steps": self.steps, "batch": self.batch}
         for name, value in positive.items():
             if not value > 0:
                 raise ValueError(f"{name} must be greater than zero, and {value:g} is not")
-        least = {"features": self.features, "labels": self.labels, "minutes": self.minutes, "decay": self.decay}
-        for name, value in {**least, "patience": self.patience, "seed": self.seed}.items():
+        least = {"rate": self.rate, "features": self.features, "labels": self.labels, "minutes": self.minutes}
+        for name, value in {**least, "decay": self.decay, "patience": self.patience, "seed": self.seed}.items():
             if not value >= 0:
                 raise ValueError(f"{name} must not be negative, and {value:g} is")
         if not 0 <= self.warm_up <= 1:
@@ -117,12 +117,12 @@ class Distill(Pass):
         if subject is None:
             return
         weights = trained(graph, Wishes(self.masks, self.scales, self.embeddings, self.skip, self.only), ctx)
-        why = "it has no weight that can be trained" if not weights else ctx.training.why_not
-        if why is not None:
-            ctx.missed(RULE, subject, why)
+        if not weights:
+            ctx.missed(RULE, subject, "it has no weight that can be trained")
             return
-        near = features(graph, weights, ctx) if self.features else ()
-        if self.features and not near:
+        wanted = self.features > 0 and ctx.training.why_not is None
+        near = features(graph, weights, ctx) if wanted else ()
+        if wanted and not near:
             ctx.missed("features", subject, "no inner value stands for one of the original")
         found = ctx.training.train(Lesson(tuple(weights), near, self._course()))
         if isinstance(found, str):

@@ -10,7 +10,7 @@ from graphopt.analysis.float_layers import FloatLayer
 from graphopt.analysis.layer_levels import layer_levels
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
-from passes.distill.student import Layer, Part, factor_of, part_of
+from passes.distill.student import FAITHFUL, SAME, Layer, Part, factor_of, part_of
 from passes.distill.teacher import Goal, goals, labels
 
 RULE = "reconstruct"
@@ -87,9 +87,15 @@ class Reconstruct(Pass):
             return
         wanted = self._goals(parts, ctx)
         parts = [one for one in parts if one.node in wanted]
+        changed = False
         for round_ in range(self.rounds):
             for stage in _staged(parts, wanted, graph):
-                self._fit(stage, wanted, ctx, round_)
+                apart = [one for one in stage if changed or wanted[one.node].apart > FAITHFUL]
+                for one in stage:
+                    if one not in apart and round_ == 0:
+                        ctx.missed(RULE, one.node, SAME)
+                if apart:
+                    changed = self._fit(apart, wanted, ctx, round_) or changed
 
     def _parts(self, graph: Graph, ctx: Context) -> Iterator[Part]:
         for scope in graph.scopes():
@@ -130,7 +136,9 @@ class Reconstruct(Pass):
                 known[one.node] = goal
         return known
 
-    def _fit(self, parts: Sequence[Part], wanted: Mapping[Node, Goal], ctx: Context, round_: int) -> None:
+    def _fit(self, parts: Sequence[Part], wanted: Mapping[Node, Goal], ctx: Context, round_: int) -> bool:
+        """Fit parts that do not depend on each other; whether any of them was changed."""
+        changed = False
         asked = {one: one.question(wanted[one.node], self.rows) for one in parts}
         refused = ctx.calibration.observe(list(asked.values())).refused
         for part, question in asked.items():
@@ -140,6 +148,8 @@ class Reconstruct(Pass):
                     ctx.missed(RULE, part.node, found)
             elif ctx.rewrite(RULE, part.node, found[0]):
                 part.write(found[1])
+                changed = True
+        return changed
 
 
 def _staged(parts: Sequence[Part], wanted: Mapping[Node, Goal], graph: Graph) -> Iterator[list[Part]]:

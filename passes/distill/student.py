@@ -25,7 +25,7 @@ FAITHFUL: Final = 1e-6
 """A share of the variance that sums of float32 products cannot tell from nothing."""
 
 _WIDEST: Final = 1 << 30  # bytes of the sums of one layer
-_GIVES: Final = "it gives what it gave in the original"
+SAME: Final = "it gives what it gave in the original"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Layer:
         if isinstance(found, str):
             return found
         if found.before <= FAITHFUL:
-            return _GIVES
+            return SAME
         return found.text, found
 
     def write(self, found: Any) -> None:
@@ -176,7 +176,7 @@ class Normalization:
         factor, offset = found
         before = whole.missed(np.ones_like(factor), np.zeros_like(factor)) / max(whole.variance, 1e-300)
         if before <= FAITHFUL:
-            return _GIVES
+            return SAME
         after = whole.missed(factor, offset) / max(whole.variance, 1e-300)
         text = f"error {decibels(before)} dB below its result before, {decibels(after)} dB after, scale and bias"
         return text, found

@@ -68,7 +68,7 @@ def by_error(curves: Sequence[Array], choices: Sequence[Sequence[int]], costs: C
 
 def evenly(sizes: Sequence[int], choices: Sequence[Sequence[int]], costs: Costs, goal: float) -> list[int]:
     """For each group how many units go: the same share of each, as near as its multiple allows, until the goal."""
-    shares = sorted({count / size for size, each in zip(sizes, choices, strict=True) for count in each if count})
+    shares = sorted({count / size for size, each in zip(sizes, choices, strict=True) for count in each})
     gone = [0] * len(sizes)
     for share in shares:
         gone = [

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from graphopt.analysis.channels import Group, Member, Parameter
+from graphopt.analysis.channels import Group, Member, Parameter, Site
 from graphopt.analysis.constants import constant_of
 from graphopt.ir import Graph, Node, Tensor, Variable
 from graphopt.ir.values import Array
@@ -20,7 +20,8 @@ def why_not_narrow(group: Group) -> str | None:
     if group.obstacle is not None:
         return group.obstacle
     if group.size < 2:
-        return "all its channels hang together, as one unit"
+        alone = all(site.positions.shape[1] == 1 for site in group.makers)
+        return "it is a single channel" if alone else "all its channels hang together, as one unit"
     return None
 
 
@@ -47,10 +48,10 @@ class Narrowing:
         """For each index that the axis had at the time of the analysis whether it is left; None for all."""
         return self._left.get((tensor, axis, reader))
 
-    def positions(self, member: Member) -> Array:
+    def positions(self, place: Member | Site) -> Array:
         """Where the units of a group that has not been narrowed lie now: [units, k]."""
-        left = self.left(member.tensor, member.axis, member.reader)
-        return member.positions if left is None else (np.cumsum(left) - 1)[member.positions]
+        left = self.left(place.tensor, place.axis, place.reader if isinstance(place, Member) else None)
+        return place.positions if left is None else (np.cumsum(left) - 1)[place.positions]
 
     def narrow(self, group: Group, kept: Array) -> None:
         """Leave only the units `kept` (ascending numbers, at least one)."""
@@ -80,6 +81,7 @@ class Narrowing:
         target = member.tensor
         if member.reader is not None:
             target = self._copy(member.tensor, member.reader, graph)
+            self._left[target, member.axis, None] = after  # sites read the copy now
         held = constant_of(target)
         assert held is not None
         graph.set_values(target, np.ascontiguousarray(np.take(held.values, kept, axis=member.axis)))

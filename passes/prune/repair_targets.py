@@ -74,7 +74,7 @@ def targets(layers: Sequence[FloatLayer], ctx: Context) -> dict[Node, Target | s
     then, and the original of the sum is known, the sum is the target: a layer can make good for some of what is
     wrong with the other value.
     """
-    sums = _sums(layers)
+    sums = _sums(layers, ctx)
     values = dict.fromkeys([*(layer.result for layer in layers), *(one[0] for one in sums.values())])
     asked: dict[Tensor, dict[str, Observation]] = {}
     for value in values:
@@ -108,16 +108,19 @@ def _nearest(asked: dict[str, Observation], refused: dict[Observation, str]) -> 
     return Target(Original(best))
 
 
-def _sums(layers: Sequence[FloatLayer]) -> dict[Node, tuple[Tensor, Tensor]]:
-    """For layers whose result goes into nothing but a sum with a value that does not come after it: the sum and that
-    value."""
+def _sums(layers: Sequence[FloatLayer], ctx: Context) -> dict[Node, tuple[Tensor, Tensor]]:
+    """For layers whose result goes into nothing but a sum with a value of the same shape that does not come after it:
+    the sum and that value."""
     graph = layers[0].node.graph
     assert graph is not None, "it was found in a graph"
     depth = layer_depths(graph, [layer.node for layer in layers])
     found: dict[Node, tuple[Tensor, Tensor]] = {}
     for layer in layers:
         pair = sum_behind(layer.result)
-        if pair is not None and depth.get(pair[1], 0) < depth[layer.result]:
+        if pair is None or depth.get(pair[1], 0) >= depth[layer.result]:
+            continue
+        shape = ctx.shapes.dims(layer.result)
+        if shape is not None and shape == ctx.shapes.dims(pair[1]):
             found[layer.node] = pair
     return found
 

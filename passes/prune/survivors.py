@@ -25,7 +25,7 @@ TRIED: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _OUTPUTS = 64  # outputs on which a damping is chosen
 _STEPS = 200
 _TRIAL_STEPS = 25
-_NEAR = 1e-12  # share of the first squared gradient at which a solution is near enough
+_NEAR = 1e-9  # share of the first squared gradient at which a solution is near enough
 
 
 def held(gram: Array, linear: Array, weights: Array, share: float) -> tuple[Array, Array]:

@@ -25,6 +25,7 @@ Goals = Mapping[FloatLayer, Target | None]
 Importance = Literal["magnitude", "activation", "second-order"]
 
 _WIDEST: Final = 1 << 30  # bytes of the sums of one layer
+_SINGULAR: Final = "the Gram matrix of its data cannot be inverted"
 _MOST: Final = 0.9  # of a block that may go
 _FLAT: Final = 0.01  # of the median variance below which channels are taken for alike
 
@@ -125,11 +126,11 @@ class Thinning:
                     self.ctx.missed(self.rule, block.node, seen)
                     continue
                 most = block.size - self._count(block.size, _MOST)
-                curves[block] = self._order(block, seen, most, priced=True).costs
-        return shared(curves, self.terms.share, self._rounded)
-
-    def _rounded(self, block: Block, gone: int) -> int:
-        return self._count(block.size, gone / block.size)
+                try:
+                    curves[block] = self._order(block, seen, most, priced=True).costs
+                except np.linalg.LinAlgError:
+                    self.ctx.missed(self.rule, block.node, _SINGULAR)
+        return shared(curves, self.terms.share, self.terms.multiple)
 
     def _seen(self, blocks: Sequence[Block], goals: Goals) -> dict[Block, Seen | str]:
         """What is known of each block's layer as the graph is now, or a clause on why nothing is."""
@@ -183,7 +184,7 @@ class Thinning:
         try:
             order = self._order(block, seen, block.size - left)
         except np.linalg.LinAlgError:
-            self.ctx.missed(self.rule, block.node, "the Gram matrix of its data cannot be inverted")
+            self.ctx.missed(self.rule, block.node, _SINGULAR)
             return
         kept = np.setdiff1d(np.arange(block.size), order.units)
         text = f"{block.size - left} of {block.size} {self.noun} gone"

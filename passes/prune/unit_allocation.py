@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,25 +14,28 @@ Array = np.ndarray[Any, Any]
 _TOGETHER: Final = 1 << 30  # bytes of the sums of layers that are observed in one run
 
 
-def shared(curves: Mapping[Block, Array], share: float, left: Callable[[Block, int], int]) -> dict[Block, int]:
-    """How many units each block keeps when together they lose `share` of their weights at least cost.
+def shared(curves: Mapping[Block, Array], share: float, multiple: int) -> dict[Block, int]:
+    """How many units each block keeps, multiples, when together they lose `share` of their weights at least cost.
 
-    The curve of a block says what each unit that goes adds to its error, in a measure that all blocks share.
-    `left` rounds the number of units that a block keeps when so many are gone.
+    The curve of a block says what each unit that goes adds to its error, in a measure that all blocks share. Units go
+    in packs that leave a multiple, the pack with the least error for its weights first.
     """
     total = share * sum(one.numbers * one.size for one in curves)
-    steps = list[tuple[float, int, int, Block]]()
+    packs = list[tuple[float, int, int, int, Block]]()
     for at, (block, costs) in enumerate(curves.items()):
-        marginal = np.maximum.accumulate(costs) / block.numbers
-        steps += [(float(cost), at, index, block) for index, cost in enumerate(marginal)]
-    gone = dict.fromkeys(curves, 0)
-    spent = 0
-    for _, _, _, block in sorted(steps, key=lambda one: one[:3]):
-        if spent + block.numbers > total:
+        ends = [gone for gone in range(1, len(costs) + 1) if (block.size - gone) % multiple == 0]
+        sizes = np.diff(ends, prepend=0)
+        spent = np.diff(np.cumsum(costs)[[end - 1 for end in ends]], prepend=0.0) if ends else np.zeros(0)
+        rates = np.maximum.accumulate(spent / (sizes * block.numbers)) if ends else spent
+        packs += [(float(rate), at, index, int(sizes[index]), block) for index, rate in enumerate(rates)]
+    left = {block: block.size for block in curves}
+    gone = 0.0
+    for _, _, _, size, block in sorted(packs, key=lambda one: one[:3]):
+        if gone + size * block.numbers / 2 > total:
             break
-        gone[block] += 1
-        spent += block.numbers
-    return {block: left(block, count) for block, count in gone.items()}
+        left[block] -= size
+        gone += size * block.numbers
+    return left
 
 
 def together(blocks: Sequence[Block]) -> Iterator[list[Block]]:

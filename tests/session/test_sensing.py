@@ -192,6 +192,14 @@ def test_what_is_left_is_named_with_the_reason() -> None:
     assert "NaN" in dict(found.left)["u"]
 
 
+def test_no_more_samples_are_run_than_asked_for() -> None:
+    few, more = (graphopt.sensitivity(two(), feeds={"x": floats(64, 16)}, samples=n, **QUICK) for n in (4, 64))
+    assert few.feeds.startswith("4 samples")
+    assert more.feeds.startswith("64 samples")
+    assert few.runs < more.runs
+    assert few["w"].errors["int4-block"] == pytest.approx(more["w"].errors["int4-block"], rel=1.0)
+
+
 def test_a_small_bound_on_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     from graphopt.tolerance import rig
 
@@ -222,6 +230,8 @@ def _bounded(made: Any) -> Any:
         ({"ladder": (math.nan,)}, "must be more than 0 and at most 10"),
         ({"seeds": 0}, "must be from 1 to 100"),
         ({"verify": -1}, "cannot be negative"),
+        ({"samples": 0}, "must be 1 or more"),
+        ({"compressions": ("int9",)}, "there is no compression 'int9'; there are int8-tensor"),
         ({"feeds": "nowhere.npz"}, "there is no file"),
     ],
 )
@@ -261,3 +271,16 @@ def test_noise_that_makes_outputs_infinite_is_noted(tmp_path: Path) -> None:
     assert found.rows[0].weights.at(0.3) == math.inf
     assert "NaN or infinite" in found.rows[0].note
     assert "Infinity" not in json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_channels_that_an_activation_drops_anyway_are_not_missed() -> None:
+    """The quarter of smallest norm is all that Relu lets through, so that a share by norms would tell nothing."""
+    weight = np.full((16, 8), -50.0, np.float32)
+    weight[:, :2] = np.abs(floats(16, 2))
+    proto = model(
+        "g (float[N, 16] x) => (float[N, 8] y) { a = MatMul(x, w)  y = Relu(a) }", w=weight * (1 + 0.01 * floats(16, 8))
+    )
+    x = np.abs(floats(32, 16))
+    (row,) = graphopt.sensitivity(proto, feeds={"x": x}, calibration={"x": x}, verify=1, **QUICK).rows
+    assert row.shares["channels-25"] == pytest.approx(1.0)
+    assert row.measured["channels-25"] == pytest.approx(1.0)

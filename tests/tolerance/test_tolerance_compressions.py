@@ -50,6 +50,12 @@ def test_zeros_are_those_of_magnitude() -> None:
     assert (smallest(old, 0.5) == found).all()
 
 
+def test_of_equal_weights_the_first_go() -> None:
+    assert smallest(np.array([1, 2, 1, 1], np.float32), 0.5).tolist() == [0, 2, 0, 1]
+    assert smallest(np.array([1, 2], np.float32), 0.0).tolist() == [1, 2]
+    assert smallest(np.array([1, 2], np.float32), 1.0).tolist() == [0, 0]
+
+
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_rounding_errs_by_half_a_step_at_most(bits: int) -> None:
     old = floats(33, 7)

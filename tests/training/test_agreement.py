@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -57,3 +59,36 @@ def test_distance(found: list[float], expected: list[float], error: float) -> No
 
 def test_an_exact_match_is_within_no_tolerance() -> None:
     assert Disagreement("y", 0.0, 0.0).within
+
+
+CODES = """g (float[N, 64] x) => (float[N, 64] y) {
+    h = MatMul(x, w)
+    q = QuantizeLinear(h, s, z)
+    d = DequantizeLinear(q, s, z)
+    y = MatMul(d, w)
+}"""
+
+
+def coded() -> tuple[Program, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((64, 64)).astype(np.float32)
+    program = Program.of(model(CODES, w=w, s=np.float32(1e-3), z=np.array(0, np.int16)))
+    x = rng.standard_normal((64, 64)).astype(np.float32)
+    return program, x, w
+
+
+def test_codes_that_flip_are_put_down_to_rounding() -> None:
+    program, x, w = coded()
+    codes = np.round(x.astype(np.float64) @ w.astype(np.float64) / 1e-3)
+    near = np.abs(np.abs(codes - x.astype(np.float64) @ w / 1e-3) - 0.5).argmin()
+    codes.flat[near] += 1  # as another order of the sum has it
+    expected = (codes * 1e-3) @ w
+    (found,) = disagreement(program, {"x": x}, {"y": expected.astype(np.float32)})
+    assert found.within
+
+
+def test_wrong_codes_are_not() -> None:
+    program, x, w = coded()
+    expected = (np.round(x @ w / 1e-3) + 300) * 1e-3 @ w
+    (found,) = disagreement(program, {"x": x}, {"y": expected.astype(np.float32)})
+    assert not found.within

@@ -186,6 +186,8 @@ def test_largest() -> None:
     for largest in (0, 1):
         agree("TopK", ties, ints(3), largest=largest, outputs=2)
         agree("TopK", ties, ints(1), axis=0, largest=largest, outputs=2)
+    many = np.random.default_rng(0).integers(0, 5, (3, 500)).astype(np.float32)
+    agree("TopK", many, ints(400), outputs=2)
     agree("TopK", ties, k=2, opset=9, outputs=2)
 
 

@@ -163,6 +163,7 @@ def test_reductions_of_no_axes(name: str) -> None:
 def test_idle_reduction() -> None:
     agree("ReduceSum", X, ints(), noop_with_empty_axes=1, opset=18)
     agree("ReduceMax", X, ints(), noop_with_empty_axes=1, opset=18)
+    agree("ReduceSum", X, ints(1), noop_with_empty_axes=1, opset=18)
 
 
 @pytest.mark.parametrize("name", ["Sum", "Max", "Min", "Mean", "Prod"])
@@ -206,3 +207,10 @@ def test_layer_normalization(axis: int) -> None:
 
 def test_root_mean_square_normalization() -> None:
     agree("RMSNormalization", X, floats(4), opset=23, tolerance=1e-5)
+
+
+def test_bounds_that_are_left_out_are_those_of_the_type() -> None:
+    odd = np.array([np.inf, -np.inf, 1], np.float32)
+    agree("Clip", odd)
+    agree("Clip", odd, np.float32(0))
+    agree("Clip", odd, max=2.0, opset=10)

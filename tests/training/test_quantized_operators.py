@@ -126,3 +126,18 @@ def test_codes_are_integers_for_those_that_need_them() -> None:
     made = Program.of(proto)({"x": torch.from_numpy(X)})
     assert made["y"].dtype == made["q"].dtype == torch.int8
     assert torch.equal(made["y"], torch.div(made["q"], 3, rounding_mode="trunc"))
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "int4", "uint4"])
+def test_weights_stored_in_few_bits(name: str) -> None:
+    import ml_dtypes
+
+    codes = (floats(4, 3) * 3).astype(getattr(ml_dtypes, name))
+    text = "g (float[N, 4] x) => (float[N, 3] y) { w = DequantizeLinear(c, s) y = MatMul(x, w) }"
+    proto = model(text, c=codes, s=np.float32(0.5))
+    program = Program.of(proto)
+    assert list(program.parameters) == ["s"]
+    settings = ort.SessionOptions()  # optimized, the product of int4 weights is one of 8-bit activations
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    (expected,) = ort.InferenceSession(proto.SerializeToString(), settings).run(None, {"x": X})
+    np.testing.assert_allclose(program({"x": torch.from_numpy(X)})["y"].numpy(), expected, rtol=1e-5)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from graphopt.training.schedule import drawn, held_out, rate_at
+from graphopt.training.schedule import drawn, found_rate, held_out, rate_at
 
 
 def test_the_step_size_rises_as_a_line_and_falls_as_a_cosine() -> None:
@@ -50,3 +50,9 @@ def test_held_out_samples_are_apart_from_the_others(count: int, share: float) ->
 
 def test_one_sample_cannot_be_divided() -> None:
     assert held_out(1, 0.2) == ([0], [])
+
+
+def test_what_is_near_its_teacher_takes_small_steps() -> None:
+    assert found_rate(0.25) == pytest.approx(0.01)
+    assert found_rate(0.0) == found_rate(1e-9) == 1e-4
+    assert found_rate(100.0) == 0.02

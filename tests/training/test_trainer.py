@@ -176,6 +176,8 @@ def test_without_pytorch_a_sentence_says_how_to_get_it(monkeypatch: pytest.Monke
     assert remark(result).kind == "missed"
     assert remark(result).why == "training needs PyTorch, which is not installed: pip install 'graphopt[distill]'"
     assert "training" not in (result.report.calibration or {})
+    assert any("pip install 'graphopt[distill]'" in one for one in result.report.warnings)
+    assert optimized(pipeline="distill", calibration=None, feeds=None).report.changed is False
 
 
 def test_only_training_imports_pytorch() -> None:
@@ -189,3 +191,27 @@ def test_only_training_imports_pytorch() -> None:
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not [name for name in names if name.split(".")[0] == "torch"], path
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_labels_are_learnt_from_where_asked() -> None:
+    wanted = np.random.default_rng(0).integers(0, 8, 256)
+    x = np.random.default_rng(1).normal(size=(256, 32)).astype(np.float32)
+    pipeline = PIPELINE.replace("rate=0.01", "rate=0.01 labels=0.5")
+    result = optimized(pipeline=pipeline, calibration=None, feeds={"x": x}, labels=wanted)
+    assert "cross-entropy" in remark(result).why
+    plain = optimized(pipeline=PIPELINE, calibration=None, feeds={"x": x}, labels=wanted)
+    assert bytes_of(plain) != bytes_of(result)
+    other = optimized(pipeline=pipeline, calibration=None, feeds={"x": x}, labels=wanted[::-1].copy())
+    assert bytes_of(other) != bytes_of(result)
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [(None, "the calibration samples have none"), (np.full(128, 9), "the label [9] is none of the 8 classes")],
+)
+def test_labels_that_are_missing_or_wrong(labels: np.ndarray | None, why: str) -> None:
+    pipeline = PIPELINE.replace("rate=0.01", "labels=0.5")
+    result = optimized(pipeline=pipeline, calibration=None, labels=labels)
+    assert remark(result).kind == "missed" and why in remark(result).why

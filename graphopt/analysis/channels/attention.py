@@ -30,7 +30,7 @@ def _attention(node: Node, flow: Flow) -> str | None:
         joined = [query[2], key[2], value[2]]
     if not heads or not units or heads % units:
         return _UNKNOWN
-    found = _tied(node, flow, [*joined, *_outer(node, flow, (4, 5), (1, 2)), *_bias(node, flow, 3, heads)], units)
+    found = _tied(node, flow, [*joined, *_outer(node, (4, 5)), *_bias(node, flow, 3, heads)], units)
     if len(query) == 4:
         made: Sequence[Labels] = (query[0], _spread(found, heads), query[2], value[3])
     else:
@@ -57,7 +57,7 @@ def _projected(node: Node, flow: Flow) -> str | None:
     if has(node, 2):
         bias = flow.axes(node.inputs[2])
         flow.join(columns, bias[0] if bias else f"{node.inputs[2].name!r} is of unknown size")
-    found = _tied(node, flow, [*parts, *_outer(node, flow, (4,), (1,)), *_bias(node, flow, 5, heads)], heads)
+    found = _tied(node, flow, [*parts, *_outer(node, (4,)), *_bias(node, flow, 5, heads)], heads)
     flow.join(data[2], weight[0])
     flow.maker(node, 1, 1)
     flow.reader(node, 1, 0)
@@ -83,7 +83,7 @@ def _multi_head(node: Node, flow: Flow) -> str | None:
         if bias is None or isinstance(bias[0], str) or len(lengths) != 3 or len(bias[0]) != sum(lengths):
             return _UNKNOWN
         joined += np.split(bias[0], np.cumsum(lengths)[:2])
-    found = _tied(node, flow, [*joined, *_outer(node, flow, (6, 7), (1, 2)), *_bias(node, flow, 5, heads)], heads)
+    found = _tied(node, flow, [*joined, *_outer(node, (6, 7)), *_bias(node, flow, 5, heads)], heads)
     flow.give(node.outputs[0], (query[0], query[1], _spread(found, _wide(flow, node, 2, heads, heads))))
     _rest(node, flow, (query, key, value), 2)
     _number(node, flow, "num_heads", 0, heads)
@@ -99,7 +99,7 @@ def _grouped(node: Node, flow: Flow) -> str | None:
     if not heads or not units or heads % units or any(one is None or len(one) != 3 for one in parts):
         return _UNKNOWN
     query, key, value = (one for one in parts if one is not None)
-    outer = _outer(node, flow, (3, 4), (1, 2))
+    outer = _outer(node, (3, 4))
     found = _tied(node, flow, [query[2], key[2], value[2], *outer, *_bias(node, flow, 10, heads)], units)
     flow.give(node.outputs[0], (query[0], query[1], _spread(found, flow.dim(node.inputs[0], 2) or 0)))
     _rest(node, flow, (query, key, value), 2)
@@ -111,19 +111,32 @@ def _grouped(node: Node, flow: Flow) -> str | None:
 def _rotary(node: Node, flow: Flow) -> str | None:
     """RotaryEmbedding: each head is turned by itself."""
     data = flow.axes(node.inputs[0])
-    heads = integer(node, "num_heads", 0)
     if data is None or len(data) not in (3, 4):
         return _UNKNOWN
+    heads_at = 1 if len(data) == 4 else 2
+    _rest(node, flow, (data,), heads_at)
     if len(data) == 4:
-        flow.bar(data[3], f"{named(node)} turns it")
         flow.give(node.outputs[0], data)
         return None
+    stated = integer(node, "num_heads", 0)
+    heads = stated or _turned_heads(node, flow)
     if not heads:
         return "does not say how many heads it turns"
     found = _tied(node, flow, [data[2]], heads)
     flow.give(node.outputs[0], (data[0], data[1], _spread(found, flow.dim(node.inputs[0], 2) or 0)))
-    _number(node, flow, "num_heads", 0, heads)
+    if stated:
+        _number(node, flow, "num_heads", 0, heads)
     return None
+
+
+def _turned_heads(node: Node, flow: Flow) -> int | None:
+    """How many heads there are, from the table of cosines, which has one for each two numbers of a head."""
+    cosines = node.inputs[1 if node.is_standard else 2]
+    rank, width = flow.shapes.rank(cosines), flow.dim(node.inputs[0], 2)
+    half = flow.dim(cosines, rank - 1) if rank else None
+    if not half or not width or width % (2 * half) or integer(node, "rotary_embedding_dim", 0) != 0:
+        return None
+    return width // (2 * half)
 
 
 def _tied(node: Node, flow: Flow, parts: Sequence[Labels], units: int) -> Labels:
@@ -148,11 +161,13 @@ def _wide(flow: Flow, node: Node, slot: int, heads: int, units: int) -> int:
     return (flow.dim(node.inputs[slot], 2) or 0) // units * heads
 
 
-def _outer(node: Node, flow: Flow, past: Sequence[int], present: Sequence[int]) -> list[Labels]:
-    """Why heads stay where keys and values of other steps are taken or handed out; nothing where they are not."""
-    given = [node.inputs[slot].name for slot in past if has(node, slot)]
-    made = [node.outputs[slot].name for slot in present if slot < len(node.outputs) and node.outputs[slot].is_read]
-    return [f"{name!r} has the keys or values of all heads" for name in [*given, *made][:1]]
+def _outer(node: Node, past: Sequence[int]) -> list[Labels]:
+    """Why heads stay where keys and values of other steps are taken, or handed out as scores may be, too; nothing
+    where they are not."""
+    given = [f"{node.inputs[slot].name!r} has the keys or values of all heads" for slot in past if has(node, slot)]
+    made = [output.name for output in node.outputs[1:] if output.name and output.is_read]
+    given += [f"{name!r} has the keys, values or scores of all heads" for name in made]
+    return [*given[:1]]
 
 
 def _bias(node: Node, flow: Flow, slot: int, heads: int) -> list[Labels]:

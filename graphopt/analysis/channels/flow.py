@@ -56,7 +56,8 @@ class Seen:
 
 @dataclass
 class Flow:
-    """The state of one walk over the nodes of one graph; `node` is the one that is looked at.
+    """The state of one walk over the nodes of one graph; `node` is the one that is looked at, `functions` are
+    those that the model defines.
 
     A stored vector that several nodes read has labels for each of them, since a copy of it costs little: two
     channels do not belong together because their biases happen to be the same tensor.
@@ -64,6 +65,7 @@ class Flow:
 
     graph: Graph
     shapes: Shapes
+    functions: frozenset[tuple[str, str]] = frozenset()
     node: Node | None = None
     known: dict[Tensor, Axes | None] = field(default_factory=dict)
     copies: dict[tuple[Tensor, Node], Axes] = field(default_factory=dict)
@@ -84,7 +86,7 @@ class Flow:
         default = self.graph.defaults.get(tensor) if isinstance(tensor, Variable) else None
         held = default or constant_of(tensor)
         if held is None:
-            return self.fix(tensor, self._why_outside(tensor))
+            return self.fix(tensor, f"{tensor.name!r} is made in another graph")
         self.stored.add(tensor)
         if default is None and _is_shared_vector(tensor, held):
             return self._copy(tensor, held)
@@ -104,11 +106,6 @@ class Flow:
         if found is None:
             found = self.copies[tensor, self.node] = tuple(self.fresh(int(size)) for size in held.shape)
         return found
-
-    def _why_outside(self, tensor: Tensor) -> str:
-        if not tensor.inputs:
-            return f"{tensor.name!r} is a graph input"
-        return f"{tensor.name!r} is made in another graph"
 
     def _fresh(self, tensor: Tensor, size: int) -> Labels:
         return self.fresh(size) if size <= LONGEST else f"{tensor.name!r} is longer than {LONGEST}"

@@ -233,10 +233,12 @@ def _depth_to_space(node: Node, flow: Flow) -> str | None:
 
 
 def _space_to_depth(node: Node, flow: Flow) -> str | None:
-    data, side = flow.axes(node.inputs[0]), integer(node, "blocksize", 0)
-    if data is None or len(data) != 4 or not side or side < 1:
+    data, side, mode = flow.axes(node.inputs[0]), integer(node, "blocksize", 0), text(node, "mode", "DCR")
+    if data is None or len(data) != 4 or not side or side < 1 or mode not in ("DCR", "CRD"):
         return "has data of unknown rank"
-    channels = np.tile(data[1], side * side) if isinstance(data[1], np.ndarray) else data[1]
+    channels = data[1]
+    if isinstance(channels, np.ndarray):
+        channels = (np.tile if mode == "DCR" else np.repeat)(channels, side * side)
     flow.give(node.outputs[0], (data[0], channels, *_cells(node, flow, data)))
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.analysis.channels.attributes import axis_of, integer
-from graphopt.analysis.channels.flow import Flow, named
+from graphopt.analysis.channels.flow import Axes, Flow, named
 from graphopt.ir import Node
 
 _UNKNOWN_RANK = "has data of unknown rank"
@@ -13,6 +13,8 @@ _UNKNOWN_RANK = "has data of unknown rank"
 
 def _per_channel(node: Node, flow: Flow) -> str | None:
     """BatchNormalization and InstanceNormalization: a number of each kind for each channel."""
+    if integer(node, "spatial", 1) != 1:
+        return "has numbers for each place"
     data = flow.axes(node.inputs[0])
     if data is None or len(data) < 2:
         return _UNKNOWN_RANK
@@ -21,8 +23,15 @@ def _per_channel(node: Node, flow: Flow) -> str | None:
     for tensor in node.inputs[1:]:
         axes = flow.axes(tensor)
         flow.join(data[1], axes[0] if axes else f"{tensor.name!r} is of unknown size")
+    if node.op == "InstanceNormalization":
+        _bar_places(node, flow, data)
     flow.give(node.outputs[0], data)
     return None
+
+
+def _bar_places(node: Node, flow: Flow, data: Axes) -> None:
+    for labels in data[2:]:
+        flow.bar(labels, f"{named(node)} takes its mean and variance over it")
 
 
 def _over_last(node: Node, flow: Flow) -> str | None:
@@ -64,6 +73,7 @@ def _in_groups(node: Node, flow: Flow) -> str | None:
                 return "has a scale of unknown size"
             flow.join(units if flow.dim(tensor, 0) == groups else channels, axes[0])
         flow.need("attribute", node, node.inputs[0], 1, name="num_groups", per=len(channels) // groups)
+    _bar_places(node, flow, data)
     flow.give(node.outputs[0], data)
     return None
 

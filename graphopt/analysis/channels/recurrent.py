@@ -33,6 +33,12 @@ def _recurrent(node: Node, flow: Flow) -> str | None:
             if axes is None or len(axes) <= axis:
                 return "has an input of unknown rank"
             _repeated(flow, hidden, axes[axis], times)
+    batch, time = (0, 1) if layout else (1, 0)
+    flow.bar(data[time], f"{named(node)} goes along it")
+    for slot, axis in ((4, 0), (5, batch), (6, batch)):
+        if has(node, slot):
+            axes = flow.axes(node.inputs[slot])
+            flow.join(data[batch], axes[axis] if axes and len(axes) > axis else "its states are of unknown rank")
     for slot in (1, 2):
         flow.maker(node, slot, 1)
     flow.reader(node, 2, 2)

@@ -20,6 +20,7 @@ from graphopt.analysis.channels import (
     recurrent,
     reductions,
     sizes,
+    sums,
     windows,
 )
 from graphopt.analysis.channels.flow import Flow
@@ -38,6 +39,7 @@ RULES: Mapping[str, Rule] = {
     **recurrent.RULES,
     **reductions.RULES,
     **sizes.RULES,
+    **sums.RULES,
     **windows.RULES,
 }
 """By name of the operator, of ONNX's own domain."""
@@ -50,8 +52,5 @@ def rule_of(node: Node, flow: Flow) -> Rule | None:
     """The rule of an operator; None where there is none, or a function of the model has its name."""
     if node.is_standard:
         return RULES.get(node.op)
-    if node.domain != "com.microsoft" or any(
-        (f.domain, f.name) == (node.domain, node.op) for f in flow.graph.root.functions
-    ):
-        return None
-    return CONTRIBUTED.get(node.op)
+    is_contributed = node.domain == "com.microsoft" and (node.domain, node.op) not in flow.functions
+    return CONTRIBUTED.get(node.op) if is_contributed else None

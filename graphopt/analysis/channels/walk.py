@@ -12,9 +12,11 @@ from graphopt.ir import Graph, Node
 
 def walk(graph: Graph, shapes: Shapes) -> Flow:
     """What is known of the axes of all values of one graph."""
-    flow = Flow(graph, shapes)
+    flow = Flow(graph, shapes, frozenset((one.domain, one.name) for one in graph.root.functions))
+    place = f"an input of {graph.path}" if graph.path else "a graph input"
     for tensor in graph.inputs:
-        flow.axes(tensor)
+        if tensor not in graph.defaults:
+            flow.fix(tensor, f"{tensor.name!r} is {place}")
     for node in graph.nodes:
         flow.node = node
         _visit(node, flow)

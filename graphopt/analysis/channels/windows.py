@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphopt.analysis.channels.attributes import has
+from graphopt.analysis.channels.attributes import has, text
 from graphopt.analysis.channels.flow import Axes, Flow, Labels, Size, Stated, named
 from graphopt.analysis.channels.sizes import sizes_of
 from graphopt.analysis.constants import constant_values
@@ -36,6 +36,8 @@ def _resize(node: Node, flow: Flow) -> str | None:
     data, dims = flow.axes(node.inputs[0]), flow.shapes.dims(node.outputs[0])
     if data is None or dims is None or len(dims) != len(data):
         return "has data of unknown rank"
+    if text(node, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+        return "takes a part of its data"
     slot = 3 if has(node, 3) else 2 if len(node.inputs) > 2 else 1
     own = node.attrs.get("axes")
     axes = [one % len(data) for one in own] if isinstance(own, list) else list(range(len(data)))
@@ -47,7 +49,7 @@ def _resize(node: Node, flow: Flow) -> str | None:
         size = stated[index] if stated is not None and index < len(stated) else None
         if isinstance(size, np.ndarray):
             flow.join(labels, size)
-        elif isinstance(labels, np.ndarray) and not _keeps(size, labels, scales, index):
+        elif isinstance(labels, np.ndarray) and (dims[axis] != len(labels) or not _keeps(size, labels, scales, index)):
             flow.bar(labels, f"{named(node)} changes its size")
             made[axis] = f"{named(node)} makes it"
     flow.give(node.outputs[0], made)

@@ -67,18 +67,17 @@ def _cumulative(call: Call) -> Run:
 
 def _clip_attributes(call: Call) -> Run:
     least, most = call.attrs.get("min"), call.attrs.get("max")
-    if least is None and most is None:
-        return lambda x: x
-    return lambda x: torch.clamp(x, least, most)
+    return lambda x: _clamped(x, least, most)
+
+
+def _clamped(x: Tensor, least: float | None, most: float | None) -> Tensor:
+    limits: Any = torch.finfo(x.dtype) if x.is_floating_point() else torch.iinfo(x.dtype)
+    return torch.clamp(x, limits.min if least is None else least, limits.max if most is None else most)
 
 
 def _clip(x: Tensor, least: Tensor | None = None, most: Tensor | None = None) -> Tensor:
-    if least is None and most is None:
-        return x
     if (least is None or not least.requires_grad) and (most is None or not most.requires_grad):
-        low = None if least is None else least.item()
-        high = None if most is None else most.item()
-        return torch.clamp(x, low, high)
+        return _clamped(x, None if least is None else least.item(), None if most is None else most.item())
     x = x if least is None else torch.maximum(x, least)
     return x if most is None else torch.minimum(x, most)
 

@@ -14,6 +14,7 @@ from graphopt.testing import apply, model
 from graphopt.testing.apply import Applied, assert_missed
 from graphopt.testing.running import outputs_of
 from passes.distill.distill import Distill
+from passes.eliminate.identities import Identities
 from passes.prune.magnitude import Magnitude
 from passes.quantize.static_int8 import StaticInt8
 from passes.quantize.weight_int4 import WeightInt4
@@ -204,6 +205,18 @@ def test_features_bring_inner_values_near() -> None:
 def test_the_original_itself_does_not_change() -> None:
     done = apply(Distill(**SHORT), network(), feeds=rows())
     assert not done.applied and done.after == done.before
+    assert_missed(done, "distill", "it is the model as it was read, so there is nothing to learn")
+
+
+def test_where_no_step_is_better_nothing_changes() -> None:
+    """A student that computes the same: what differs is a name that says nothing."""
+    renaming = Pipeline((Identities(),))
+    before = network()
+    before.graph.node.append(onnx.helper.make_node("Identity", ["n"], ["unread"]))
+    before.graph.node.append(onnx.helper.make_node("Relu", ["unread"], ["z"]))
+    before.graph.output.append(onnx.helper.make_tensor_value_info("z", 1, ["B", 24]))
+    done = apply(Pipeline((*renaming.steps, Distill(**SHORT))), before, feeds=rows())
+    assert {one.pass_name for one in done.applied} == {"identities"}
     assert_missed(done, "distill", "no step made the loss on the samples that were held out smaller")
 
 
@@ -251,14 +264,41 @@ def test_only_trains_what_is_named() -> None:
 def test_an_operator_without_a_gradient_is_named() -> None:
     before = filled(
         """agraph (float[B, 32] x) => (float[B, 8] y) {
-            m = MatMul(x, w)  t = Transpose<perm = [1, 0]>(m)  d = Transpose<perm = [1, 0]>(t)
-            y = com.microsoft.BiasSplitGelu(d, b) }""",
-        w=np.random.default_rng(0).normal(size=(32, 16)),
-        b=np.zeros(16),
+            m = MatMul(x, w)  n = MelWeightMatrix(a, b, c, d, e)  s = ReduceSum(n)  t = Mul(s, k)  y = Add(m, t) }""",
+        w=np.random.default_rng(0).normal(size=(32, 8)),
+        k=np.array(0.0),
+        a=np.array(4),
+        b=np.array(16),
+        c=np.array(16000),
+        d=np.array(0.0),
+        e=np.array(8000.0),
     )
-    before.opset_import.add(domain="com.microsoft", version=1)
-    done = apply(Distill(**SHORT), before, feeds=rows(), laws=False)
-    assert not done.applied
+    _, done = trained(before, Magnitude(min_elements=10), rows())
+    assert_missed(done, "distill", "MelWeightMatrix")
+
+
+def test_weights_of_integer_operators_are_left() -> None:
+    before = filled(
+        """agraph (float[B, 32] x) => (float[B, 8] y) {
+            m = MatMul(x, w)  q, s, z = DynamicQuantizeLinear(m)  i = MatMulInteger(q, u, z)
+            f = Cast<to = 1>(i)  y = Mul(f, s) }""",
+        w=np.random.default_rng(0).normal(size=(32, 8)),
+        u=np.random.default_rng(0).integers(-9, 9, (8, 8)).astype(np.int8),
+    )
+    assert_missed(apply(Distill(), before, feeds=rows()), "distill", "train before the pass that makes it")
+
+
+def test_a_batch_that_is_written_down_in_the_model() -> None:
+    draw = np.random.default_rng(0)
+    before = filled(
+        """agraph (float[B, 32] x) => (float[1, 8] y) <int64[2] s = {1, 24}> {
+            m = MatMul(x, w)  r = Relu(m)  t = Reshape(r, s)  y = MatMul(t, v) }""",
+        w=draw.normal(size=(32, 24)) / 5,
+        v=draw.normal(size=(24, 8)) / 5,
+    )
+    feeds = [{"x": draw.normal(size=(1, 32)).astype(np.float32)} for _ in range(30)]
+    plain, done = trained(before, Magnitude(sparsity=0.5, min_elements=10), feeds)
+    assert error(done, feeds) < error(plain, feeds)
 
 
 def test_weights_that_callers_may_override_are_left() -> None:
@@ -301,11 +341,13 @@ def test_outputs_of_integers_cannot_be_compared() -> None:
         "agraph (float[B, 32] x) => (int64[B] y) { m = MatMul(x, w)  y = ArgMax<axis = 1, keepdims = 0>(m) }",
         w=np.random.default_rng(0).normal(size=(32, 8)),
     )
-    assert_missed(apply(Distill(**SHORT), before, feeds=rows()), "distill", "no output of floating point")
+    _, done = trained(before, Magnitude(min_elements=10), rows())
+    assert_missed(done, "distill", "no output of floating point")
 
 
 def test_one_sample_is_too_few() -> None:
-    assert_missed(apply(Distill(**SHORT), network(), feeds=rows(1)), "distill", "only one sample")
+    _, done = trained(network(), Magnitude(min_elements=10), rows(1))
+    assert_missed(done, "distill", "only one sample")
 
 
 def test_a_model_without_outputs_or_weights() -> None:

@@ -174,6 +174,20 @@ def test_grouped_attention_of_onnxruntime() -> None:
     assert_silenced(done, feeds(**more), unit=16)
 
 
+@pytest.mark.parametrize("stated", ["", "<num_heads = 4>"])
+def test_turned_heads(stated: str) -> None:
+    inner = f"""qr = com.microsoft.RotaryEmbedding{stated}(q, places, cosines, sines)
+        kr = com.microsoft.RotaryEmbedding{stated}(k, places, cosines, sines)
+        o = com.microsoft.MultiHeadAttention<num_heads = 4>(qr, kr, v)"""
+    before = attention(17, inner, size=8, more=", int64[B, 6] places, float[6, 4] cosines, float[6, 4] sines")
+    angles = np.random.default_rng(3).normal(size=(6, 4))
+    more: dict[str, Any] = {"places": np.tile(np.arange(6), (8, 1)), "cosines": np.cos(angles).astype(np.float32)}
+    more["sines"] = np.sin(angles).astype(np.float32)
+    done = apply(Heads(**PLAIN), before, feeds=feeds(**more))
+    assert weight(done.after, "wo").shape == (24, 16)
+    assert_silenced(done, feeds(**more), unit=8)
+
+
 def test_masks_with_a_part_for_each_head_stay_whole() -> None:
     written = WRITTEN.replace("a = Softmax", "sm = Add(sd, mask)  a = Softmax").replace("(sd)  c", "(sm)  c")
     done = apply(

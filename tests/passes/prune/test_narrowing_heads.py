@@ -219,3 +219,75 @@ def test_embeddings_and_positions_get_narrower() -> None:
     )
     feeds = {"x": np.array([[0, 6, 2, 3, 1], [5, 4, 4, 2, 0]])}
     assert assert_narrowing_is_silencing(case, feeds=feeds) == [8], obstacles(case)
+
+
+def test_attention_in_einsums() -> None:
+    case = model(
+        """g (float[2,5,12] x) => (float[2,5,12] y) {
+        q = Einsum<equation = "bld,dhk->blhk">(x, wq)  k = Einsum<equation = "bld,dhk->blhk">(x, wk)
+        v = Einsum<equation = "bld, dhk -> blhk">(x, wv)  s = Einsum<equation = "bqhk,bmhk->bhqm">(q, k)
+        p = Softmax(s)  a = Einsum<equation = "bhqm,bmhk->bqhk">(p, v)
+        y = Einsum<equation = "bqhk,hkd->bqd">(a, wo) }""",
+        wq=some(12, 6, 4),
+        wk=some(12, 6, 4, seed=1),
+        wv=some(12, 6, 4, seed=2),
+        wo=some(6, 4, 12),
+    )
+    assert assert_narrowing_is_silencing(case) == [6, 4, 4], obstacles(case)
+    heads, sizes, values = (one for one in grouped(case)[1] if one.obstacle is None)
+    assert [site.tensor.name for site in heads.makers] == ["wq", "wk", "wv"]
+    assert [site.tensor.name for site in heads.readers] == ["wo"]
+    assert [site.tensor.name for site in sizes.makers] == ["wq", "wk"]
+    assert [site.tensor.name for site in values.readers] == ["wo"]
+
+
+def test_turned_heads_and_a_gated_layer_behind_them() -> None:
+    """A decoder block as exporters write it: rotary embeddings in pieces, few keys and values, a gate."""
+
+    def turned(name: str, heads: str) -> str:
+        return (
+            f" {name}0 = MatMul(n, w{name})  {name}1 = Reshape({name}0, {heads})"
+            f" {name}2 = Transpose<perm = [0, 2, 1, 3]>({name}1)"
+            f" {name}a = Slice({name}2, zero, two, last)  {name}b = Slice({name}2, two, end, last)"
+            f" {name}c = Neg({name}b)  {name}d = Concat<axis = -1>({name}c, {name}a)"
+            f" {name}e = Mul({name}2, cos)  {name}f = Mul({name}d, sin)  {name}g = Add({name}e, {name}f)"
+        )
+
+    def often(name: str, source: str) -> str:
+        return f" {name}x = Unsqueeze({source}, two)  {name}y = Expand({name}x, often)  {name}z = Reshape({name}y, all)"
+
+    case = model(
+        "g (float[2,5,12] x) => (float[2,5,12] y) { n = RMSNormalization(x, s)"
+        + turned("q", "many")
+        + turned("k", "few")
+        + " v0 = MatMul(n, wv)  v1 = Reshape(v0, few)  v2 = Transpose<perm = [0, 2, 1, 3]>(v1)"
+        + often("k", "kg")
+        + often("v", "v2")
+        + " kt = Transpose<perm = [0, 1, 3, 2]>(kz)  a = MatMul(qg, kt)  b = Mul(a, scale)  p = Softmax(b)"
+        " c = MatMul(p, vz)  d = Transpose<perm = [0, 2, 1, 3]>(c)  e = Reshape(d, back)  o = MatMul(e, wo)"
+        " r = Add(x, o)  m = RMSNormalization(r, s2)  g0 = MatMul(m, wg)  g1 = Sigmoid(g0)  g2 = Mul(g0, g1)"
+        " u = MatMul(m, wu)  h = Mul(g2, u)  l = MatMul(h, wd)  y = Add(r, l) }",
+        wq=some(12, 24),
+        wk=some(12, 12),
+        wv=some(12, 12, seed=1),
+        wo=some(24, 12),
+        s=some(12),
+        s2=some(12, seed=1),
+        cos=some(5, 4),
+        sin=some(5, 4, seed=1),
+        wg=some(12, 16),
+        wu=some(12, 16, seed=1),
+        wd=some(16, 12),
+        many=ints(0, 0, 6, 4),
+        few=ints(0, 0, 3, 4),
+        back=ints(0, 0, -1),
+        scale=np.float32(0.5),
+        zero=ints(0),
+        two=ints(2),
+        end=ints(1 << 62),
+        last=ints(-1),
+        often=ints(2, 3, 2, 5, 4),
+        all=ints(2, -1, 5, 4),
+    )
+    case.opset_import[0].version = 23
+    assert assert_narrowing_is_silencing(case) == [3, 16], obstacles(case)

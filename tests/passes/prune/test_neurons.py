@@ -234,6 +234,20 @@ def test_with_allocation_by_error_the_block_that_can_spare_them_loses_more() -> 
     assert first + second == 96
 
 
+def test_a_channel_that_is_larger_than_all_others_does_not_hide_them() -> None:
+    """Four neurons make a channel of a thousand; that the others make all others would not show in a sum of squares."""
+    text = """agraph (float[B, T, 8] x) => (float[B, T, 8] y) {
+        m = MatMul(x, w1)  r = Relu(m)  o = MatMul(r, w2)  p = Add(o, x)
+        n = MatMul(p, v1)  s = Relu(n)  q = MatMul(s, v2)  y = Add(q, p) }"""
+    weights = draws(w1=(8, 32), w2=(32, 8), v1=(8, 32), v2=(32, 8))
+    weights["w2"][:, 0] = 0
+    weights["w2"][:4, 0] = 1000
+    weights["v1"][0] = 0
+    weights["v2"][16:] *= 0.2  # half of the second block matters less
+    done = apply(Neurons(multiple=4), filled(text, **weights), feeds=full())
+    assert weight(done, "w2").shape[0] > weight(done, "v2").shape[0]
+
+
 @pytest.mark.parametrize(
     ("multiple", "share", "left"), [(8, 0.25, 24), (8, 0.2, 24), (1, 0.2, 26), (16, 0.3, 16), (5, 0.9, 5)]
 )

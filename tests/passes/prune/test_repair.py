@@ -16,7 +16,7 @@ from graphopt.pipeline import Context, Contract, Pass, Pipeline, option
 from graphopt.testing import apply, model
 from graphopt.testing.apply import Applied, assert_missed
 from graphopt.testing.running import outputs_of
-from passes.prune import repairing
+from passes.prune import repair_targets, repairing
 from passes.prune.repair import Repair
 
 
@@ -281,3 +281,29 @@ def test_options_are_checked() -> None:
         Repair(damping=-1)
     with pytest.raises(ValueError, match="negative"):
         Repair(rows=-1)
+
+
+def _residual(other: str) -> onnx.ModelProto:
+    draw = rng()
+    return filled(
+        f"""agraph (float[B, 4, 8, 8] x) => (float[B, 8, 8, 8] y) {{
+            c = Conv<pads = [1, 1, 1, 1]>(x, w, b)  r = Relu(c)  m = GlobalAveragePool(c)
+            d = Conv<pads = [1, 1, 1, 1]>(r, v, k)  y = Add({other}, d) }}""",
+        w=draw.normal(size=(8, 4, 3, 3)),
+        b=draw.normal(size=8),
+        v=draw.normal(size=(8, 8, 3, 3)),
+        k=draw.normal(size=8),
+    )
+
+
+def test_a_branch_makes_good_for_what_it_is_added_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, fitted = repaired(_residual("c"), images(), only=("v",), rows=0)
+    assert errors(fitted, images()) < errors(plain, images())
+    monkeypatch.setattr(repair_targets, "_sums", lambda layers, ctx: {})
+    _, alone = repaired(_residual("c"), images(), only=("v",), rows=0)
+    assert errors(fitted, images()) < errors(alone, images())
+
+
+def test_a_branch_beside_a_value_of_another_shape_is_fitted_by_itself() -> None:
+    plain, fitted = repaired(_residual("m"), images(), only=("v",), rows=0)
+    assert errors(fitted, images()) < errors(plain, images())

@@ -1,0 +1,122 @@
+"""What is compared when models are pruned: studies, each of which puts one question to some models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+_LABELLED: Final = ("efficientnet_lite0_op13_bn", "resnet_4b_cifar10", "magika_v3_3", "mnist_cntk")
+_MINILM: Final = "paraphrase_minilm_l3_fp32"
+_OPEN: Final = "overridable-inputs,"  # weights that callers may override become constants; nothing elsewhere
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question: `rows` are pipelines by what they are called, run behind the recipe `default` on each of `models`.
+
+    `samples` are learned from, by model where it is not 100; of the second half of the data `most` are measured on
+    (None: all, 0: as many as the corpus says).
+    """
+
+    name: str
+    models: tuple[str, ...]
+    rows: Mapping[str, str]
+    samples: Mapping[str, int] = field(default_factory=dict)
+    most: int | None = 0
+
+
+def _channels(share: float) -> dict[str, str]:
+    """One cut of channels, technique by technique."""
+    cut = f"channels{{share={share:g}"
+    at = f" -{share:.0%}".replace("%", " %")
+    return {
+        "norms" + at: f"{cut} importance=magnitude repair=false}}",
+        "activations" + at: f"{cut} importance=activation repair=false}}",
+        "norms, repaired" + at: f"{cut} importance=magnitude}}",
+        "second order, repaired" + at: f"{cut}}}",
+        "second order, repaired, distilled" + at: f"{cut}}},distill{{steps=200}}",
+    }
+
+
+def _sparse(pattern: str) -> dict[str, str]:
+    """One pattern of zeros, method by method."""
+    told = "sparsity=0.5" if pattern == "50 %" else f'pattern="{pattern}"'
+    return {
+        f"magnitude {pattern}": _OPEN + f"influence{{{told} importance=magnitude update=false}}",
+        f"activations {pattern}": _OPEN + f"influence{{{told} importance=activation update=false}}",
+        f"second order {pattern}": _OPEN + f"influence{{{told}}}",
+    }
+
+
+STUDIES: Final = {
+    study.name: study
+    for study in (
+        Study(
+            "neurons",
+            (_MINILM,),
+            {
+                "norms": "neurons{share=0.25 importance=magnitude allocation=uniform repair=false}",
+                "activations": "neurons{share=0.25 importance=activation allocation=uniform repair=false}",
+                "activations, repaired": "neurons{share=0.25 importance=activation allocation=uniform}",
+                "second order, repaired": "neurons{share=0.25 allocation=uniform}",
+                "by error, repaired": "neurons{share=0.25}",
+                "by error, reconstructed": "neurons{share=0.25},reconstruct",
+                "half, by error": "neurons{share=0.5}",
+                "half, by error, reconstructed": "neurons{share=0.5},reconstruct",
+            },
+            {_MINILM: 200},
+        ),
+        Study(
+            "channels",
+            ("efficientnet_lite0_op13_bn",),
+            {label: text for share in (0.1, 0.2, 0.3, 0.4, 0.5) for label, text in _channels(share).items()},
+            most=None,
+        ),
+        Study(
+            "latency",
+            ("resnet_4b_cifar10", "mnist_cntk", "magika_v3_3"),
+            {
+                label: text
+                for share in (0.3, 0.4, 0.5, 0.6, 0.7)
+                for label, text in {
+                    f"repaired -{share:.0%}": _OPEN + f"channels{{share={share:g}}}",
+                    f"distilled -{share:.0%}": _OPEN + f"channels{{share={share:g}}},distill{{steps=300}}",
+                }.items()
+            },
+            {"resnet_4b_cifar10": 1000, "mnist_cntk": 1000, "magika_v3_3": 300},
+            None,
+        ),
+        Study(
+            "sparse",
+            (*_LABELLED, "vit_cifar10_pgd_2_3_16", _MINILM),
+            {**_sparse("50 %"), **_sparse("2:4")},
+        ),
+        Study(
+            "distill",
+            (_MINILM,),
+            {
+                "half of the weights": "magnitude{sparsity=0.5}",
+                "half of the weights, distilled": "magnitude{sparsity=0.5},distill{steps=200}",
+            },
+            {_MINILM: 500},
+        ),
+        Study(
+            "blocks",
+            (_MINILM, "vit_cifar10_pgd_2_3_16", "resnet_4b_cifar10", "efficientnet_lite0_op13_bn", "ppocrv4_rec"),
+            {
+                "one, nothing instead": "blocks{share=1 count=1 instead=nothing}",
+                "one": "blocks{share=1 count=1}",
+                "one, repaired": "blocks{share=1 count=1},repair",
+                "two": "blocks{share=1 count=2}",
+                "two, repaired": "blocks{share=1 count=2},repair",
+            },
+        ),
+        Study(
+            "low-rank",
+            (_MINILM, "vit_cifar10_pgd_2_3_16", "efficientnet_lite0_op13_bn"),
+            {"10 %": "low-rank{share=0.1}", "25 %": "low-rank{share=0.25}"},
+        ),
+    )
+}
+"""By name."""
