@@ -13,6 +13,7 @@ import numpy as np
 from graphopt.analysis.lesson import Array, Course, Feature
 from graphopt.calibration.source import Feed, rows_of, some_rows
 from graphopt.calibration.tapped import Running
+from graphopt.runtime.failure import WorkerFailure
 from graphopt.training.shelf import Arrays, Writer
 
 BOUND: Final = 4 << 30
@@ -189,7 +190,11 @@ class Gathering:
         one, two = pair
         both = {name: value if not value.ndim else np.concatenate([value, two[name]]) for name, value in one.items()}
         for running, names in ((self.teacher, self.asked.of_teacher), (self.student, self.asked.of_student)):
-            values = [self._of(running, feed, names) for feed in (one, two, both)]
+            values = [self._of(running, feed, names) for feed in (one, two)]
+            try:
+                values.append(self._of(running, both, names))
+            except WorkerFailure:  # sizes on the way are written down for one
+                return False
             if not all(_joined(values[0][name], values[1][name], values[2][name]) for name in names):
                 return False
         return True
