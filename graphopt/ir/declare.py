@@ -27,8 +27,17 @@ def write_info(into: onnx.ValueInfoProto, tensor: Tensor, info: onnx.ValueInfoPr
             now = (tensor.type, tensor.dtype, tensor.shape)
             if now != read_info(own.get("_info", info)):
                 _write_type(into.type, *now)
-    elif info is None:
+    elif info is None or _is_other(tensor, info):
         _write_type(into.type, "tensor_type", tensor.onnx_dtype, list(tensor.shape))
+
+
+def _is_other(constant: Constant, info: onnx.ValueInfoProto) -> bool:
+    """Whether a constant got other values since it was read, of another shape or type than `info` says."""
+    if constant.stored is not None:
+        return False
+    kind, dtype, shape = read_info(info)
+    same = shape is None or [int(size) for size in constant.shape] == shape
+    return kind == "tensor_type" and not (same and onnx_number(dtype) in (0, constant.onnx_dtype))
 
 
 def _write_type(into: onnx.TypeProto, kind: Any, dtype: Any, shape: Any) -> None:

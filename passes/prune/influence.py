@@ -70,8 +70,9 @@ class Influence(Pass):
         last layers of a network, which see one row of each, can only be held where they are; hundreds are better.
 
         Costs, for each level of depth (or stage), one run of both models over the feeds, and for each layer
-        inputs^3 + 150 * inputs^2 * outputs multiplications: a second for 384 * 1152, some ten for 1280 * 512. Sums
-        of a run take up to 256 MB, or what those of one layer need.
+        inputs^3 + some 400 * inputs^2 * outputs multiplications: a few seconds of one core for 384 * 1152, half a
+        minute for 1280 * 512; three times as much with scope=global. Sums of a run take up to 256 MB, or what
+        those of one layer need.
 
     Contract
         LOSSY: needs a budget. No layer's squared error on the calibration feeds grows by the update.

@@ -271,3 +271,15 @@ class TestTypes:
 def test_layer_says_what_it_cannot_use() -> None:
     with pytest.raises(UsageError, match=r"layer\(\) cannot use a dict as an input; give a tensor, an array or a name"):
         Graph().layer([{}], ["y"], "Relu")
+
+
+def test_what_is_declared_of_a_constant_follows_its_values() -> None:
+    made = model([node("MatMul", "x w", "y")], value_info=[info("w", shape=(4, 3))])
+    made.graph.initializer.append(numpy_helper.from_array(np.ones((4, 3), np.float32), "w"))
+    graph = decode(made, Store())
+    (constant,) = graph.initializers
+    assert encode(graph).proto.graph.value_info[0] == made.graph.value_info[0]
+    graph.set_values(constant, np.ones((2, 3), np.float32))
+    (said,) = encode(graph).proto.graph.value_info
+    assert [dim.dim_value for dim in said.type.tensor_type.shape.dim] == [2, 3]
+    assert said.name == "w"
