@@ -46,7 +46,8 @@ class Influence(Pass):
 
         Layers come in the order of the graph, each on the data that the ones before give it when they are pruned.
         Its wanted results are those of the model as it was read, so that it makes up for errors that are in its data
-        (`correction` is the share of them), as long as the rewrites before have left that value as it was;
+        (`correction` is the share of them; the further results are off for the data, the less is made up for, and
+        nothing from a tenth of their variance on), as long as the rewrites before have left that value as it was;
         else, and in bodies and functions, those that it would make of the data it has now.
 
         scope=row lets each output lose the same share. scope=global measures the error of each layer at three
