@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Final
 
+import numpy as np
+
+from graphopt.analysis.constants import constant_values
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.prune.repairing import RULE, Terms, layers_of, repair
+
+_FEW: Final = 0.05  # of the weights, above which zeros are somebody's doing
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,10 @@ class Repair(Pass):
         before: y = Conv(x, w, b)       after: the same, with other w and b
 
     When not
-        Behind passes that make zeros in weights, which would be filled; on quantized weights (refit fits
-        those). Left, with the reason: layers that give what they gave; weights that several nodes read or callers may
-        override; nodes in bodies and functions, whose values in the original are not known.
+        Behind passes that make zeros in weights, which would be filled: reconstruct keeps them; on quantized weights
+        (refit fits those). Left, with the reason: layers of which over a twentieth of the weights are zero, or that
+        give what they gave; weights that several nodes read or callers may override; nodes in bodies and
+        functions, whose values in the original are not known.
         Calibrate on feeds like the real ones, and on many: a hundred are better than thirty here.
 
         Cost: one run of both models up to a layer for each level of layers (stages bounds how many), and for a layer
@@ -76,9 +83,19 @@ class Repair(Pass):
                 ctx.missed(RULE, node, f"skip has {pattern!r}")
             elif self.only and _matching(node, self.only) is None:
                 ctx.missed(RULE, node, "only has no pattern for it")
+            elif (zeros := _zeros(node)) > _FEW:
+                ctx.missed(
+                    RULE, node, f"{zeros:.0%} of its weights are zero, and a fit would fill them: see reconstruct"
+                )
             else:
                 wanted.append(node)
         repair(wanted, ctx, Terms(self.damping, self.rows, self.stages))
+
+
+def _zeros(node: Node) -> float:
+    """The share of zeros among the weights of a layer; 0 where these are not known."""
+    values = constant_values(node.inputs[1]) if len(node.inputs) > 1 else None
+    return 0.0 if values is None or not values.size else 1.0 - float(np.count_nonzero(values)) / values.size
 
 
 def _matching(node: Node, patterns: tuple[str, ...]) -> str | None:

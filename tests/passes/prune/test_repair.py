@@ -258,9 +258,16 @@ def _in_a_body() -> onnx.ModelProto:
     )
 
 
+def _sparse() -> onnx.ModelProto:
+    weights = rng().normal(size=(8, 8))
+    weights[::2] = 0
+    return filled("agraph (float[B, 8] x) => (float[B, 8] y) { y = MatMul(x, w) }", w=weights)
+
+
 @pytest.mark.parametrize(
     ("before", "why"),
     [
+        (_sparse(), "50% of its weights are zero, and a fit would fill them: see reconstruct"),
         (_shared(), "read by something else, too"),
         (_scaled(), "its alpha or beta is not 1"),
         (_computed_bias(), "its bias is not a constant"),
@@ -268,7 +275,7 @@ def _in_a_body() -> onnx.ModelProto:
         (_training(), "it normalizes by its own data"),
         (_in_a_body(), "inside bodies and functions"),
     ],
-    ids=["shared", "scaled", "computed-bias", "overridable", "training", "body"],
+    ids=["sparse", "shared", "scaled", "computed-bias", "overridable", "training", "body"],
 )
 def test_what_is_left_has_a_reason(before: onnx.ModelProto, why: str) -> None:
     done = apply(Repair(), before)
