@@ -8,7 +8,7 @@ from typing import Final
 
 _LABELLED: Final = ("efficientnet_lite0_op13_bn", "resnet_4b_cifar10", "magika_v3_3", "mnist_cntk")
 _MINILM: Final = "paraphrase_minilm_l3_fp32"
-_OPEN: Final = "overridable-inputs,"  # weights that callers may override become constants; nothing elsewhere
+_OPEN: Final = "initializers-from-inputs,"  # weights that callers may override become constants; nothing elsewhere
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The normal equations of a layer whose result is added to something: what it should make so that the sum is right."""
+"""The normal equations of a layer whose result is added to something, or is several results of the original in one."""
 
 from __future__ import annotations
 
@@ -34,3 +34,18 @@ class ResidualFit(LayerFit):
         with np.errstate(over="ignore", invalid="ignore"):
             super().update(data, np.subtract(total, other, dtype=np.float32))
         self.kept = kept
+
+
+class JoinedFit(LayerFit):
+    """As `LayerFit`, given the data and the parts that lie side by side in the result, as several layers made them."""
+
+    @property
+    def key(self) -> str:
+        return f"joined {super().key}"
+
+    def update(self, *values: Array) -> None:
+        data, *parts = values
+        if len({part.shape[:-1] for part in parts}) != 1:
+            self.trouble = self.trouble or "its parts have different shapes in the original"
+            return
+        super().update(data, np.concatenate(parts, axis=-1))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from graphopt.cli.options import Debug, Json, Quiet, Verbose, passes, recipes
 from graphopt.cli.output import Output
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def command(
@@ -47,5 +50,15 @@ def command(
     found = find(name)
     if isinstance(found, Recipe):
         output.show(lambda: recipe_json(found), lambda console: print_recipe(found, console))
-    else:
+        return
+    if name not in Recipe.list():
         output.show(lambda: page_json(found), lambda console: print_page(found, console))
+        return
+    recipe = Recipe.load(name)  # a pass and the recipe that is made of it may share a name
+
+    def both(console: Console) -> None:
+        print_page(found, console)
+        console.print()
+        print_recipe(recipe, console)
+
+    output.show(lambda: {**page_json(found), "recipe": recipe_json(recipe)}, both)

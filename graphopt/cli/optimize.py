@@ -34,6 +34,7 @@ def command(
     target: own.TargetOf = None,
     student: own.Student = None,
     to: own.To = None,
+    sensitivity: own.SensitivityFile = None,
     validate: own.ValidateWhen = "end",
     budget: options.BudgetOf = None,
     feeds: options.Feeds = None,
@@ -97,6 +98,7 @@ def command(
         progress=not quiet,
         planner=planner,
         student=None if student is None else Path(student),
+        sensitivity=None if sensitivity is None else Path(sensitivity),
     )
     goal = Target(place, in_place=in_place, keep=keep, require_change=require_change)
     extras = Extras.of(report, html, remarks, bundle, bundle_on_failure, not no_weights)

@@ -123,6 +123,15 @@ Student = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+SensitivityFile = Annotated[
+    str | None,
+    typer.Option(
+        "--sensitivity",
+        metavar="FILE",
+        help="the table that `graphopt sensitivity --table FILE` wrote: planning measures less",
+        rich_help_panel=RUN,
+    ),
+]
 To = Annotated[
     str | None,
     typer.Option(

@@ -43,7 +43,8 @@ class Job:
     half then validates, where a pass of the pipeline calibrates at all. With a `planner`, which learns too, the
     pipeline that runs is the one that it emits; then it was `planned`. `cache_dir` is a folder in which what was
     learned is kept for other runs. `student` is the file of a smaller model with the same interface: the pipeline
-    starts from that, and what comes of it is held against the model.
+    starts from that, and what comes of it is held against the model. `sensitivity` is the file of a table of what
+    each layer tolerates, which spares a planner measurements.
     """
 
     pipeline: Pipeline
@@ -70,12 +71,15 @@ class Job:
     planned: bool = False
     cache_dir: Path | None = None
     student: Path | None = None
+    sensitivity: Path | None = None
 
     def __post_init__(self) -> None:
         if self.validate not in ("end", "each", "none"):
             raise UsageError(f"validate expects end, each or none, not {self.validate!r}")
         if self.on_error not in ("stop", "skip"):
             raise UsageError(f"on-error expects stop or skip, not {self.on_error!r}")
+        if self.sensitivity is not None and self.planner is None and not self.planned:
+            raise UsageError("a table of sensitivities is for recipes that plan, such as int8-auto; leave it out")
         judged = any(budget.is_of_outputs for budget in self.budgets)
         if self.pipeline.contract is Contract.LOSSY and not judged and self.validate != "none":
             lossy = next(one.name for one in self.pipeline.passes() if one.contract is Contract.LOSSY)

@@ -13,6 +13,7 @@ from graphopt.calibration.source import CalibrationData, Feed, rows_of, some_row
 from graphopt.errors import UsageError
 from graphopt.instruments.check import Check
 from graphopt.instruments.progress import Progress
+from graphopt.report.sensitivity_files import read_table
 from graphopt.runtime.client import Worker
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.runtime.session import Session
@@ -21,6 +22,7 @@ from graphopt.session.job import Job
 from graphopt.session.services import WorkerServices
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
+from graphopt.tolerance.agreement import predicted_errors
 from graphopt.tune.bench import Bench, Evidence
 from graphopt.tune.plan import Plan
 from graphopt.tune.planner import Question, planned
@@ -63,6 +65,7 @@ def plan_of(source: Source, reference: Path, job: Job, worker: Worker) -> tuple[
         tuple(one for one in job.budgets if one.is_of_outputs),
         None if limit is None else int(limit.limit * size) if limit.is_fraction else int(limit.limit),
         job.planner.timed,
+        {} if job.sensitivity is None else _known(job.sensitivity),
     )
     inner = CalibrationData(lambda: learning, source, job.cache_dir)
     progress = Progress()
@@ -81,6 +84,12 @@ def plan_of(source: Source, reference: Path, job: Job, worker: Worker) -> tuple[
         warning = "it was planned on generated feeds, which may be unlike real ones; give --calibration or --feeds"
         made = replace(made, warnings=(*made.warnings, warning))
     return replace(job, pipeline=made.pipeline, planner=None, planned=True), made
+
+
+def _known(path: Path) -> dict[str, float]:
+    """What a table predicts for 8 bits: weights and data where data were seen, else weights."""
+    rows = read_table(path).rows
+    return {**predicted_errors(rows, "int8-channel"), **predicted_errors(rows, "int8-both")}
 
 
 def settled(source: Source, job: Job) -> Job:

@@ -148,6 +148,7 @@ class _Rooms:
         samples = sum(rows_of(feed) for feed in some)
         self.about = self.about or _about(fed, samples)
         if fed.report.generated:
+            warnings = [one for one in warnings if not one.startswith("the inputs were generated")]
             warnings.append("the feeds are generated, and layers may tolerate less or more on real ones; give --feeds")
         return Bench(self.source, self.worker, some, self.work), warnings
 

@@ -87,7 +87,8 @@ def find(graph: Graph, patterns: Sequence[str] = ("*",)) -> Found:
     every = weights(graph)
     stored = {weight.tensor: weight for weight in every}
     for weight in sorted(every, key=_Places(graph).of):
-        if not weight.sites or not any(fnmatchcase(name, one) for name in weight.names for one in patterns):
+        named = any(fnmatchcase(name, one) for name in weight.names for one in patterns)
+        if not named or not (weight.sites or weight.is_quantized):
             continue
         why = _why_not(weight)
         if why is None:

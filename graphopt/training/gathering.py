@@ -13,6 +13,7 @@ import numpy as np
 from graphopt.analysis.lesson import Array, Course, Feature
 from graphopt.calibration.source import Feed, rows_of, some_rows
 from graphopt.calibration.tapped import Running
+from graphopt.runtime.failure import WorkerFailure
 from graphopt.training.shelf import Arrays, Writer
 
 BOUND: Final = 4 << 30
@@ -86,7 +87,7 @@ class Gathering:
                 continue
             inputs, targets = sample
             targets = {name: targets[name] for name in names}
-            classes = self._classes(index, theirs[outputs[0]])
+            classes = self._classes(index, theirs[outputs[0]], together)
             for name, array in targets.items():
                 if not np.isfinite(array.astype(np.float64)).all():
                     raise Refused(f"the original gives {name!r} with a NaN or infinity on the calibration feeds")
@@ -102,20 +103,24 @@ class Gathering:
             found.notes.append(f"one of {stride} samples was taken: all of them are more than {self.bound >> 20} MB")
         if found.count < 2:
             raise Refused("there is only one sample, and some must be held out: give more of them")
-        for name in outputs:
-            kind = kind_of(course.loss, theirs[name], probable[name])
-            temperature = course.temperature if kind == "kl" else 1.0
-            found.terms.append(
-                {"name": name, "kind": kind, "weight": 1 / len(outputs), "temperature": temperature}
-                | {"probabilities": probable[name] and kind == "kl"}
-            )
-        for name in features:
-            weight = course.features / len(features)
-            found.terms.append({"name": name, "kind": "mse", "weight": weight, "is_feature": True})
-        if self.labels is not None:
-            term = {"name": outputs[0], "against": _LABELS, "kind": "labels", "weight": course.labels}
-            found.terms.append(term | {"probabilities": probable[outputs[0]]})
+        found.terms = list(self._terms(course, theirs, probable, features))
         return found
+
+    def _terms(
+        self, course: Course, theirs: Arrays, probable: Mapping[str, bool], features: Sequence[str]
+    ) -> Iterator[dict[str, Any]]:
+        """The parts of the loss, as plain data (see `graphopt.training.losses.Term`); `probable` are the outputs, and
+        whether they are probabilities."""
+        for name, is_probable in probable.items():
+            kind = kind_of(course.loss, theirs[name], is_probable)
+            of_kl = {"temperature": course.temperature, "probabilities": is_probable} if kind == "kl" else {}
+            yield {"name": name, "kind": kind, "weight": 1 / len(probable), **of_kl}
+        for name in features:
+            yield {"name": name, "kind": "mse", "weight": course.features / len(features), "is_feature": True}
+        if self.labels is not None:
+            first, is_probable = next(iter(probable.items()))
+            term = {"name": first, "against": _LABELS, "kind": "labels", "weight": course.labels}
+            yield {**term, "probabilities": is_probable}
 
     def _count(self, together: bool) -> int:
         """How many samples there are. Raises Refused where there are not as many labels."""
@@ -124,11 +129,11 @@ class Gathering:
             raise Refused(f"there are labels of shape {list(self.labels.shape)} for {total} samples, and not one each")
         return total
 
-    def _classes(self, index: int, output: Array) -> dict[str, Array]:
+    def _classes(self, index: int, output: Array, together: bool) -> dict[str, Array]:
         """The label of a sample, for an output with a score for each class."""
         if self.labels is None:
             return {}
-        if output.ndim != 2:
+        if output.ndim != 2 or (output.shape[0] != 1 and not together):
             raise Refused("its first output has not one row of scores for each sample, so there is none for a label")
         label = self.labels[index : index + 1].astype(np.int64)
         if not ((label >= 0) & (label < output.shape[1])).all():
@@ -189,7 +194,11 @@ class Gathering:
         one, two = pair
         both = {name: value if not value.ndim else np.concatenate([value, two[name]]) for name, value in one.items()}
         for running, names in ((self.teacher, self.asked.of_teacher), (self.student, self.asked.of_student)):
-            values = [self._of(running, feed, names) for feed in (one, two, both)]
+            values = [self._of(running, feed, names) for feed in (one, two)]
+            try:
+                values.append(self._of(running, both, names))
+            except WorkerFailure:  # sizes on the way are written down for one
+                return False
             if not all(_joined(values[0][name], values[1][name], values[2][name]) for name in names):
                 return False
         return True

@@ -133,7 +133,7 @@ class Training:
         total = 0.0
         for piece in pieces:
             loss = self._loss(piece, counts)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             total += float(loss.detach())
         if math.isfinite(total):
             progress = max((step + 0.5) / course.steps, late)
@@ -161,16 +161,16 @@ class Training:
             loss = loss + part * (term.weight / max(counts[term.target], 1))
         return loss
 
-    @torch.no_grad()
     def _measure(self) -> dict[str, float]:
         """The mean of each term on the samples that are held out."""
         sums = {term.target: (0.0, 0) for term in self.terms}
         for at in range(0, len(self.held), self.course.batch):
             some = self.held[at : at + self.course.batch]
             for piece in batches(self.samples, some, self.samples.together, self.course.batch):
-                found = self._outputs(piece)
+                with torch.no_grad():
+                    found = self._outputs(piece)
                 for term in self.terms:
-                    part, count = term.of(found[term.name], _tensor(piece.targets[term.target]))
+                    part, count = term.of(found[term.name].detach(), _tensor(piece.targets[term.target]))
                     sums[term.target] = (sums[term.target][0] + float(part), sums[term.target][1] + count)
         return {name: total / max(count, 1) for name, (total, count) in sums.items()}
 

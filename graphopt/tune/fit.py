@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -21,7 +21,7 @@ from graphopt.tune.allocation import Move, Rung, applied, fewest, moves, spared
 from graphopt.tune.bench import Bench, db_of, kept, shown
 from graphopt.tune.levers import Choice, chosen, levers, subsets
 from graphopt.tune.plan import Stayed, Tried
-from graphopt.tune.sensitivity import energies
+from graphopt.tune.sensitivity import predicted
 from graphopt.tune.speed import Speed
 from graphopt.tune.splice import Unit
 from graphopt.tune.variants import Variant, Workshop
@@ -49,13 +49,18 @@ class _Refused(Exception):
 
 @dataclass
 class Fit:
-    """One candidate on its way. `run` gives what came of it and never raises what the candidate did."""
+    """One candidate on its way. `run` gives what came of it and never raises what the candidate did.
+
+    `known` are errors of nodes that were predicted before, by the names of nodes and weights: where they are known of
+    all nodes but a few, those of these few are measured, and the order of the others is taken on trust.
+    """
 
     workshop: Workshop
     bench: Bench
     pipeline: Pipeline
     limits: Limits
     original_bytes: int
+    known: Mapping[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     why: dict[Unit, str] = field(default_factory=dict)
     _size: int = 0  # of the mixture that nodes are put back from
@@ -140,10 +145,22 @@ class Fit:
     def _energies(self, mixture: Mixture) -> tuple[list[Unit], dict[Unit, float]]:
         """The units that are not as they were, and the energy of the error that each is behind."""
         units = [unit for unit in self.splice.units if mixture[unit] != self.plain]
-        alone = energies(units, lambda some: self._alone(mixture, some))
+        known = self._foretold(units)
+        alone = predicted(units, known, lambda some: self._alone(mixture, some))
         for unit, energy in alone.items():
-            self.why.setdefault(unit, f"quantized alone it brings the outputs to {db_of(energy):.1f} dB")
+            brings = "is predicted to bring" if unit in known else "brings"
+            self.why.setdefault(unit, f"quantized alone it {brings} the outputs to {db_of(energy):.1f} dB")
         return units, alone
+
+    def _foretold(self, units: Collection[Unit]) -> dict[Unit, float]:
+        """The errors that are known of units, before anything is measured."""
+        found = {}
+        for unit in units:
+            names = {*unit.nodes, *unit.values, *(one.node for taken in unit.taken for one in taken)}
+            errors = [self.known[name] for name in names if name in self.known]
+            if errors:
+                found[unit] = max(errors)
+        return found
 
     def _ladder(self, unit: Unit, mixture: Mixture, energy: float, total: float) -> list[Rung[int]]:
         """The ways to have a unit: as it is, in between where that is worth measuring, and as it was."""

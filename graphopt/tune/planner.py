@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from graphopt.errors import GraphoptError, NotEquivalent
@@ -28,13 +28,17 @@ MARGIN_DB: Final = 1.0
 
 @dataclass(frozen=True)
 class Question:
-    """What a planner is asked: candidates in order of preference, and what the result must keep."""
+    """What a planner is asked: candidates in order of preference, and what the result must keep.
+
+    `known` are errors of nodes that were predicted before, see `Fit`.
+    """
 
     planner: str
     candidates: tuple[Pipeline, ...]
     budgets: tuple[Budget, ...]
     bytes: int | None
     timed: bool = True
+    known: Mapping[str, float] = field(default_factory=dict)
 
 
 def planned(
@@ -60,7 +64,7 @@ def planned(
     for number, candidate in enumerate(question.candidates, 1):
         say(f"planning: candidate {number} of {len(question.candidates)}")
         limits = Limits(question.bytes, question.timed)
-        tried.append(Fit(workshop, measuring, candidate, limits, original_bytes).run())
+        tried.append(Fit(workshop, measuring, candidate, limits, original_bytes, question.known).run())
     taken = best(tried)
     if taken is None and question.bytes is not None and original_bytes > question.bytes:
         whys = "; ".join(dict.fromkeys(one.why for one in tried))

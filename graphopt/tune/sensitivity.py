@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
 T = TypeVar("T")
 
 ALONE: Final = 32  # units that are all measured alone
+_ENOUGH: Final = 0.5  # of the units: where fewer errors are known, all are measured
 _SMALL: Final = 0.002  # of all the error: a group under it is not taken apart
 
 
@@ -48,3 +50,20 @@ def energies(
             heapq.heappush(heap, (-measure(half), next(numbers), half))
             asked += 1
     return {unit: found[unit] for unit in units}
+
+
+def predicted(
+    units: Sequence[T], known: Mapping[T, float], measure: Callable[[Collection[T]], float]
+) -> dict[T, float]:
+    """The same where the errors of some units were predicted before.
+
+    Those of the others are measured, and so is all that was predicted at once: the predictions are scaled to that,
+    so that only their proportions are taken on trust. Where few are known, all are measured.
+    """
+    told = [unit for unit in units if unit in known]
+    if len(told) <= _ENOUGH * len(units):
+        return energies(units, measure)
+    total, whole = sum(known[unit] for unit in told), measure(told)
+    scale = whole / total if 0.0 < total < math.inf and whole < math.inf else 1.0
+    rest = energies([unit for unit in units if unit not in known], measure)
+    return {unit: known[unit] * scale if unit in known else rest[unit] for unit in units}

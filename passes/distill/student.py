@@ -14,7 +14,7 @@ from graphopt.analysis.layer_fit import LayerFit, Sums
 from graphopt.analysis.least_squares import Fit, decibels, fitted
 from graphopt.analysis.masked_least_squares import fitted_where
 from graphopt.analysis.matching import only_reader, operand
-from graphopt.analysis.residual_fit import ResidualFit
+from graphopt.analysis.residual_fit import JoinedFit, ResidualFit
 from graphopt.analysis.scale_fit import ScaleFit
 from graphopt.ir import Node, Tensor
 from passes.distill.teacher import Goal
@@ -63,6 +63,8 @@ class Layer:
 
     def question(self, goal: Goal, rows: int) -> Observation:
         """What has to be seen."""
+        if goal.more:
+            return Observation((self.layer.data, goal.original, *goal.more), JoinedFit(self.layer.rows, rows))
         if goal.other is None:
             return Observation((self.layer.data, goal.original), LayerFit(self.layer.rows, rows, goal.kept))
         return Observation((self.layer.data, goal.original, goal.other), ResidualFit(self.layer.rows, rows, goal.kept))

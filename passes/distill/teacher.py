@@ -24,6 +24,7 @@ _MOST_NAMES = 12  # of those that a value may stand for, the nearest by provenan
 class Goal:
     """A value of the teacher that a result should be: the result plus `other`, where that is given, as `adder` says.
 
+    `more` are values of the teacher that lie behind the first one, along the last axis, where layers were merged.
     Of the teacher's channels those with the indices `kept` count (None: all). `apart` is how far it is now, as a
     share of the variance of the teacher's value.
     """
@@ -33,6 +34,7 @@ class Goal:
     adder: Node | None
     kept: Array | None
     apart: float
+    more: tuple[Original, ...] = ()
 
 
 def goals(
@@ -48,7 +50,13 @@ def goals(
         last = {adder: node for node, result in results.items() if (adder := _adder(result, ctx)) is not None}
         adders = {node: adder for adder, node in last.items()}
     asked = dict[Tensor, dict[str, Observation]]()
-    for tensor in (*results.values(), *(adder.outputs[0] for adder in adders.values())):
+    parts = {node: _parts(result, ctx) for node, result in results.items()}
+    every = [
+        *results.values(),
+        *(adder.outputs[0] for adder in adders.values()),
+        *(t for p in parts.values() for t in p),
+    ]
+    for tensor in dict.fromkeys(every):
         kept = tensor.kept if isinstance(tensor, Variable) else {}
         names = ctx.originals(tensor)[:_MOST_NAMES]
         asked[tensor] = {name: Observation((tensor, Original(name)), Distance(kept)) for name in names}
@@ -61,8 +69,30 @@ def goals(
         if adder is not None:
             other = adder.inputs[1] if adder.inputs[0] is result else adder.inputs[0]
             goal = _goal(nearest, adder.outputs[0], axes[node], ctx, other, adder)
-        found[node] = goal if isinstance(goal, Goal) else _goal(nearest, result, axes[node], ctx)
+        if not isinstance(goal, Goal):
+            goal = _goal(nearest, result, axes[node], ctx)
+        found[node] = goal if isinstance(goal, Goal) else _joined(nearest, parts[node]) or goal
     return found
+
+
+def _parts(result: Tensor, ctx: Context) -> list[Tensor]:
+    """The pieces along the last axis that a result is cut into, where that is all it is read for."""
+    cut, rank = only_reader(result), ctx.shapes.rank(result)
+    if cut is None or not cut.is_op("Split") or cut.inputs[0] is not result or not rank:
+        return []
+    if cut.attrs.get("axis", 0) not in (-1, rank - 1):
+        return []
+    pieces = [piece for piece in cut.outputs if piece.name]
+    return [] if any(isinstance(one, Variable) and one.kept for one in pieces) else pieces
+
+
+def _joined(nearest: Mapping[Tensor, tuple[Original, float] | str], parts: Sequence[Tensor]) -> Goal | None:
+    """The goal of a result that is several values of the teacher side by side; None where one is not known."""
+    found = [near for part in parts if not isinstance(near := nearest[part], str)]
+    if not parts or len(found) < len(parts):
+        return None
+    names = tuple(original for original, _ in found)
+    return Goal(names[0], None, None, None, max(apart for _, apart in found), names[1:])
 
 
 def _goal(

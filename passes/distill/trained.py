@@ -42,6 +42,18 @@ _SLOTS: Final[dict[str, tuple[int, ...]]] = {
     "Sub": (0, 1),
     "Mul": (0, 1),
 }
+_INTEGERS: Final = frozenset(
+    {
+        "ConvInteger",
+        "DynamicQuantizeLSTM",
+        "DynamicQuantizeMatMul",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "MatMulNBits",
+        "QLinearConv",
+        "QLinearMatMul",
+    }
+)
 _LARGEST: Final = 1e4  # what an Add of larger numbers does is to mask
 _FLOATS: Final = tuple(np.dtype(kind) for kind in (np.float32, np.float16, ml_dtypes.bfloat16, np.float64))
 _CODES: Final = ("int8", "uint8", "int16", "uint16", "int32", "int4", "uint4", "int2", "uint2")
@@ -73,6 +85,9 @@ def trained(graph: Graph, wishes: Wishes, ctx: Context) -> list[Trainable]:
                 ctx.missed(RULE, tensor.inputs[0] if tensor.inputs else tensor, "it is in a body or a function")
             elif made is not None:
                 found.append(made)
+        for node in scope.nodes:
+            if node.op in _INTEGERS:
+                ctx.missed(RULE, node, f"{node.op} keeps its weight as integers: train before the pass that makes it")
     return found
 
 

@@ -68,7 +68,7 @@ class Heads(Pass):
     importance: Literal["magnitude", "activation", "second-order"] = option(
         "second-order", "norms of weights, these times the size of activations, or error after best repair"
     )
-    allocation: Literal["uniform", "error"] = option("error", "where it costs least, or the same share of each")
+    allocation: Literal["uniform", "error"] = option("uniform", "the same share of each, or where it costs least")
     repair: bool = option(True, "fit the output projection to what it made in the original")
     damping: float = option(
         0.0, "share of the mean energy of the inputs that pulls towards the weights there are; 0 finds the best"

@@ -46,7 +46,8 @@ class Influence(Pass):
 
         Layers come in the order of the graph, each on the data that the ones before give it when they are pruned.
         Its wanted results are those of the model as it was read, so that it makes up for errors that are in its data
-        (`correction` is the share of them), as long as the rewrites before have left that value as it was;
+        (`correction` is the share of them; the further results are off for the data, the less is made up for, and
+        nothing from a tenth of their variance on), as long as the rewrites before have left that value as it was;
         else, and in bodies and functions, those that it would make of the data it has now.
 
         scope=row lets each output lose the same share. scope=global measures the error of each layer at three
@@ -70,8 +71,9 @@ class Influence(Pass):
         last layers of a network, which see one row of each, can only be held where they are; hundreds are better.
 
         Costs, for each level of depth (or stage), one run of both models over the feeds, and for each layer
-        inputs^3 + 150 * inputs^2 * outputs multiplications: a second for 384 * 1152, some ten for 1280 * 512. Sums
-        of a run take up to 256 MB, or what those of one layer need.
+        inputs^3 + some 400 * inputs^2 * outputs multiplications: a few seconds of one core for 384 * 1152, half a
+        minute for 1280 * 512; three times as much with scope=global. Sums of a run take up to 256 MB, or what
+        those of one layer need.
 
     Contract
         LOSSY: needs a budget. No layer's squared error on the calibration feeds grows by the update.

@@ -38,7 +38,7 @@ def searched(gram: Array, linear: Array, weights: Array, choose: Callable[[Array
     """
     scale = np.sqrt(np.einsum("gkk->gk", gram))[:, :, None]
     curvature, basis = np.linalg.eigh(gram / scale / scale.transpose(0, 2, 1))
-    curvature, basis = curvature.astype(np.float32)[:, :, None], basis.astype(np.float32)
+    curvature, basis = np.maximum(curvature, 0).astype(np.float32)[:, :, None], basis.astype(np.float32)
     wanted, values = (linear / scale).astype(np.float32), (weights * scale).astype(np.float32)
     # Sizes of weights would over- or underflow the penalty's arithmetic where they are extreme.
     size = np.float32(np.abs(values).max(initial=0.0)) or np.float32(1)

@@ -47,8 +47,8 @@ class Neurons(Pass):
         layers (prune first, then quantize); weights that callers may override, or that several operators read;
         layers too wide for a Gram matrix. Convolutions are left to channels. In bodies and functions the
         layer is fitted to what it makes before its neurons go.
-        Calibrate on feeds like the real ones and on many: with 6,000 rows of data for 1,000 neurons half of what
-        repair could gain is lost to chance.
+        Calibrate on feeds like the real ones and on many: a sentence model that lost a quarter of its neurons kept
+        29 dB with 32 sentences, 35 with 100, 36 with 200 and 38 with 500.
 
         Cost: one run of both models up to a block for each block; for n neurons two matrices of n^2 numbers and about
         30 times n^3 operations.

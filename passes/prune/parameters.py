@@ -34,6 +34,8 @@ def follow(parameter: Parameter, left: Sequence[Array | None], graph: Graph) -> 
     if parameter.kind == "attribute":
         node.attrs[parameter.name] = length // parameter.per
     elif parameter.kind == "size":
+        if parameter.reader is not None:
+            node = _own(parameter.reader, parameter.target, graph)
         _element(node, parameter.slot, parameter.index, length, graph)
     elif parameter.kind == "slice":
         _bounds(parameter, mask, graph)
@@ -50,6 +52,19 @@ def _split(node: Node, sizes: list[int], graph: Graph) -> None:
     else:
         del node.inputs[1:]
         node.inputs.append(graph.constant(np.asarray(sizes, np.int64), "split"))
+
+
+def _own(reader: Node, slot: int, graph: Graph) -> Node:
+    """The Concat that makes what `reader` reads in `slot`; a copy that nobody else reads, where others do."""
+    target = reader.inputs[slot]
+    maker: Node = target.inputs[0]
+    if len(target.outputs) == 1:
+        return maker
+    output = graph.variable(target.name, target.dtype, target.shape)
+    copy = Node(maker.op, graph.fresh_name(maker.name or maker.op), dict(maker.attrs), list(maker.inputs), [output])
+    graph.insert(copy, before=reader)
+    graph.rewire(reader, slot, output)
+    return copy
 
 
 def _element(node: Node, slot: int, index: int, value: int, graph: Graph) -> None:

@@ -20,6 +20,9 @@ from passes.prune.layer_results import Result, result_of
 
 _MOST_INPUTS = 4096  # the Gram matrices of more take over a quarter of a gigabyte
 _MEMORY = 1 << 28  # bytes of sums that are held at a time
+_LOST = 0.1
+"""Where errors in its data make results miss by this share of their variance, a layer does not make up for them:
+fitted to what its data no longer tell, results shrink towards their mean, more with every layer."""
 _SAME = 1e-3  # share of its variance by which a value may differ from the original's: more may be another scale
 
 
@@ -113,7 +116,7 @@ def seen(
     """What is known of each layer, or a clause that says why nothing is.
 
     Wanted results are those of the original where `originals` has a name, mixed with those of now for a `correction`
-    below 1; else those of now.
+    below 1, and the more so the further data are from what they were; else those of now.
     """
     asked = {job: _questions(job, originals.get(job), rows) for job in jobs if not job.why}
     questions = [one for each in asked.values() for one in each]
@@ -150,8 +153,11 @@ def _summed(job: Job, fits: Sequence[LayerFit], correction: float) -> Seen | str
     if not all(one.finite for one in known):
         return "its data or results have NaN or infinities"
     halves = [_added([fit.halves[which] for fit in fits]) for which in (0, 1)]
+    full = np.concatenate([job.matrices, job.bias()[:, None]], axis=1)
+    together = _added(halves)
+    assert together is not None, "something was seen"
+    correction *= max(1 - together.error(full) / _LOST, 0.0)
     if correction < 1:
-        full = np.concatenate([job.matrices, job.bias()[:, None]], axis=1)
         halves = [None if one is None else _mixed(one, full, correction) for one in halves]
     whole = _added(halves)
     assert whole is not None, "something was seen"

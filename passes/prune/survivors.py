@@ -32,8 +32,10 @@ def held(gram: Array, linear: Array, weights: Array, share: float) -> tuple[Arra
     """Both sides of the normal equations with `share` of the mean energy of the inputs of a group pulling towards
     `weights`; of all groups, where those of one were never seen."""
     mean = np.einsum("gkk->g", gram) / max(gram.shape[1], 1)
-    mean = np.where(mean > 0, mean, mean.mean() if mean.any() else 1.0)
-    more = (share * mean)[:, None, None]
+    mean = np.where(mean > 0, mean, max(mean.mean(), 0.0) or 1.0)
+    # An input that never changes may come out below zero once its mean is taken off: sums are of float32 products.
+    below = np.maximum(-np.einsum("gkk->gk", gram).min(axis=1, initial=0.0), 0.0)
+    more = (share * mean + 2 * below)[:, None, None]
     return gram + more * np.eye(gram.shape[1]), linear + more * weights
 
 

@@ -55,6 +55,14 @@ def report(cli: Cli, net: Path, tmp_path: Path) -> Path:
     return path
 
 
+def test_explain_a_pass_and_the_recipe_of_the_same_name(cli: Cli) -> None:
+    ran = cli("explain", "low-rank")
+    assert "two thin ones" in ran.out
+    assert ran.out.index("What it does") < ran.out.index("LOSSY  recipe")
+    facts = cli("explain", "low-rank", "--json").json
+    assert facts["recipe"]["budget"] == ["sqnr_db>=10"]
+
+
 def test_explain_a_value_that_another_one_stands_for(cli: Cli, report: Path) -> None:
     ran = cli("explain", "a", "--report", report)
     assert ran.code == 0

@@ -177,3 +177,26 @@ def test_the_plan_of_a_recipe_names_its_candidates(files: Path) -> None:
     for_qnn = plan(recipe=files / "auto.toml", pipeline=None, budget=None, target="qnn")
     assert for_qnn.planner is not None
     assert not for_qnn.planner.timed, "latency here says nothing of another runtime's"
+
+
+def test_a_table_of_sensitivities_spares_measurements(files: Path, tmp_path: Path) -> None:
+    from graphopt.report.sensitivity_files import save_files
+
+    table = tmp_path / "table.json"
+    save_files({"--table": table}, graphopt.sensitivity(files / "model.onnx", feeds=FEEDS, quick=True))
+    options = {"recipe": files / "fit.toml", "feeds": FEEDS}
+    measured = graphopt.optimize(files / "model.onnx", **options)  # type: ignore[arg-type]
+    told = graphopt.optimize(files / "model.onnx", sensitivity=table, **options)  # type: ignore[arg-type]
+    assert told.report.pipeline == measured.report.pipeline
+    assert told.report.plan is not None
+    assert measured.report.plan is not None
+    assert told.report.plan.tried[0].runs < measured.report.plan.tried[0].runs
+
+
+def test_a_table_is_for_recipes_that_plan(files: Path) -> None:
+    arguments = ["optimize", str(files / "model.onnx"), "-o", str(files / "o.onnx"), "--sensitivity", "none.json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    done = CliRunner().invoke(app, [*arguments, "--recipe", str(files / "fit.toml")])
+    assert done.exit_code == 2
+    assert not (files / "o.onnx").exists()

@@ -240,6 +240,9 @@ def test_mistakes_are_said_in_a_sentence(options: dict[str, Any], why: str) -> N
         graphopt.sensitivity(two(), **options)
 
 
+QUANTIZED = """g (float[N, 8] x) => (float[N, 5] y) {
+    q = QuantizeLinear(w, s, z)  d = DequantizeLinear(q, s, z)  y = MatMul(x, d) }"""
+GRID = {"w": floats(8, 5), "s": np.asarray(0.1, np.float32), "z": np.asarray(0, np.int8)}
 HEAD = "g (float[N, 8] x) => (float[N, 5] y) "
 DRAWING = HEAD + "{ r = RandomNormalLike(x)  s = Add(x, r)  y = MatMul(s, w) }"
 DECIDING = "g (float[N, 8] x) => (int64[N, 1] y) { a = MatMul(x, w)  y = ArgMax<axis = 1>(a) }"
@@ -251,6 +254,7 @@ NOTHING = np.zeros((1,), np.float32)
     ("text", "weights", "why", "kind"),
     [
         ("g (float[2] x) => (float[2] y) { y = Relu(x) }", {}, "the model has no layers", UsageError),
+        (QUANTIZED, GRID, "'w' is left because it is quantized already", UsageError),
         (DRAWING, {"w": floats(8, 5)}, "could not tell: RandomNormalLike", CouldNotTell),
         (DECIDING, {"w": floats(8, 5)}, "no output of the model is floating point", CouldNotTell),
         (SILENT, {"w": floats(8, 5), "z": NOTHING}, "all outputs are zero", CouldNotTell),

@@ -25,6 +25,9 @@ Labels = Array | str
 """Labels of the indices of an axis, or why the axis is as long as it is."""
 Axes = tuple[Labels, ...]
 
+TARGETS = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Resize": 3}
+"""Inputs of operators that say how long the axes of their results are."""
+
 LONGEST = 1 << 20
 _VECTOR = 1 << 16
 
@@ -78,6 +81,8 @@ class Flow:
     readers: list[Seen] = field(default_factory=list)
     needs: list[tuple[Parameter, Array]] = field(default_factory=list)
     sizes: dict[Tensor, list[Size]] = field(default_factory=dict)
+    uses: dict[Stated, Labels] = field(default_factory=dict)
+    targets: dict[Tensor, bool] = field(default_factory=dict)
 
     def axes(self, tensor: Tensor) -> Axes | None:
         """The labels of the axes of a tensor; None where not even its rank is known."""
@@ -170,6 +175,12 @@ class Flow:
         for labels in self.axes(tensor) or ():
             self.bar(labels, why)
 
+    def use(self, size: Stated, labels: Labels) -> None:
+        """A stated integer says how long an axis is, or (a reason) something else: all axes it speaks of agree."""
+        before = self.uses.setdefault(size, labels)
+        if before is not labels:
+            self.join(before, labels)
+
     def stop(self, node: Node, why: str) -> None:
         """Nothing is known of how this operator treats axes: inputs and outputs keep their sizes."""
         for slot, tensor in enumerate(node.inputs):
@@ -197,6 +208,27 @@ class Flow:
         labels = (self.axes(tensor) or ())[axis]
         if tensor in self.stored and isinstance(labels, np.ndarray):
             found.append(Seen(node, slot, axis, labels, groups))
+
+    def follow(self, size: Stated, axis: int, slot: int) -> None:
+        """A stated integer, which the node that is looked at reads in input `slot`, has to follow the length of
+        `axis` of its result."""
+        node = self.node
+        assert node is not None
+        output, target = node.outputs[0], node.inputs[slot]
+        private = size.node is not node and target is size.node.outputs[0] and self._is_target(target)
+        if not private:
+            self.use(size, (self.axes(output) or ())[axis])
+        reader = node if private else None
+        self.need("size", size.node, output, axis, slot=size.slot, index=size.index, reader=reader, target=slot)
+
+    def _is_target(self, tensor: Tensor) -> bool:
+        """Whether a vector of sizes is read as a target only, so that every reader can have a copy of its own."""
+        found = self.targets.get(tensor)
+        if found is None:
+            slots = [(node, slot) for node in tensor.readers for slot, one in enumerate(node.inputs) if one is tensor]
+            found = all(node.graph is self.graph and TARGETS.get(node.op) == slot for node, slot in slots)
+            self.targets[tensor] = found = found and not tensor.graph_outputs
+        return found
 
     def need(self, kind: Kind, node: Node, tensor: Tensor, axis: int, **more: Any) -> None:
         """A parameter of `node` follows the length of `axis` of `tensor`, if that has labels (see `Parameter`)."""

@@ -59,11 +59,12 @@ Kind = Literal["size", "split", "slice", "indices", "attribute"]
 class Parameter:
     """A number in the model that depends on how long `axis` of `tensor` is.
 
-    size: element `index` of the integers in input `slot` of `node` is that length. attribute: attribute
-    `name` is that length over `per`. split: `node` is a Split, `values` are the sizes of its outputs. slice:
-    `node` is a Slice that takes the range `values` (start and end) of that axis, its bounds are element
-    `index` of what it is given. indices: `node` looks up the constant indices `values` of that axis, from
-    `slot`. `values` are those of the time of the analysis.
+    size: element `index` of the integers in input `slot` of `node` is that length; where `node` is a Concat
+    that puts a target together, and others read its result, too, a copy of it for input `target` of `reader`
+    follows. attribute: attribute `name` is that length over `per`. split: `node` is a Split, `values` are the
+    sizes of its outputs. slice: `node` is a Slice that takes the range `values` (start and end) of that axis,
+    its bounds are element `index` of what it is given. indices: `node` looks up the constant indices `values`
+    of that axis, from `slot`. `values` are those of the time of the analysis.
     """
 
     kind: Kind
@@ -75,6 +76,8 @@ class Parameter:
     name: str = ""
     per: int = 1
     values: Array | None = None
+    reader: Node | None = None
+    target: int = -1
 
 
 @dataclass(frozen=True, eq=False)

@@ -136,7 +136,7 @@ def _joined_axis(
 
 def _target(node: Node, flow: Flow, data: Axes, made: Sequence[Labels]) -> None:
     """The integers that say what is made have to follow, or the axes stay."""
-    output, stated = node.outputs[0], sizes_of(node, 1, flow)
+    stated = sizes_of(node, 1, flow)
     if stated is None or len(stated) != len(made):
         for labels in made:
             flow.bar(labels, f"the target of {named(node)} is computed")
@@ -148,7 +148,7 @@ def _target(node: Node, flow: Flow, data: Axes, made: Sequence[Labels]) -> None:
         elif size is None:
             flow.bar(labels, f"the target of {named(node)} is computed")
         elif size.value > 0:
-            flow.need("size", size.node, output, axis, slot=size.slot, index=size.index)
+            flow.follow(size, axis, 1)
         elif size.value == 0 and node.op == "Reshape" and axis < len(data):
             flow.join(labels, data[axis])
 
@@ -175,11 +175,11 @@ def _expand(node: Node, flow: Flow) -> str | None:
         elif size is None and said >= 0:
             flow.bar(labels, f"the target of {named(node)} is computed")
     flow.give(node.outputs[0], made)
-    for at, labels in enumerate(made):
+    for at in range(len(made)):
         said = at - len(dims) + len(stated)
         size = stated[said] if said >= 0 else None
-        if isinstance(size, Stated) and size.value > 1 and isinstance(labels, np.ndarray):
-            flow.need("size", size.node, node.outputs[0], at, slot=size.slot, index=size.index)
+        if isinstance(size, Stated) and size.value > 1:
+            flow.follow(size, at, 1)
     return None
 
 
@@ -197,7 +197,7 @@ def _filled(node: Node, flow: Flow) -> str | None:
     flow.give(node.outputs[0], made)
     for axis, size in enumerate(stated):
         if isinstance(size, Stated):
-            flow.need("size", size.node, node.outputs[0], axis, slot=size.slot, index=size.index)
+            flow.follow(size, axis, 0)
     return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphopt.analysis.channels.attributes import axis_of, has, integer, integers
-from graphopt.analysis.channels.flow import Flow, Labels, Size, Stated, named
+from graphopt.analysis.channels.flow import TARGETS, Flow, Labels, Size, Stated, named
 from graphopt.analysis.constants import constant_values
 from graphopt.ir import Node, Tensor
 
@@ -24,7 +24,7 @@ def track(node: Node, flow: Flow) -> None:
             return
         found = _moved(node, flow) if node.is_op(*_MOVED) else None
         if found is None:
-            taken = _TARGETS.get(node.op) if node.is_standard else None
+            taken = TARGETS.get(node.op) if node.is_standard else None
             for slot, tensor in enumerate(node.inputs):
                 if slot != taken:
                     read(tensor, flow, f"{named(node)} computes with its size")
@@ -37,15 +37,13 @@ def _puts_together(node: Node, flow: Flow) -> bool:
     return node.is_op("Concat") and flow.shapes.rank(node.outputs[0]) == 1
 
 
-_TARGETS = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Resize": 3}
-"""Inputs that say how long the axes of the result are; the rules of these operators look at them."""
-
-
 def read(tensor: Tensor, flow: Flow, why: str) -> None:
     """The lengths that a tensor of sizes has in it are used for something that is not understood."""
     for size in flow.sizes.get(tensor, ()):
         if isinstance(size, np.ndarray):
             flow.bar(size, why)
+        elif size is not None:
+            flow.use(size, why)
 
 
 def sizes_of(node: Node, slot: int, flow: Flow) -> Sequence[Size] | None:

@@ -48,6 +48,8 @@ def _visit(node: Node, flow: Flow) -> None:
     why = rule(node, flow)
     if why is not None:
         flow.stop(node, f"{named(node)} {why}")
+        for tensor in given:
+            read(tensor, flow, f"{named(node)} {why}")
 
 
 def _capture(node: Node, flow: Flow) -> None:

@@ -56,7 +56,7 @@ def _resize(node: Node, flow: Flow) -> str | None:
     for index, axis in enumerate(axes):
         size = stated[index] if stated is not None and index < len(stated) else None
         if isinstance(size, Stated):
-            flow.need("size", size.node, node.outputs[0], axis, slot=size.slot, index=size.index)
+            flow.follow(size, axis, 3)
     return None
 
 

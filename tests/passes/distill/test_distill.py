@@ -277,6 +277,30 @@ def test_an_operator_without_a_gradient_is_named() -> None:
     assert_missed(done, "distill", "MelWeightMatrix")
 
 
+def test_weights_of_integer_operators_are_left() -> None:
+    before = filled(
+        """agraph (float[B, 32] x) => (float[B, 8] y) {
+            m = MatMul(x, w)  q, s, z = DynamicQuantizeLinear(m)  i = MatMulInteger(q, u, z)
+            f = Cast<to = 1>(i)  y = Mul(f, s) }""",
+        w=np.random.default_rng(0).normal(size=(32, 8)),
+        u=np.random.default_rng(0).integers(-9, 9, (8, 8)).astype(np.int8),
+    )
+    assert_missed(apply(Distill(), before, feeds=rows()), "distill", "train before the pass that makes it")
+
+
+def test_a_batch_that_is_written_down_in_the_model() -> None:
+    draw = np.random.default_rng(0)
+    before = filled(
+        """agraph (float[B, 32] x) => (float[1, 8] y) <int64[2] s = {1, 24}> {
+            m = MatMul(x, w)  r = Relu(m)  t = Reshape(r, s)  y = MatMul(t, v) }""",
+        w=draw.normal(size=(32, 24)) / 5,
+        v=draw.normal(size=(24, 8)) / 5,
+    )
+    feeds = [{"x": draw.normal(size=(1, 32)).astype(np.float32)} for _ in range(30)]
+    plain, done = trained(before, Magnitude(sparsity=0.5, min_elements=10), feeds)
+    assert error(done, feeds) < error(plain, feeds)
+
+
 def test_weights_that_callers_may_override_are_left() -> None:
     before = network()
     before.ir_version = 8

@@ -142,6 +142,20 @@ def test_two_layers_that_make_one_sum_do_not_both_answer_for_it() -> None:
     assert error(done, feeds) < error(pruned, feeds)
 
 
+def test_layers_that_were_merged_are_fitted_to_what_each_of_them_made() -> None:
+    from passes.fuse.merge_parallel_linears import MergeParallelLinears
+
+    text = """agraph (float[B, T, 12] x) => (float[B, T, 8] y) {
+        m = MatMul(x, w1)  h = Add(m, b1)  n = MatMul(x, w2)  k = Add(n, b2)  p = Mul(h, k)  y = Sigmoid(p) }"""
+    before = filled(text, w1=(12, 8), b1=(8,), w2=(12, 8), b2=(8,))
+    feeds = [{"x": one["x"].reshape(4, 50, 12)} for one in rows()]
+    chain = (MergeParallelLinears(), PRUNED)
+    plain = apply(Pipeline(chain), before, feeds=feeds)
+    done = apply(Pipeline((*chain, Reconstruct())), before, feeds=feeds)
+    assert {one.pass_name for one in done.applied} == {"merge-parallel-linears", "magnitude", "reconstruct"}
+    assert error(done, feeds) < 0.7 * error(plain, feeds)
+
+
 @dataclass(frozen=True)
 class Halves(Pass):
     """Replace each weight by two factors of half its rank, the worse for some noise."""

@@ -229,6 +229,14 @@ def test_values_that_something_else_reads_stay() -> None:
     assert "f0 = MatMul(r0, v0)" in done.body
 
 
+def test_values_of_a_block_that_are_graph_outputs_stay() -> None:
+    before = dense((0.05, 0.5))
+    before.graph.output.append(onnx.helper.make_tensor_value_info("r0", onnx.TensorProto.FLOAT, ["N", 2 * WIDTH]))
+    done = apply(plain(count=1), before, feeds=rows())
+    assert subjects(done) == ["Add(x1)"] and "r0 = Relu(a0)" in done.body and "f0" not in done.body
+    assert "2 nodes with 25.0% of the multiply-accumulates gone" in done.applied[0].why
+
+
 def test_bodies_and_what_they_capture() -> None:
     before = model(
         f"""g (float[N, {WIDTH}] x, bool p) => (float[N, {WIDTH}] y) {{

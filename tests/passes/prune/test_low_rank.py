@@ -305,7 +305,7 @@ def test_bodies_and_functions() -> None:
     for nodes in (proto.graph.node[0].attribute[0].g.node, proto.functions[0].node):
         nodes.insert(0, helper.make_node("Constant", [], ["k"], value=value))
     feeds = [{"c": np.array(one), "x": floats(50, 16, seed=one)} for one in (False, True)]
-    done = apply(used(share=0.5), proto, feeds=feeds)
+    done = apply(used(share=0.8), proto, feeds=feeds)
     assert sorted({one.scope for one in done.applied}) == [
         "If(a).else_branch",
         "If(a).then_branch",

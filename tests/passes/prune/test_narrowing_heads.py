@@ -145,6 +145,39 @@ def test_targets_that_are_put_together_from_sizes_and_numbers() -> None:
     assert assert_narrowing_is_silencing(case) == [6], obstacles(case)
 
 
+def test_a_computed_target_that_two_reshapes_read_is_copied() -> None:
+    """The 6 in it is the number of heads of both. Where somebody computes with it, they stay."""
+    text = (
+        "s = Shape(x)  n = Slice(s, zero, two)  cut = Concat<axis=0>(n, heads, width)  z = Concat<axis=0>(n, flat)"
+        " a = MatMul(x, w)  b = Reshape(a, cut)  c = Mul(b, k)  d = Reshape(c, z)  e = MatMul(d, o)"
+        " f = MatMul(x, u)  g = Reshape(f, cut)  h = Mul(g, l)  i = Reshape(h, z)  j = MatMul(i, p)  y = Add(e, j)"
+    )
+    weights = {
+        "zero": ints(0),
+        "two": ints(2),
+        "heads": ints(6),
+        "width": ints(4),
+        "flat": ints(24),
+        "w": some(12, 24),
+        "k": some(6, 1),
+        "o": some(24, 12),
+        "u": some(12, 24, seed=1),
+        "l": some(1, 4),
+        "p": some(24, 12, seed=1),
+    }
+    case = model(f"g (float[B,5,12] x) => (float[B,5,12] y) {{ {text} }}", **weights)
+    assert assert_narrowing_is_silencing(case) == [6, 6], obstacles(case)
+    cast = text.replace("(f, cut)", "(f, cut2)").replace(
+        " e = MatMul", " c1 = Cast<to=6>(cut) cut2 = Cast<to=7>(c1)  e = MatMul"
+    )
+    case = model(f"g (float[B,5,12] x) => (float[B,5,12] y) {{ {cast} }}", **weights)
+    assert assert_narrowing_is_silencing(case) == [6], obstacles(case)
+    more = " q = ReduceProd<keepdims=0>(cut)"
+    case = model(f"g (float[B,5,12] x) => (float[B,5,12] y, int64 q) {{ {text} {more} }}", **weights)
+    assert assert_narrowing_is_silencing(case) == [], obstacles(case)
+    assert "ReduceProd 'ReduceProd(q)' computes with its size" in obstacles(case)
+
+
 def test_a_target_that_is_the_shape_of_what_gets_shorter_follows_by_itself() -> None:
     case = model(
         "g (float[N,12] x) => (float[N,4] y) { a = MatMul(x, w)  b = Relu(a)  s = Shape(b)  c = Reshape(a, s)"
