@@ -33,12 +33,11 @@ from graphopt.storage.read import read
 Array = np.ndarray[Any, Any]
 
 TECHNIQUES: Final = {
-    "magnitude": "channels{{share={cut} importance=magnitude allocation=even repair=false}}",
-    "magnitude, repair": "channels{{share={cut} importance=magnitude allocation=even}}",
-    "activation, repair": "channels{{share={cut} importance=activation}}",
-    "second-order": "channels{{share={cut} repair=false}}",
-    "second-order, repair": "channels{{share={cut}}}",
-    "second-order, repair, steps of 8": "channels{{share={cut} multiple=8}}",
+    "magnitude": "channels{{share={cut} multiple=8 importance=magnitude allocation=even repair=false}}",
+    "magnitude, repair": "channels{{share={cut} multiple=8 importance=magnitude allocation=even}}",
+    "activation, repair": "channels{{share={cut} multiple=8 importance=activation}}",
+    "second-order": "channels{{share={cut} multiple=8 repair=false}}",
+    "second-order, repair": "channels{{share={cut} multiple=8}}",
 }
 """By name, the passes behind those that clean up."""
 
