@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -107,11 +107,12 @@ class Sweep:
         shares = list[tuple[float, float]]()
         for one in cut.readers:
             fit = seen.fits[one.layer.node]
-            if isinstance(fit, LayerFit):
+            outputs = self._outputs_left(cut, one, gone)
+            if isinstance(fit, LayerFit) and outputs.any():
                 before, after, made = self._fitted(one, fit, gone)
                 shares.append((before, after))
                 if made is not None:
-                    made_good[one] = made
+                    made_good[one] = replace(made, weights=made.weights[:, :, outputs], bias=made.bias[:, outputs])
         text = ""
         if shares:
             whole = np.mean(shares, axis=0)
@@ -124,6 +125,14 @@ class Sweep:
             assert isinstance(layer, FloatLayer), "it was one before it got narrower"
             layer.write(made.weights, made.bias)
         return [one.layer.node for one in cut.readers if self.repairs]
+
+    def _outputs_left(self, cut: Cut, reader: Reader, gone: Array) -> Array:
+        """Which outputs of a reader stay: all but those that are of the group, too, as in a residual sum."""
+        left = np.ones(reader.layer.outputs, np.bool_)
+        for site in cut.group.makers:
+            if site.node is reader.layer.node and site.slot == 1:
+                left[self.narrowing.positions(site)[gone].ravel()] = False
+        return left
 
     def _fitted(self, reader: Reader, seen: LayerFit, gone: Array) -> tuple[float, float, Fit | None]:
         """The error of a layer without the units, before and after repair, and what it is repaired with."""

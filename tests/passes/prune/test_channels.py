@@ -138,6 +138,25 @@ def test_better_importance_is_better() -> None:
     assert found[2] > found[1] + 1 and found[2] > found[0] + 1
 
 
+def test_a_layer_that_reads_and_makes_the_same_sum() -> None:
+    draw = rng(4)
+    before = filled(
+        """agraph (float[B, 4, 8, 8] x) => (float[B, 6, 8, 8] y) {
+            s = Conv<pads = [1, 1, 1, 1]>(x, w, b)  r = Relu(s)  c = Conv<pads = [1, 1, 1, 1]>(r, v, d)
+            a = Add(s, c)  t = Relu(a)  y = Conv(t, o) }""",
+        w=draw.normal(size=(16, 4, 3, 3)),
+        b=draw.normal(size=16),
+        v=draw.normal(size=(16, 16, 3, 3)) / 12,
+        d=draw.normal(size=16),
+        o=draw.normal(size=(6, 16, 1, 1)),
+    )
+    done = run(Channels(share=0.3, multiple=4), before, images())
+    left = dims(done.after)
+    assert left["w"][0] == left["v"][0] == left["v"][1] == left["o"][1] == 12
+    plain = run(Channels(share=0.3, multiple=4, repair=False), before, images())
+    assert sqnr(done, images()) > sqnr(plain, images())
+
+
 def test_depthwise_residual_and_dense_layers() -> None:
     before = mobile()
     done = apply(Channels(share=0.4, multiple=4), before, feeds=images(3))
