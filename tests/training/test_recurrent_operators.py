@@ -34,14 +34,14 @@ def outputs(op: str) -> int:
     return 3 if op == "LSTM" else 2
 
 
-@pytest.mark.parametrize(("op", "way"), itertools.product(GATES, WAYS))
+@pytest.mark.parametrize(("op", "way"), list(itertools.product(GATES, WAYS)))
 def test_directions(op: str, way: str) -> None:
     for states, bias in ((True, True), (False, False)):
         given = operands(op, way, states=states, bias=bias)
         agree(op, *given, direction=way, hidden_size=H, outputs=outputs(op))
 
 
-@pytest.mark.parametrize(("op", "way"), itertools.product(GATES, WAYS))
+@pytest.mark.parametrize(("op", "way"), list(itertools.product(GATES, WAYS)))
 def test_lengths(op: str, way: str) -> None:
     given = operands(op, way)
     given[4] = LENGTHS
