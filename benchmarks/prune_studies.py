@@ -9,6 +9,9 @@ from typing import Final
 _LABELLED: Final = ("efficientnet_lite0_op13_bn", "resnet_4b_cifar10", "magika_v3_3", "mnist_cntk")
 _MINILM: Final = "paraphrase_minilm_l3_fp32"
 _OPEN: Final = "initializers-from-inputs,"  # weights that callers may override become constants; nothing elsewhere
+_FUSED: Final = (
+    "repeat{max=8}(ort-gelu,ort-attention,ort-attention-projections,unread-outputs),ort-matmul,unused-initializers"
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ STUDIES: Final = {
                 "activations, repaired": "neurons{share=0.25 importance=activation allocation=uniform}",
                 "second order, repaired": "neurons{share=0.25 allocation=uniform}",
                 "by error, repaired": "neurons{share=0.25}",
+                "by error, onnxruntime's operators": f"neurons{{share=0.25}},{_FUSED}",
                 "by error, reconstructed": "neurons{share=0.25},reconstruct",
                 "half, by error": "neurons{share=0.5}",
                 "half, by error, reconstructed": "neurons{share=0.5},reconstruct",
