@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import onnx
-from onnx import AttributeProto, NodeProto
+from onnx import AttributeProto, NodeProto, TensorProto
 
 from graphopt.ir.schema import draws_randomness
 from graphopt.validation.noise import Noise
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TWICE: Final = 2  # feeds that are run a second time
 _ALL: Final = 1 << 31  # where random operators are known
+_TRAINING: Final = 2  # the input of Dropout that says whether it draws
 
 
 class Reference:
@@ -52,20 +53,39 @@ def random_operators(proto: onnx.ModelProto) -> tuple[str, ...]:
     Dropout and BatchNormalization of old opsets that say they train.
     """
     found: dict[str, None] = {}
-    for node in _nodes(proto):
-        training = next((each.i for each in node.attribute if each.name == "training_mode"), 0)
-        old_dropout = node.op_type == "Dropout" and any(
-            each.name == "is_test" and not each.i for each in node.attribute
-        )
-        trains = node.op_type == "BatchNormalization" and bool(training)
-        if draws_randomness(node.op_type, node.domain, len(node.input), None) or old_dropout or trains:
-            label = node.name or (node.output[0] if node.output else "")
-            found[f"{node.op_type} {label!r}"] = None
+    declared = {one.name for one in proto.graph.input}  # callers may give another value
+    stored = {one.name for one in proto.graph.initializer if one.name not in declared and _is_false(one)}
+    for top, off in ((proto.graph.node, stored), *((one.node, set[str]()) for one in proto.functions)):
+        nodes = list(_nodes(top))
+        off = off | {name for node in nodes if _makes_false(node) for name in node.output}
+        for node in nodes:
+            training = next((each.i for each in node.attribute if each.name == "training_mode"), 0)
+            old_dropout = node.op_type == "Dropout" and any(
+                each.name == "is_test" and not each.i for each in node.attribute
+            )
+            trains = node.op_type == "BatchNormalization" and bool(training)
+            known = False if len(node.input) > _TRAINING and node.input[_TRAINING] in off else None
+            if draws_randomness(node.op_type, node.domain, len(node.input), known) or old_dropout or trains:
+                label = node.name or (node.output[0] if node.output else "")
+                found[f"{node.op_type} {label!r}"] = None
     return tuple(found)
 
 
-def _nodes(proto: onnx.ModelProto) -> Iterator[NodeProto]:
-    pending = [proto.graph.node, *(function.node for function in proto.functions)]
+def _is_false(tensor: TensorProto) -> bool:
+    """Whether a tensor is a stored boolean that is false; what lies outside of the model is not looked up."""
+    if tensor.data_type != TensorProto.BOOL or tensor.data_location == TensorProto.EXTERNAL or list(tensor.dims) != []:
+        return False
+    return not any(tensor.raw_data) and not any(tensor.int32_data)
+
+
+def _makes_false(node: NodeProto) -> bool:
+    is_constant = node.op_type == "Constant" and node.domain in ("", "ai.onnx")
+    return is_constant and any(each.name == "value" and _is_false(each.t) for each in node.attribute)
+
+
+def _nodes(top: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """The nodes of a graph or function, and of the bodies in it."""
+    pending = [top]
     while pending:
         for node in pending.pop():
             yield node

@@ -12,6 +12,7 @@ from graphopt.analysis.activations import Observation, Original
 from graphopt.analysis.constants import constant_values
 from graphopt.analysis.layer_fit import Distance
 from graphopt.analysis.matching import only_reader
+from graphopt.analysis.nearest_original import nearest
 from graphopt.ir import Node, Tensor, Variable
 from graphopt.pipeline.protocol import Context
 
@@ -122,18 +123,8 @@ def _adder(result: Tensor, ctx: Context) -> Node | None:
 
 
 def _nearest(asked: Mapping[str, Observation], refused: Mapping[Observation, str]) -> tuple[Original, float] | str:
-    shares = {
-        name: one.accumulator.share
-        for name, one in asked.items()
-        if one not in refused and isinstance(one.accumulator, Distance)
-    }
-    best = min(shares, key=lambda name: shares[name], default=None)
-    if best is None:
-        why = next((refused[one] for one in asked.values() if one in refused), "it stands for no value of it")
-        return f"its result in the original is not known: {why}"
-    if not np.isfinite(shares[best]):
-        return f"its result has not the shape of {best!r} of the original, or is no number"
-    return Original(best), shares[best]
+    found = nearest(asked, refused)
+    return found if isinstance(found, str) else (Original(found[0]), found[1])
 
 
 def _kept(tensor: Tensor, axis: int, ctx: Context) -> Array | str | None:

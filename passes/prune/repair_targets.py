@@ -14,6 +14,7 @@ from graphopt.analysis.float_layers import FloatLayer
 from graphopt.analysis.layer_fit import Distance, LayerFit
 from graphopt.analysis.layer_levels import layer_depths
 from graphopt.analysis.matching import only_reader
+from graphopt.analysis.nearest_original import nearest
 from graphopt.ir import Node, Tensor, Variable
 from graphopt.pipeline.protocol import Context
 
@@ -94,18 +95,8 @@ def targets(layers: Sequence[FloatLayer], ctx: Context) -> dict[Node, Target | s
 
 
 def _nearest(asked: dict[str, Observation], refused: dict[Observation, str]) -> Target | str:
-    shares = {
-        name: one.accumulator.share
-        for name, one in asked.items()
-        if one not in refused and isinstance(one.accumulator, Distance)
-    }
-    best = min(shares, key=lambda name: shares[name], default=None)
-    if best is None:
-        why = next((refused[one] for one in asked.values() if one in refused), "it stands for no value of it")
-        return f"its result in the original is not known: {why}"
-    if not np.isfinite(shares[best]):
-        return f"its result has not the shape of {best!r} of the original, or is no number"
-    return Target(Original(best))
+    found = nearest(asked, refused)
+    return found if isinstance(found, str) else Target(Original(found[0]))
 
 
 def _sums(layers: Sequence[FloatLayer], ctx: Context) -> dict[Node, tuple[Tensor, Tensor]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from graphopt.analysis.activations import Observation, Original
 from graphopt.analysis.layer_fit import Distance, LayerFit
+from graphopt.analysis.nearest_original import nearest
 from graphopt.ir import Graph
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.quantize.names import matching
@@ -130,17 +129,9 @@ def _targets(layers: Sequence[Fitted], ctx: Context) -> dict[Fitted, str]:
     refused = ctx.calibration.observe([one for each in asked.values() for one in each.values()]).refused
     found: dict[Fitted, str] = {}
     for layer, each in asked.items():
-        shares = {
-            name: one.accumulator.share
-            for name, one in each.items()
-            if one not in refused and isinstance(one.accumulator, Distance)
-        }
-        best = min(shares, key=lambda name: shares[name], default=None)
-        if best is None:
-            why = next((refused[one] for one in each.values() if one in refused), "it stands for no value of it")
-            ctx.missed(RULE, layer.node, f"its result in the original is not known: {why}")
-        elif not np.isfinite(shares[best]):
-            ctx.missed(RULE, layer.node, f"its result has not the shape of {best!r} of the original, or is no number")
+        best = nearest(each, refused)
+        if isinstance(best, str):
+            ctx.missed(RULE, layer.node, best)
         else:
-            found[layer] = best
+            found[layer] = best[0]
     return found
