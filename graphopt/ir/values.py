@@ -7,6 +7,7 @@ they lie when first asked for, and what was only read is written back as it was.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,10 +19,12 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 from graphopt.ir.dtypes import bits, np_dtype, onnx_dtype
 from graphopt.ir.linked import Linked
 from graphopt.ir.links import Uses
+from graphopt.ir.shelf import is_mapped, shelved
 from graphopt.ir.tensors import SparseStored, Stored
 
 Array = np.ndarray[Any, Any]
 Dim = int | str | None
+_LARGE = 1 << 24  # bytes of unpacked values that are kept only as long as somebody looks at them
 Lazy = LazyValues
 """Values that are not read yet: `Stored`, `SparseStored`, or those of a stock graphsurgeon tensor."""
 
@@ -153,9 +156,12 @@ class Constant(Linked, gs.Constant):
         values = self.__dict__["_values"]
         if isinstance(values, np.ndarray):
             return values
-        loaded: Array | None = self.__dict__.get("_loaded")
+        held = self.__dict__.get("_loaded")
+        loaded: Array | None = held() if isinstance(held, weakref.ref) else held
         if loaded is None:
-            loaded = self.__dict__["_loaded"] = np.asarray(values.load())
+            loaded = np.asarray(values.load())
+            large = loaded.nbytes >= _LARGE and not is_mapped(loaded)
+            self.__dict__["_loaded"] = weakref.ref(loaded) if large else loaded
         return loaded
 
     @values.setter
@@ -234,7 +240,9 @@ Tensor = Variable | Constant
 
 def _checked(values: Any, name: str) -> Any:
     """`values` as an array, unless they are lazy. Raises TypeError for what is neither."""
-    if isinstance(values, np.ndarray | LazyValues):
+    if isinstance(values, np.ndarray):
+        return shelved(values)
+    if isinstance(values, LazyValues):
         return values
     if isinstance(values, np.generic | bool | int | float | list | tuple):
         return np.asarray(values)

@@ -21,6 +21,7 @@ from graphopt.instruments.progress import Progress
 from graphopt.instruments.size import Size
 from graphopt.instruments.timing import Timing
 from graphopt.ir import Graph, decode, encode
+from graphopt.ir.shelf import shelving
 from graphopt.pipeline import manager
 from graphopt.pipeline.instrument import Instrument, Veto
 from graphopt.report.summary import Report, pass_rows, step_rows
@@ -177,7 +178,7 @@ def run(
             with clock.phase("check"):
                 first = reference if student is None else on_disk(student, work / "start")
                 refuse_invalid(watch.check, first, worker, job.validate != "none")
-        with clock.phase("passes"):
+        with clock.phase("passes"), shelving(staged.folder):
             services = WorkerServices(worker, data=calibrating.data, say=watch.progress.say)
             outcome = _passes(start, job, services, watch)
         touched = outcome.rewrites > 0

@@ -86,6 +86,11 @@ class Staged:
         self._sidecars: list[PurePosixPath] = []
         self._complete = self._done = False
 
+    @property
+    def folder(self) -> Path:
+        """A folder on the target's file system, for files that nobody needs any more when the block is left."""
+        return self._hidden.path
+
     def put(self, proto: ModelProto, store: Store, external: External = "auto") -> Source:
         """Write the skeleton `proto` with the payloads that `store` knows: the source of what was written.
 
