@@ -21,7 +21,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from benchmarks.decoder_graph import Shape, Weight, graph_of
+from benchmarks.decoder_graph import graph_of
+from benchmarks.decoder_shape import Shape, Weight
 
 _BLOCK = 1 << 20  # elements made together
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
@@ -92,7 +93,7 @@ def _loud(weight: Weight, shape: Shape, seed: int) -> np.ndarray[Any, Any]:
 def write(folder: Path, shape: Shape, seed: int = 0, files: int = 1) -> Path:
     """Write the model with its data in so many files: the path of the model."""
     folder.mkdir(parents=True, exist_ok=True)
-    graph, _ = graph_of(shape)
+    graph = graph_of(shape)
     weights = list(shape.weights())
     share = -(-sum(one.elements for one in weights) * shape.itemsize // files)
     place = 0

@@ -2,82 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from benchmarks.decoder_shape import Shape
+
 Dims = Sequence[int | str]
 
 _TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
-_PRODUCT_OPSET = 23  # from which ONNX has RMSNormalization
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the model is like. `past` adds a cache of keys and values as inputs and outputs, `tied` lets the head
-    read the embedding, `fused` writes normalizations as one operator (opset 23)."""
-
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    ffn: int
-    vocab: int
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    opset: int = 17
-    past: bool = True
-    tied: bool = False
-    fused: bool = False
-
-    def __post_init__(self) -> None:
-        if self.hidden % self.heads or self.heads % self.kv_heads or (self.hidden // self.heads) % 2:
-            raise ValueError("hidden must be heads times an even number, and heads a multiple of kv-heads")
-        if self.fused and self.opset < _PRODUCT_OPSET:
-            raise ValueError(f"RMSNormalization as one operator needs opset {_PRODUCT_OPSET}")
-
-    @property
-    def head(self) -> int:
-        """The size of one head."""
-        return self.hidden // self.heads
-
-    @property
-    def itemsize(self) -> int:
-        return 4 if self.dtype == "float32" else 2
-
-    def weights(self) -> Iterator[Weight]:
-        """All large tensors, in the order of the file."""
-        hidden, kv = self.hidden, self.kv_heads * self.head
-        yield Weight("model.embed_tokens.weight", (self.vocab, hidden), "table")
-        for layer in range(self.layers):
-            stem = f"model.layers.{layer}"
-            yield Weight(f"{stem}.input_layernorm.weight", (hidden,), "norm")
-            for name, outputs in (("q", hidden), ("k", kv), ("v", kv)):
-                yield Weight(f"{stem}.self_attn.{name}_proj.weight", (hidden, outputs))
-            yield Weight(f"{stem}.self_attn.o_proj.weight", (hidden, hidden))
-            yield Weight(f"{stem}.post_attention_layernorm.weight", (hidden,), "norm")
-            for name in ("gate", "up"):
-                yield Weight(f"{stem}.mlp.{name}_proj.weight", (hidden, self.ffn))
-            yield Weight(f"{stem}.mlp.down_proj.weight", (self.ffn, hidden))
-        yield Weight("model.norm.weight", (hidden,), "norm")
-        if not self.tied:
-            yield Weight("lm_head.weight", (hidden, self.vocab))
-
-
-@dataclass(frozen=True)
-class Weight:
-    """One stored tensor: `kind` tells how its values are spread."""
-
-    name: str
-    dims: tuple[int, ...]
-    kind: Literal["matrix", "table", "norm"] = "matrix"
-
-    @property
-    def elements(self) -> int:
-        return int(np.prod(self.dims))
 
 
 @dataclass
@@ -130,8 +67,8 @@ class _Builder:
         return value if self.shape.dtype == "float32" else self.add("Cast", [value], name, to=self.float)
 
 
-def graph_of(shape: Shape) -> tuple[onnx.GraphProto, list[onnx.TensorProto]]:
-    """The graph without its large tensors, and the small ones it needs (which are in it)."""
+def graph_of(shape: Shape) -> onnx.GraphProto:
+    """The graph with its small tensors, without the large ones."""
     b = _Builder(shape)
     inputs = [
         helper.make_tensor_value_info(n, TensorProto.INT64, ["batch_size", d])
@@ -164,7 +101,7 @@ def graph_of(shape: Shape) -> tuple[onnx.GraphProto, list[onnx.TensorProto]]:
     if shape.tied:
         head = b.add("Transpose", ["model.embed_tokens.weight"], "/lm_head/Transpose", perm=[1, 0])
     b.nodes.append(helper.make_node("MatMul", [x, head], ["logits"], name="/lm_head/MatMul"))
-    return helper.make_graph(b.nodes, "main_graph", inputs, outputs, b.small, value_info=b.infos), b.small
+    return helper.make_graph(b.nodes, "main_graph", inputs, outputs, b.small, value_info=b.infos)
 
 
 def _hidden(shape: Shape) -> Dims:

@@ -16,11 +16,12 @@ class Watched:
     """How a command went. Memory is the largest sum over its processes that was seen, in bytes.
 
     `own` is RssAnon and RssShmem: what only killing gives back. `resident` adds the resident pages of mapped files,
-    each counted once for each process that has it.
+    each counted once for each process that has it. `cpu` are the seconds that a processor was busy with them.
     """
 
     code: int
     seconds: float
+    cpu: float
     own: int
     resident: int
     output: str
@@ -34,7 +35,7 @@ def watched(command: Sequence[str], data_limit: int | None = None, every: float 
         if data_limit is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (data_limit, data_limit))
 
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), _busy()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=limit
     ) as child:
@@ -46,7 +47,13 @@ def watched(command: Sequence[str], data_limit: int | None = None, every: float 
             time.sleep(every)
         seconds = time.perf_counter() - start
         output = child.stdout.read() if child.stdout is not None else ""
-    return Watched(child.returncode, seconds, own, resident, output)
+    return Watched(child.returncode, seconds, _busy() - busy, own, resident, output)
+
+
+def _busy() -> float:
+    """Seconds of all processes that have ended below this one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _tree(pid: int) -> list[int]:

@@ -1,8 +1,8 @@
 """Mapped files that are read through: their pages are given back while that goes on.
 
 A page of a mapped file that was looked at stays with the process until the system needs its memory; a model of ten
-gigabytes that is read once would count as ten gigabytes. The pages of files that nobody writes to, and those of files that
-are shared with the disk, can be given back at any moment: whoever looks again finds the same bytes.
+gigabytes that is read once would count as ten gigabytes. The pages of files that are only read, and of those that
+share what is written with the disk, can be given back at any moment: whoever looks again finds the same bytes.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ class _Watch:
         self.lock = threading.Lock()
         self.maps: dict[int, weakref.ref[mmap.mmap]] = {}
         self.thread: threading.Thread | None = None
+        self.base = 0
 
     def add(self, mapped: mmap.mmap) -> None:
         key = id(mapped)
         with self.lock:
             self.maps[key] = weakref.ref(mapped, lambda gone: self.forget(key, gone))
             if self.thread is None and sum(len(one) for one in self._alive()) >= LARGE and _file_pages() is not None:
+                self.base = _file_pages() or 0
                 self.thread = threading.Thread(target=self.run, name="graphopt-resident", daemon=True)
                 self.thread.start()
 
@@ -46,23 +48,29 @@ class _Watch:
             self.maps.pop(key, None)
 
     def run(self) -> None:
-        base = _file_pages() or 0
-        while True:
+        while self.goes_on():
             time.sleep(_EVERY)
-            with self.lock:
-                alive = self._alive()
-                if sum(len(one) for one in alive) < LARGE:
-                    self.thread = None
-                    return
-            now = _file_pages() or 0
-            base = min(base, now)
-            if (now - base) * _PAGE < LARGE:
-                continue
-            for one in alive:
-                with suppress(ValueError, OSError):  # closed meanwhile; a system that does not do it
-                    one.madvise(mmap.MADV_DONTNEED)
-            del alive
-            base = _file_pages() or 0
+            self.look()
+
+    def look(self) -> None:
+        """Give pages back where there are many of them."""
+        now = _file_pages() or 0
+        self.base = min(self.base, now)  # libraries: never more, or pages being read would count as such
+        if (now - self.base) * _PAGE >= LARGE:
+            self.give_back()
+
+    def goes_on(self) -> bool:
+        """Whether there is enough to look after; the thread ends where there is not."""
+        with self.lock:
+            if sum(len(one) for one in self._alive()) >= LARGE:
+                return True
+            self.thread = None
+            return False
+
+    def give_back(self) -> None:
+        for one in self._alive():
+            with suppress(ValueError, OSError):  # closed meanwhile; a system that does not do it
+                one.madvise(mmap.MADV_DONTNEED)
 
     def _alive(self) -> list[mmap.mmap]:
         found = [one() for one in list(self.maps.values())]
@@ -87,3 +95,9 @@ def watch(mapped: mmap.mmap) -> mmap.mmap:
     if hasattr(mapped, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
         _watch.add(mapped)
     return mapped
+
+
+def look() -> None:
+    """Give pages back now where there are many of them: for loops that read faster than a thread looks."""
+    if _watch.thread is not None:
+        _watch.look()

@@ -23,13 +23,14 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from graphopt.errors import OverLimit
 from graphopt.ir.dtypes import Array, bits, from_bytes, onnx_dtype, pack
-from graphopt.ir.resident import watch
+from graphopt.ir.resident import look, watch
 from graphopt.ir.wording import shown_path
 
 KEPT = 1 << 28
 """Bytes of new values that stay in memory."""
 
 _SMALL = 1 << 16  # bytes of an array that always stays in memory
+_SCRATCH = 1 << 26  # bytes of an array to be filled that lies in a file from the start
 _SEGMENT = 1 << 26  # bytes of the first file; each next one takes an eighth of all before, if that is more
 _BLOCK = 1 << 22  # elements packed together
 
@@ -53,6 +54,7 @@ class Shelf:
 
     def room(self, size: int) -> memoryview:
         """So many new bytes, all zero. Raises OverLimit where the disk has no room for them."""
+        look()
         start = -(-self._end // _SMALL) * _SMALL
         if self._segment is None or start + size > len(self._segment):
             wanted = max(_SEGMENT, self._total // 8)
@@ -80,7 +82,7 @@ class Shelf:
 
 
 def allocate(descriptor: int, size: int) -> None:
-    """Give an open file `size` bytes that are really there: writing to them cannot fail for want of room. Raises OSError."""
+    """Give an open file `size` bytes that are really there, so that writing to them cannot fail. Raises OSError."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(descriptor, 0, size)
@@ -108,10 +110,10 @@ def shelving(folder: Path, kept: int | None = None) -> Iterator[None]:
 
 
 def scratch(shape: tuple[int, ...], dtype: Any) -> Array:
-    """A new array to be filled and stored, for results as large as a weight: in a file where one is called for."""
+    """A new array to be filled and stored, for results as large as a weight: in a file where it is large."""
     shelf, dtype = _shelf.get(), np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if shelf is None or dtype.kind == "O" or not shelf.takes(size):
+    if shelf is None or dtype.kind == "O" or size < _SCRATCH:
         return np.empty(shape, dtype)
     return np.frombuffer(shelf.room(size), dtype).reshape(shape)
 

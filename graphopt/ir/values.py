@@ -19,7 +19,8 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 from graphopt.ir.dtypes import bits, np_dtype, onnx_dtype
 from graphopt.ir.linked import Linked
 from graphopt.ir.links import Uses
-from graphopt.ir.shelf import is_mapped, shelved
+from graphopt.ir.resident import look
+from graphopt.ir.shelf import Shelved, is_mapped, shelved
 from graphopt.ir.tensors import SparseStored, Stored
 
 Array = np.ndarray[Any, Any]
@@ -169,9 +170,22 @@ class Constant(Linked, gs.Constant):
         self.__dict__["_values"] = _checked(values, self.name)
         self.__dict__.pop("_loaded", None)
 
+    def payload(self) -> memoryview | bytes | None:
+        """The bytes that the values have in a file, where these lie somewhere as they are; None elsewhere."""
+        values = self.__dict__["_values"]
+        if isinstance(values, Stored):
+            return values.payload()
+        if isinstance(values, Shelved):
+            return values.data
+        plain = isinstance(values, np.ndarray) and values.dtype.kind not in "OUST" and values.flags.c_contiguous
+        if not plain or values.dtype.byteorder == ">" or bits(onnx_number(values.dtype)) % 8:
+            return None
+        return memoryview(values.reshape(-1).view(np.uint8))
+
     def forget(self) -> None:
         """Let go of values that were only read; they can be read again."""
         self.__dict__.pop("_loaded", None)
+        look()
 
     @property
     def stored(self) -> Stored | SparseStored | None:
