@@ -20,14 +20,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 NOTHING: frozenset[str] = frozenset()
 ERRORS = frozenset({"errors"})
-BASE = frozenset({"errors", "contract"})
+BASE = frozenset({"errors", "contract", "limits"})
 
 ARROWS: dict[str, frozenset[str]] = {
     # room          may import
     "errors": NOTHING,
     "contract": NOTHING,
+    "limits": ERRORS,
     "demo": ERRORS,
-    "ir": ERRORS,
+    "ir": ERRORS | {"limits"},
     "runtime": ERRORS,
     "storage": BASE | {"ir"},
     "analysis": BASE | {"ir"},

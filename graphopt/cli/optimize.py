@@ -57,6 +57,7 @@ def command(
     allow_code: options.AllowCode = False,
     latency: own.Latency = False,
     remarks_for: own.RemarksFor = None,
+    max_: options.Max = None,
     json: Json = False,
     verbose: Verbose = 0,
     quiet: Quiet = False,
