@@ -47,6 +47,8 @@ ARROWS: dict[str, frozenset[str]] = {
     "report": BASE
     | {"ir", "storage", "analysis", "pipeline", "validation", "measure", "instruments", "debug", "tune", "tolerance"},
 }
+ARROWS["scale"] = BASE | {"ir"}
+ARROWS["report"] |= {"scale"}
 ENGINE = frozenset(ARROWS)
 ARROWS["session"] = ENGINE
 ARROWS["testing"] = ENGINE | {"session"}
