@@ -54,6 +54,7 @@ ARROWS["session"] = ENGINE
 ARROWS["testing"] = ENGINE | {"session"}
 ARROWS["graphopt"] = ENGINE | {"session"}  # graphopt/__init__.py: the Python API
 ARROWS["cli"] = ENGINE | {"session", "testing", "graphopt"}
+ARROWS["integrations"] = BASE | {"storage", "scale"}
 ARROWS["__main__"] = frozenset({"cli"})
 
 # What a pass sees of the engine, and of the world besides the standard library.
