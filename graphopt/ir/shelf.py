@@ -32,7 +32,6 @@ KEPT = 1 << 28
 _SMALL = 1 << 16  # bytes of an array that always stays in memory
 _SCRATCH = 1 << 26  # bytes of an array to be filled that lies in a file from the start
 _SEGMENT = 1 << 26  # bytes of the first file; each next one takes an eighth of all before, if that is more
-_BLOCK = 1 << 22  # elements packed together
 
 
 class Shelf:
@@ -141,10 +140,7 @@ def _packed(shelf: Shelf, values: Array) -> Shelved:
     width = bits(onnx_dtype(values.dtype))
     flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     room = shelf.room((flat.size * width + 7) // 8)
-    made = np.frombuffer(room, np.uint8)
-    for start in range(0, flat.size, _BLOCK):
-        part = pack(flat[start : start + _BLOCK], width)
-        made[start * width // 8 :][: part.size] = part
+    np.frombuffer(room, np.uint8)[:] = pack(flat, width)
     return Shelved(room.toreadonly(), values.dtype, values.shape)
 
 

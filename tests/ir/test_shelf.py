@@ -149,3 +149,16 @@ def test_unpacked_values_are_not_kept_once_nobody_looks(monkeypatch: pytest.Monk
     gc.collect()
     assert held.__dict__["_loaded"]() is None
     assert held.values.astype(int).tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("width", [2, 4, 6])
+@pytest.mark.parametrize("count", [1, 23, 24, 25, 48, 61])
+def test_many_elements_are_packed_as_few_are(monkeypatch: pytest.MonkeyPatch, width: int, count: int) -> None:
+    from graphopt.ir import dtypes
+
+    codes = np.random.default_rng(count).integers(0, 1 << width, count).astype(np.uint8)
+    whole = dtypes.pack(codes, width)
+    assert np.array_equal(dtypes.unpack(whole, width, count), codes)
+    monkeypatch.setattr(dtypes, "_TOGETHER", 24)
+    assert np.array_equal(dtypes.pack(codes, width), whole)
+    assert np.array_equal(dtypes.unpack(whole, width, count), codes)
