@@ -1,5 +1,6 @@
 # make demo   set up, then optimize the embedded model and print the report
 # make test   set up with the dev extra, then run the test suite
+# make commands   run every command that README and docs show
 # make fuzz   hold every pass and the default pipeline to their laws on random models, for MINUTES
 #
 # All that is needed is Python 3.11 or newer with pip. pip's own configuration (PIP_INDEX_URL,
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
-.PHONY: demo test fuzz setup setup-dev lint types clean
+.PHONY: demo test commands fuzz setup setup-dev lint types clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -24,6 +25,9 @@ demo: setup
 
 test: setup-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+commands: setup-dev
+	$(BIN)/python -m pytest tests/site -m site $(PYTEST_ARGS)
 
 fuzz: setup-dev
 	$(BIN)/python -m graphopt.testing.fuzz --seeds $(SEEDS) --minutes $(MINUTES)
