@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -217,6 +217,8 @@ class Growing:
         for info in outputs:
             info.ClearField("type")
         data = self.model(helper.make_graph(nodes, "probe", infos, outputs)).SerializeToString()
+        if any(_divides_by_nothing(node, known) for node in nodes):
+            return []
         feeds = [{one.name: one.runs[index] for one in needed} for index in range(3)]
         try:
             results = outputs_of(data, feeds)
@@ -231,6 +233,17 @@ class Growing:
                 return []
             made.append(Known(name, tuple(runs), bool(needed) and all(one.fixed for one in needed)))
         return made
+
+
+def _divides_by_nothing(node: NodeProto, known: Mapping[str, Known]) -> bool:
+    """Whether integers are divided by zero, or the least by minus one: onnxruntime's process dies of it."""
+    if node.op_type not in ("Div", "Mod") or any(name not in known for name in node.input):
+        return False
+    pairs = list(zip(*(known[name].runs for name in node.input), strict=True))
+    if pairs[0][0].dtype.kind not in "iu":
+        return False
+    least = np.iinfo(pairs[0][0].dtype).min
+    return any(bool((by == 0).any() or (of == least).any() and (by == -1).any()) for of, by in pairs)
 
 
 def _fit(run: Array) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import numpy as np
@@ -39,23 +40,25 @@ _INPUTS = (
 )
 
 
-def wild_model(seed: int, *, nodes: int = 14) -> ModelProto:
+def wild_model(seed: int, *, nodes: int = 14, discarded: Callable[[str], object] = lambda why: None) -> ModelProto:
     """The random model of a seed, with about `nodes` nodes in its main graph.
 
     What it holds: views of all kinds, slices, gathers and scatters; arithmetic on shapes; elementwise
     operators with broadcasting constants, in several types; casts; reductions; linear operators with
     scales, biases and pads around; spelled-out normalizations and activations; Q/DQ pairs; bodies,
     nested ones and such on constant conditions; functions with attribute references; sequences; inputs
-    with defaults; outputs in the middle. Opsets are those of `OPSETS`.
+    with defaults; outputs in the middle. Opsets are those of `OPSETS`. `discarded` hears of each attempt
+    that gave no valid model that runs, and why.
     """
     for attempt in range(20):
         made = _attempt(Random(f"{seed} {attempt}"), seed, nodes)
-        if made is not None:
+        if not isinstance(made, str):
             return made
+        discarded(made)
     raise RuntimeError(f"no attempt at the model of seed {seed} gave a valid one")
 
 
-def _attempt(rng: Random, seed: int, nodes: int) -> ModelProto | None:
+def _attempt(rng: Random, seed: int, nodes: int) -> ModelProto | str:
     main = Growing(Stock(rng, rng.choice(OPSETS)))
     _inputs(main)
     default = _default(main) if main.chance(0.25) else None
@@ -72,7 +75,7 @@ def _attempt(rng: Random, seed: int, nodes: int) -> ModelProto | None:
     made = {name for node in main.nodes for name in node.output}
     outputs = [one for one in outputs if one.name in made]
     if not outputs:
-        return None
+        return "nothing is made"
     graph = main.graph(f"wild{seed}", outputs)
     if default is not None and any(one is default for one, _ in main.weights):
         graph.input.append(default.info(default.shape))
@@ -82,7 +85,7 @@ def _attempt(rng: Random, seed: int, nodes: int) -> ModelProto | None:
     else:
         proto = main.model(graph, 10)
     if proto.functions and proto.ir_version < 8:
-        return None
+        return "functions in an old file format"
     return _closed(proto, main.chance(0.4))
 
 
@@ -115,18 +118,18 @@ def _default(main: Growing) -> Known:
     return known
 
 
-def _closed(proto: ModelProto, declare: bool) -> ModelProto | None:
-    """The model with its values declared or not; None when it is not valid or does not run on its feeds."""
+def _closed(proto: ModelProto, declare: bool) -> ModelProto | str:
+    """The model with its values declared or not; why not, when it is not valid or does not run on its feeds."""
     data = proto.SerializeToString()
     if invalid(data):
-        return None
+        return "not valid"
     if declare:
         proto = onnx.shape_inference.infer_shapes(proto)
         data = proto.SerializeToString()
         if invalid(data):
-            return None
+            return "not valid with its values declared"
     try:
         outputs_of(data, feeds_for(proto))
     except GraphoptError:
-        return None
+        return "does not run as a whole"
     return proto
