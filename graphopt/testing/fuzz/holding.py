@@ -22,6 +22,7 @@ from graphopt.testing.running import USUAL, outputs_of
 from graphopt.testing.signature import check_signature
 from graphopt.testing.trial import Made
 
+_UNKNOWN = "Could not find an implementation"
 ALL_LAWS = 6
 """One pipeline in so many is held to all laws, those that cost several runs of it among them."""
 
@@ -85,7 +86,8 @@ def tried(
         if all_laws and settles(held_to):
             check_laws(trial, made, changes, grows)
             return made, None
-        check_honest(trial, made)
+        if not undoes(pipeline):
+            check_honest(trial, made)
         if made.data == ground.data:
             return made, None
         check_links(made.outcome.graph)
@@ -108,13 +110,19 @@ def tried(
 def settles(pipeline: Pipeline) -> bool:
     """Whether all laws are promised by the pipeline: one that is run once only may find more on its own result,
     and passes that add what others take away never come to an end."""
-    steps, passes = pipeline.steps, list(pipeline.passes())
+    steps = pipeline.steps
     if len(steps) != 1 or pipeline.contract is Contract.LOSSY:
         return False
-    if len(passes) > 1 and any(one.changes or one.grows for one in passes):
+    if undoes(pipeline):
         return False
     one = steps[0]
     return not isinstance(one, Repeat) or one.max >= len(one.steps) and one.max == 8
+
+
+def undoes(pipeline: Pipeline) -> bool:
+    """Whether one pass of it may take back what another did."""
+    passes = list(pipeline.passes())
+    return len(passes) > 1 and any(one.changes or one.grows for one in passes)
 
 
 def loads(data: bytes, feeds: object) -> None:
@@ -124,6 +132,8 @@ def loads(data: bytes, feeds: object) -> None:
         try:
             outputs_of(data, feeds[:2], *([options] if options is not None else []))
         except WorkerFailure as failure:
+            if _UNKNOWN in str(failure):  # a valid model, which this build of onnxruntime cannot run
+                return
             raise LawBroken("runs", f"the result does not run: {failure}") from None
 
 

@@ -101,7 +101,8 @@ class Growing:
         return [*outer, *(one for one, _ in self.inputs), *(one for one, _ in self.weights), *self.made]
 
     def pick(self, kinds: str = "f", fits: Callable[[Known], bool] = lambda _: True) -> Known | None:
-        """A value whose dtype is of `kinds` (f, i, b; "" for any) and that fits; late ones preferred."""
+        """A value whose dtype is of `kinds` (f, i, b, O for text, V for narrow ones; "" for any) and that fits;
+        late ones preferred."""
         found = [
             one
             for one in self.visible()
@@ -112,7 +113,7 @@ class Growing:
         if not found:
             return None
         if self.chance(0.6):  # mostly what nobody reads yet, so that what belongs together stays by itself
-            read = {name for node in self.nodes for name in _read(node)}
+            read = {name for node in self.nodes for name in read_by(node)}
             found = [one for one in found if one.name not in read] or found
         return found[max(self.rng.randrange(len(found)) for _ in range(3))]
 
@@ -145,6 +146,10 @@ class Growing:
         else:
             values = [self.rng.choice(choices) for _ in range(count)]
         return self.constant(np.array(values).astype(dtype).reshape(shape))
+
+    def number_like(self, like: Known, value: float) -> Known:
+        """A constant scalar of the type of another value."""
+        return self.constant(np.array(value).astype(like.dtype))
 
     def ints(self, *numbers: int) -> Known:
         """A constant int64 vector."""
@@ -183,12 +188,12 @@ class Growing:
 
     def leaves(self) -> list[Known]:
         """What the nodes here make and none of them reads, constants aside."""
-        read = {name for node in self.nodes for name in _read(node)}
+        read = {name for node in self.nodes for name in read_by(node)}
         return [one for one in self.made if not one.fixed and one.name not in read]
 
     def drop_unread(self) -> None:
         """Forget the constants that no node reads: the leftovers of what did not run."""
-        read = {name for node in self.nodes for name in _read(node)}
+        read = {name for node in self.nodes for name in read_by(node)}
         self.weights = [pair for pair in self.weights if pair[0].name in read]
         self.nodes = [one for one in self.nodes if one.op_type != "Constant" or one.output[0] in read]
 
@@ -210,7 +215,7 @@ class Growing:
     def _probe(self, nodes: Sequence[NodeProto], names: Sequence[str]) -> list[Known]:
         """What the nodes make of their inputs on each feed; [] when they do not run or make something unfit."""
         known = {one.name: one for one in self.visible()}
-        read = dict.fromkeys(name for node in nodes for name in _read(node))
+        read = dict.fromkeys(name for node in nodes for name in read_by(node))
         needed = [known[name] for name in read if name in known]
         infos = [one.info() for one in needed]
         outputs = [helper.make_value_info(name, helper.make_tensor_type_proto(1, None)) for name in names]
@@ -247,19 +252,21 @@ def _divides_by_nothing(node: NodeProto, known: Mapping[str, Known]) -> bool:
 
 
 def _fit(run: Array) -> bool:
-    return run.dtype.kind in "fiub" and run.size <= _MOST and run.ndim <= 5
+    return run.dtype.kind in "fiubVOc" and run.size <= _MOST and run.ndim <= 5
 
 
 def _tame(run: Array) -> bool:
     if run.dtype.kind == "f":
         return bool(np.all(np.abs(run) < _LARGE))
-    return run.dtype.kind == "b" or run.size == 0 or int(np.abs(run.astype(np.float64)).max()) < 2**20
+    if run.dtype.kind in "bOcV" or run.size == 0:
+        return True
+    return int(np.abs(run.astype(np.float64)).max()) < 2**20
 
 
-def _read(node: NodeProto) -> Iterator[str]:
+def read_by(node: NodeProto) -> Iterator[str]:
     """All names that a node reads, in its bodies too (those that the bodies make themselves among them)."""
     yield from node.input
     for attribute in node.attribute:
         for inner in attribute.g.node:
-            yield from _read(inner)
+            yield from read_by(inner)
         yield from (one.name for one in attribute.g.output)

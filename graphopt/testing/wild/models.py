@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import ModelProto, helper
@@ -13,17 +14,28 @@ from graphopt.errors import GraphoptError
 from graphopt.testing.feeds import feeds_for
 from graphopt.testing.running import outputs_of
 from graphopt.testing.validity import invalid
+from graphopt.testing.wild.attention import ATTENTION
 from graphopt.testing.wild.blocks import BLOCKS
 from graphopt.testing.wild.bodies import BODIES
+from graphopt.testing.wild.collections import COLLECTIONS
+from graphopt.testing.wild.dressing import dressed
 from graphopt.testing.wild.elementwise import ELEMENTWISE
+from graphopt.testing.wild.grids import GRIDS
 from graphopt.testing.wild.growing import Growing, Known, Stock
 from graphopt.testing.wild.linear import LINEAR
+from graphopt.testing.wild.mutating import nearly
+from graphopt.testing.wild.odd_types import ODD_TYPES
 from graphopt.testing.wild.sizes import SIZES
+from graphopt.testing.wild.spatial import SPATIAL
 from graphopt.testing.wild.views import VIEWS
+from graphopt.testing.wild.wrapping import WRAPPINGS
 
-OPSETS = (9, 11, 13, 17, 18, 21, 23)
+OPSETS = (*range(7, 26), 13, 17, 17, 18, 21, 21, 23)
 
-_GROUPS = (ELEMENTWISE, ELEMENTWISE, VIEWS, VIEWS, SIZES, LINEAR, BLOCKS, BLOCKS)
+_GROUPS = (
+    ELEMENTWISE, ELEMENTWISE, ELEMENTWISE, VIEWS, VIEWS, VIEWS, SIZES, SIZES, LINEAR, LINEAR, BLOCKS, BLOCKS, BLOCKS,
+    ATTENTION, ATTENTION, SPATIAL, GRIDS, ODD_TYPES, COLLECTIONS,
+)  # fmt: skip
 _INPUTS = (
     ("x", np.float32, ("N", 4)),
     ("s", np.float32, ("N", "M", 6)),
@@ -37,6 +49,13 @@ _INPUTS = (
     ("b", np.bool_, ("N", 4)),
     ("v", np.float32, ("M",)),
     ("q", np.float32, ()),
+    ("a", np.float32, ("N", 3, 4)),
+    ("e", np.float32, ("N", 0)),
+    ("w", np.object_, (4,)),
+    ("m", ml_dtypes.bfloat16, ("N", 4)),
+    ("g", np.float32, (1, 2, 4, 3)),
+    ("y", np.int8, ("N", 4)),
+    ("z", np.uint32, (3,)),
 )
 
 
@@ -79,14 +98,38 @@ def _attempt(rng: Random, seed: int, nodes: int) -> ModelProto | str:
     graph = main.graph(f"wild{seed}", outputs)
     if default is not None and any(one is default for one, _ in main.weights):
         graph.input.append(default.info(default.shape))
-    if main.opset == 9 and main.chance(0.3):  # IR 3: every initializer is an input with a default
+    if main.opset <= 9 and main.chance(0.3):  # IR 3: every initializer is an input with a default
         graph.input.extend(one.info(one.shape) for one, _ in main.weights if one is not default)
         proto = main.model(graph, 3)
     else:
         proto = main.model(graph, 10)
     if proto.functions and proto.ir_version < 8:
         return "functions in an old file format"
-    return _closed(proto, main.chance(0.4))
+    declare = main.chance(0.4)
+    last = _closed(proto, declare)
+    if isinstance(last, str):
+        return last
+    for way in (_wrapped, _nearly, dressed):
+        if rng.random() < 0.5:  # what gives no model is as if it had not been tried
+            made = _closed(way(last, rng), declare)
+            last = last if isinstance(made, str) else made
+    return last
+
+
+def _wrapped(proto: ModelProto, rng: Random) -> ModelProto:
+    made = ModelProto()
+    made.CopyFrom(proto)
+    for _ in range(rng.choice((1, 1, 2))):
+        rng.choice(WRAPPINGS)(made, rng)
+    return made
+
+
+def _nearly(proto: ModelProto, rng: Random) -> ModelProto:
+    """A near miss, with types of the outputs that it has more."""
+    made = nearly(proto, rng)
+    if all(one.type.WhichOneof("value") for one in made.graph.output):
+        return made
+    return onnx.shape_inference.infer_shapes(made)
 
 
 def grow(graph: Growing) -> None:
