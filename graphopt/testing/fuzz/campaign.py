@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -17,7 +18,7 @@ from typing import Any
 
 from graphopt.errors import GraphoptError
 from graphopt.pipeline import Registry
-from graphopt.testing.fuzz.choosing import pipelines
+from graphopt.testing.fuzz.choosing import SHARES, pipelines
 from graphopt.testing.fuzz.ground import Ground, nodes_of
 from graphopt.testing.fuzz.holding import Failure, tried
 from graphopt.testing.fuzz.opinion import second_opinion
@@ -25,10 +26,10 @@ from graphopt.testing.fuzz.tally import Tally
 from graphopt.testing.running import run_inside
 from graphopt.testing.wild import wild_model
 
-TOGETHER = 50  # seeds that one process takes
+TOGETHER = 100  # seeds that one process takes
 SECONDS = 120.0  # for one seed
 _RUNNING = "running the model itself"
-_OPINIONS = 10  # one seed in so many asks for a second opinion
+_OPINIONS = 20  # one seed in so many asks for a second opinion
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def one_seed(
         say("asking for a second opinion")
         _ask(ground, counts)
     for kind in plan.kinds:
+        if len(plan.kinds) > 1 and seed % SHARES[kind]:
+            continue
         for word, pipeline in pipelines(kind, seed, registry):
             say(f"holding {word}")
             made, failure = tried(ground, word, pipeline)
@@ -177,6 +180,7 @@ def _work(chunk: Sequence[int], plan: Plan, registry: Registry, until: float, wr
     code = 1
     try:
         run_inside()
+        gc.set_threshold(50_000)
 
         def tell(what: dict[str, Any]) -> None:
             os.write(write, json.dumps(what).encode() + b"\n")

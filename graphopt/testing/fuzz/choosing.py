@@ -16,14 +16,18 @@ from graphopt.pipeline import Pass, Pipeline, Recipe, Registry, Repeat
 KINDS = ("default", "some", "pairs", "random", "lossy")
 """What a long run holds each seed under; `alone` (each pass by itself) is for a closer look."""
 
-DEFAULT_SHARE = 8
-"""One seed in so many is held under the default recipe, which takes the longest."""
+SHARES = {"default": 13, "some": 2, "pairs": 1, "random": 1, "lossy": 3}
+"""Of each kind, one seed in how many is held under it: the default recipe takes the longest."""
 
-SOME = 2  # passes that a seed is tried with alone
-PAIRS = 3  # ordered pairs of a seed
+PAIRS = 2  # ordered pairs of a seed
 _TRAINED = frozenset({"distill"})  # minutes for a model
 
 _NEEDS_MORE = frozenset({"freeze-dims", "dynamic-batch"})  # ask for options that a model's own dims give
+
+
+@functools.cache
+def _default() -> Pipeline:
+    return Recipe.load("default").pipeline
 
 
 def ours(registry: Registry) -> list[type[Pass]]:
@@ -59,15 +63,13 @@ def pipelines(kind: str, seed: int, registry: Registry) -> Iterator[tuple[str, P
     """The pipelines of a kind (or the one of a text) to hold on the model of a seed, each with its word."""
     rng = Random(f"{kind} {seed}")
     if kind == "default":
-        if seed % DEFAULT_SHARE == 0:
-            yield kind, Recipe.load("default").pipeline
+        yield kind, _default()
     elif kind == "alone":
         yield from ((one.name, Pipeline((one(),))) for one in candidates(registry))
     elif kind == "some":
         every = holding_outputs(registry)
-        for at in range(SOME):
-            one = every[(seed * SOME + at) % len(every)]
-            yield one.name, Pipeline((_varied(one, rng),))
+        one = every[seed // SHARES[kind] % len(every)]
+        yield one.name, Pipeline((_varied(one, rng),))
     elif kind == "pairs":
         both = pairs(registry)
         for at in range(PAIRS):

@@ -15,7 +15,7 @@ from graphopt.errors import GraphoptError
 from graphopt.pipeline import Pipeline
 from graphopt.testing.equality import draws
 from graphopt.testing.feeds import SPECIAL, Feeds, feeds_at, feeds_for, sizes_of
-from graphopt.testing.running import Results, outputs_of
+from graphopt.testing.running import USUAL, Results, outputs_of
 from graphopt.testing.trial import Trial
 from graphopt.validation.signature import required_inputs
 
@@ -27,6 +27,7 @@ class Ground:
     seed: int
     model: ModelProto
     more: bool = True  # whether it is run at odd sizes too, of which onnxruntime's process dies at times
+    given: list[Feeds] | None = None
     _memory: dict[str, Any] = field(default_factory=dict)
 
     @functools.cached_property
@@ -35,12 +36,24 @@ class Ground:
 
     @functools.cached_property
     def feeds(self) -> list[Feeds]:
-        """The usual feeds, that of special numbers among them, and more where the model runs on them."""
+        """The usual feeds, that of special numbers among them, and more where the model runs on them; or what
+        was given."""
+        if self.given is not None:
+            return self.given
         return feeds_of(self.model, special=True) if self.more else feeds_for(self.model)
 
     @functools.cached_property
     def expected(self) -> Results:
         return outputs_of(self.data, self.feeds)
+
+    @functools.cached_property
+    def usual(self) -> bool:
+        """Whether it runs when onnxruntime optimizes it."""
+        try:
+            outputs_of(self.data, self.feeds[:2], USUAL)
+        except GraphoptError:
+            return False
+        return True
 
     @functools.cached_property
     def halves(self) -> bool:

@@ -18,11 +18,10 @@ from graphopt.session.failing import Told
 from graphopt.session.job import Job
 from graphopt.session.reducing import reduce
 from graphopt.storage.read import from_proto
-from graphopt.testing.apply import apply
+from graphopt.storage.wire import join
 from graphopt.testing.breach import LawBroken
-from graphopt.testing.fuzz.ground import feeds_of
-from graphopt.testing.fuzz.holding import Failure
-from graphopt.testing.running import outputs_of
+from graphopt.testing.fuzz.ground import Ground, feeds_of
+from graphopt.testing.fuzz.holding import Failure, tried
 from graphopt.testing.wild import wild_model
 
 _PARTS = 400
@@ -38,21 +37,16 @@ class ByLaw:
         self._pipeline = pipeline
 
     def judge(self, part: Part, folder: Path) -> Told:
-        from graphopt.storage.wire import join
-
         data = b"".join(join(part.proto, part.source.store))
-        model = ModelProto.FromString(data)
+        ground = Ground(0, ModelProto.FromString(data), given=[part.feeds])
         try:
-            outputs_of(data, [part.feeds])
-        except (WorkerFailure, GraphoptError) as error:
+            assert ground.expected
+        except GraphoptError as error:
             return Told(Answer.SKIP, str(error))
-        try:
-            apply(self._pipeline, model, feeds=[part.feeds])
-        except LawBroken as broken:
-            return Told(Answer.BAD, str(broken), broken.law)
-        except (ValueError, GraphoptError) as error:
-            return Told(Answer.SKIP, str(error))
-        return Told(Answer.GOOD, "it holds")
+        _, failure = tried(ground, "", self._pipeline, all_laws=True, blaming=False)
+        if failure is None:
+            return Told(Answer.GOOD, "it holds")
+        return Told(Answer.SKIP if failure.law == "model" else Answer.BAD, failure.sentence, failure.law)
 
     def unfit(self, whole: Whole) -> frozenset[str]:
         return frozenset()
@@ -62,8 +56,6 @@ def save(failure: Failure, folder: Path, registry: Registry, nodes: int = 14) ->
     """Reduce a failure and write a model, its text and how to run it; a line that says where."""
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / f"{failure.seed}-{re.sub('[^a-z0-9]+', '-', failure.blamed.lower())[:40].strip('-') or 'together'}"
-    if failure.law == "alive":
-        return f"seed {failure.seed}: {failure.sentence}; not reduced"
     model = wild_model(failure.seed, nodes=nodes)
     pipeline = _pipeline(failure, registry)
     place.mkdir(exist_ok=True)
@@ -72,7 +64,7 @@ def save(failure: Failure, folder: Path, registry: Registry, nodes: int = 14) ->
     small: ModelProto = model
     try:
         found = reduce(
-            from_proto(model), Job(pipeline), folder=place / "part", most=_PARTS,
+            from_proto(model), Job(Pipeline()), folder=place / "part", most=_PARTS,
             judge=lambda worker: ByLaw(pipeline), feeds=feeds_of(model, special=True),
         )  # fmt: skip
         if found.outcome == "reduced":

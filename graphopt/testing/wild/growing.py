@@ -6,6 +6,7 @@ value knows what it is on each of the feeds that the model is grown on.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from graphopt.errors import GraphoptError
@@ -127,7 +129,7 @@ class Growing:
                 return known
         if self.depth and self.chance(0.5) and self.outer is not None:
             return self.outer.constant(array)
-        if self.chance(0.2):
+        if self.chance(0.2) and (self.opset >= 9 or array.dtype.kind == "f"):
             self.nodes.append(helper.make_node("Constant", [], [proto.name], value=proto))
             self.made.append(made)
         else:
@@ -161,6 +163,8 @@ class Growing:
 
     def add(self, op: str, inputs: Sequence[Known | None], count: int = 1, **attributes: Any) -> list[Known]:
         """Add a node if it runs on all feeds; the empty list when it does not. A None input leaves a slot out."""
+        if not attributes.get("domain") and not known(op, self.opset):
+            return []
         names = [one.name if one is not None else "" for one in inputs]
         outputs = [self.name("v") for _ in range(count)]
         label = self.name(f"{op}_") if self.chance(0.3) else ""
@@ -214,15 +218,15 @@ class Growing:
 
     def _probe(self, nodes: Sequence[NodeProto], names: Sequence[str]) -> list[Known]:
         """What the nodes make of their inputs on each feed; [] when they do not run or make something unfit."""
-        known = {one.name: one for one in self.visible()}
+        there = {one.name: one for one in self.visible()}
         read = dict.fromkeys(name for node in nodes for name in read_by(node))
-        needed = [known[name] for name in read if name in known]
+        needed = [there[name] for name in read if name in there]
         infos = [one.info() for one in needed]
         outputs = [helper.make_value_info(name, helper.make_tensor_type_proto(1, None)) for name in names]
         for info in outputs:
             info.ClearField("type")
         data = self.model(helper.make_graph(nodes, "probe", infos, outputs)).SerializeToString()
-        if any(_divides_by_nothing(node, known) for node in nodes):
+        if any(_divides_by_nothing(node, there) for node in nodes):
             return []
         feeds = [{one.name: one.runs[index] for one in needed} for index in range(3)]
         try:
@@ -238,6 +242,12 @@ class Growing:
                 return []
             made.append(Known(name, tuple(runs), bool(needed) and all(one.fixed for one in needed)))
         return made
+
+
+@functools.cache
+def known(op: str, opset: int) -> bool:
+    """Whether the operator is one of ONNX's at this version; onnxruntime knows some before they are."""
+    return bool(onnx.defs.has(op, opset)) and not onnx.defs.get_schema(op, opset).deprecated
 
 
 def _divides_by_nothing(node: NodeProto, known: Mapping[str, Known]) -> bool:

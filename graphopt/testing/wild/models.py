@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from random import Random
 
@@ -29,6 +30,8 @@ from graphopt.testing.wild.sizes import SIZES
 from graphopt.testing.wild.spatial import SPATIAL
 from graphopt.testing.wild.views import VIEWS
 from graphopt.testing.wild.wrapping import WRAPPINGS
+
+FORMS = 4
 
 OPSETS = (*range(7, 26), 13, 17, 17, 18, 21, 21, 23)
 
@@ -60,25 +63,57 @@ _INPUTS = (
 
 
 def wild_model(seed: int, *, nodes: int = 14, discarded: Callable[[str], object] = lambda why: None) -> ModelProto:
-    """The random model of a seed, with about `nodes` nodes in its main graph.
+    """The random model of a seed, with at most about `nodes` nodes in its main graph.
 
     What it holds: views of all kinds, slices, gathers and scatters; arithmetic on shapes; elementwise
-    operators with broadcasting constants, in several types; casts; reductions; linear operators with
-    scales, biases and pads around; spelled-out normalizations and activations; Q/DQ pairs; bodies,
-    nested ones and such on constant conditions; functions with attribute references; sequences; inputs
-    with defaults; outputs in the middle. Opsets are those of `OPSETS`. `discarded` hears of each attempt
-    that gave no valid model that runs, and why.
+    operators with broadcasting constants; every element type that onnxruntime runs; reductions; linear
+    operators, pools, recurrences, resizes; attention, normalizations and activations written out and as
+    operators; grids; bodies, nested ones and such on constant conditions; functions with attribute references
+    and overloads; sequences and optionals; inputs with defaults; outputs in the middle. Opsets are those of
+    `OPSETS`.
+
+    `FORMS` seeds in a row are forms of one model that grew: as it grew, then with nodes of it in functions and
+    bodies, with a thing or two off, and stored in other ways. `discarded` hears of each attempt that gave
+    no valid model that runs, and why.
     """
+    base, heard = _grown(seed // FORMS, nodes)
+    if seed % FORMS == 0:
+        for why in heard:
+            discarded(why)
+    if base is None:
+        raise RuntimeError(f"no attempt at the model of seed {seed} gave a valid one")
+    proto: ModelProto = ModelProto.FromString(base)
+    return _formed(proto, Random(f"form {seed}"), seed % FORMS)
+
+
+@functools.lru_cache(maxsize=2)
+def _grown(seed: int, nodes: int) -> tuple[bytes | None, tuple[str, ...]]:
+    """The file of a model that grew, and why each attempt before it was given up."""
+    heard: list[str] = []
     for attempt in range(20):
         made = _attempt(Random(f"{seed} {attempt}"), seed, nodes)
         if not isinstance(made, str):
-            return made
-        discarded(made)
-    raise RuntimeError(f"no attempt at the model of seed {seed} gave a valid one")
+            return made.SerializeToString(), tuple(heard)
+        heard.append(made)
+    return None, tuple(heard)
+
+
+def _formed(proto: ModelProto, rng: Random, form: int) -> ModelProto:
+    """One of the forms of a model; what gives no model that runs is as if it had not been tried."""
+    declare = bool(proto.graph.value_info)
+    for at, way in enumerate((_wrapped, _nearly, dressed), 1):
+        tries = 3 if form == at else int(form > 0 and rng.random() < 0.3)
+        for _ in range(tries):
+            made = _closed(way(proto, rng), declare)
+            if not isinstance(made, str):
+                proto = made
+                break
+    return proto
 
 
 def _attempt(rng: Random, seed: int, nodes: int) -> ModelProto | str:
     main = Growing(Stock(rng, rng.choice(OPSETS)))
+    nodes = rng.choice((nodes // 3, nodes * 2 // 3, nodes))
     _inputs(main)
     default = _default(main) if main.chance(0.25) else None
     for _ in range(6 * nodes):
@@ -98,22 +133,15 @@ def _attempt(rng: Random, seed: int, nodes: int) -> ModelProto | str:
     graph = main.graph(f"wild{seed}", outputs)
     if default is not None and any(one is default for one, _ in main.weights):
         graph.input.append(default.info(default.shape))
-    if main.opset <= 9 and main.chance(0.3):  # IR 3: every initializer is an input with a default
+    inner = any(at.g.initializer for node in main.nodes for at in node.attribute)
+    if main.opset <= 9 and main.chance(0.3) and not inner:  # IR 3: every initializer is an input with a default
         graph.input.extend(one.info(one.shape) for one, _ in main.weights if one is not default)
         proto = main.model(graph, 3)
     else:
         proto = main.model(graph, 10)
     if proto.functions and proto.ir_version < 8:
         return "functions in an old file format"
-    declare = main.chance(0.4)
-    last = _closed(proto, declare)
-    if isinstance(last, str):
-        return last
-    for way in (_wrapped, _nearly, dressed):
-        if rng.random() < 0.5:  # what gives no model is as if it had not been tried
-            made = _closed(way(last, rng), declare)
-            last = last if isinstance(made, str) else made
-    return last
+    return _closed(proto, main.chance(0.4))
 
 
 def _wrapped(proto: ModelProto, rng: Random) -> ModelProto:

@@ -14,6 +14,11 @@ _NARROW = (
     TensorProto.FLOAT8E4M3FNUZ, TensorProto.FLOAT8E5M2FNUZ, TensorProto.UINT16, TensorProto.INT16, TensorProto.UINT32,
     TensorProto.UINT64, TensorProto.FLOAT4E2M1, TensorProto.UINT2, TensorProto.INT2, TensorProto.FLOAT8E8M0,
 )  # fmt: skip
+_SINCE = {
+    TensorProto.BFLOAT16: 13, TensorProto.UINT4: 21, TensorProto.INT4: 21, TensorProto.FLOAT4E2M1: 23,
+    TensorProto.FLOAT8E8M0: 24, TensorProto.UINT2: 25, TensorProto.INT2: 25,
+}  # fmt: skip
+"""From which opset on Cast makes them."""
 
 
 def bits(g: Growing) -> object:
@@ -68,7 +73,8 @@ def narrowed(g: Growing) -> object:
     x = g.pick("f", lambda one: one.dtype == np.float32 and all(bool(np.all(np.abs(run) < 6)) for run in one.runs[:2]))
     if x is None:
         return None
-    y = g.one("Cast", x, to=g.rng.choice(_NARROW), saturate=g.rng.choice((None, None, 0, 1)) if g.opset >= 19 else None)
+    to = g.rng.choice([kind for kind in _NARROW if g.opset >= _SINCE.get(kind, 19 if kind >= 17 else 6)])
+    y = g.one("Cast", x, to=to, saturate=g.rng.choice((None, None, 0, 1)) if g.opset >= 19 else None)
     if y is None:
         return None
     kind = g.rng.randrange(6)
