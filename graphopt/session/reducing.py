@@ -45,8 +45,9 @@ def reduce(
 ) -> Reduced:  # fmt: skip
     """Find the smallest part of a model that still fails, and write it to `folder`.
 
-    It fails by `judge` on one of `feeds`, by `check`, by giving something else than the model `against` (within the job's budgets, or
-    what rounding explains), or else because the pipeline breaks it. Values of a real run are the inputs of the part.
+    It fails by `judge` on one of `feeds`, by `check`, by giving something else than the model `against` (within the
+    job's budgets, or what rounding explains), or else because the pipeline breaks it. Values of a real run are the
+    inputs of the part.
     Raises CouldNotTell when nothing can be said of the whole model, UsageError for feeds that do not
     fit and a folder that cannot be written.
     """

@@ -52,7 +52,7 @@ class InsideSession(Session):
         given: Any = model if isinstance(model, bytes) else str(self._model)
         try:
             self._loaded = Loaded(given, options.as_dict(), [])
-        except Exception as error:  # onnxruntime raises what it likes
+        except Exception as error:  # noqa: BLE001  (onnxruntime raises what it likes)
             text = f"onnxruntime cannot load {self.label}: {shorten(str(error))}"
             raise WorkerFailure("rejected", sentence(text)) from None
         told = self._loaded.ports()
@@ -76,7 +76,7 @@ class InsideSession(Session):
             raise UsageError(f"{self.label} was given {error}.") from error
         try:
             results = self._loaded.run(described, _parcel(layout), names, made)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (as there)
             text = f"onnxruntime failed while running {self.label}: {shorten(str(error))}"
             raise WorkerFailure("failed", sentence(text)) from None
         parcel = _parcel(made)

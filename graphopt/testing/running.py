@@ -36,7 +36,7 @@ def shared_worker() -> Worker:
 
 def run_inside() -> None:
     """Run models in this process from now on: ten times as fast, for a process that may die of a model."""
-    global _INSIDE  # noqa: PLW0603  (of the process, as the worker is)
+    global _INSIDE
     _INSIDE = True
     shared_worker.cache_clear()
 

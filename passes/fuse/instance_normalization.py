@@ -94,7 +94,7 @@ class InstanceNormalization(Pass):
     When not
         Other element types than float, which onnxruntime computes with casts or not at all. Channels that
         come last, scales that are computed, or none: they would have to be stored. Sizes after the channels
-        that are not known to be 1 or more: onnxruntime's kernel has been seen to crash where there is nothing to add up.
+        that are not known to be 1 or more: onnxruntime's kernel may crash where there is nothing to add up.
 
     Contract
         ROUNDING. One kernel adds up in another order.

@@ -44,9 +44,7 @@ class Plan:
 Say = Callable[[str], None]
 
 
-def one_seed(
-    seed: int, plan: Plan, registry: Registry, say: Say = lambda _: None, more: bool = True
-) -> dict[str, Any]:
+def one_seed(seed: int, plan: Plan, registry: Registry, say: Say = lambda _: None, more: bool = True) -> dict[str, Any]:
     """Make the model of a seed and hold all its pipelines: counts and failures. `more`: at odd sizes too."""
     counts: Counter[str] = Counter()
     failures: list[Failure] = []
@@ -188,13 +186,17 @@ def _work(chunk: Sequence[int], plan: Plan, registry: Registry, until: float, wr
         for seed in chunk:
             if time.monotonic() >= until:
                 break
-            made = one_seed(seed, plan, registry, lambda doing, at=seed: tell({"seed": at, "doing": doing}), more)
+
+            def say(doing: str, at: int = seed) -> None:
+                tell({"seed": at, "doing": doing})
+
+            made = one_seed(seed, plan, registry, say, more)
             tell({"seed": seed, **made})
         tell({"end": True})
         code = 0
     except GraphoptError as error:
         sys.stderr.write(f"{error}\n")
-    except Exception:
+    except Exception:  # noqa: BLE001  (a process that ends, and says of what)
         import traceback
 
         traceback.print_exc()

@@ -32,7 +32,8 @@ class Ground:
 
     @functools.cached_property
     def data(self) -> bytes:
-        return self.model.SerializeToString()
+        made: bytes = self.model.SerializeToString()
+        return made
 
     @functools.cached_property
     def feeds(self) -> list[Feeds]:

@@ -62,7 +62,7 @@ def held(seed: int, model: ModelProto, word: str, pipeline: Pipeline) -> tuple[b
     """Whether the pipeline changed the model of the seed, and the law that it broke, if any: all are tried."""
     ground = Ground(seed, model)
     made, failure = tried(ground, word, pipeline, all_laws=True)
-    return made is not None and made.data != ground.data or failure is not None and failure.law != "model", failure
+    return (made is not None and made.data != ground.data) or (failure is not None and failure.law != "model"), failure
 
 
 def tried(
@@ -117,7 +117,7 @@ def settles(pipeline: Pipeline) -> bool:
     if undoes(pipeline):
         return False
     one = steps[0]
-    return not isinstance(one, Repeat) or one.max >= len(one.steps) and one.max == 8
+    return not isinstance(one, Repeat) or (one.max >= len(one.steps) and one.max == 8)
 
 
 def undoes(pipeline: Pipeline) -> bool:
@@ -133,7 +133,9 @@ def loads(ground: Ground, made: bytes, feeds: Sequence[Feeds]) -> None:
         try:
             outputs_of(made, feeds[:2], options)
         except WorkerFailure as failure:
-            if any(one in str(failure) for one in _UNKNOWN):  # a valid model, which this build of onnxruntime cannot run
+            if any(
+                one in str(failure) for one in _UNKNOWN
+            ):  # a valid model, which this build of onnxruntime cannot run
                 return
             raise LawBroken("runs", f"the result does not run: {failure}") from None
 

@@ -36,7 +36,9 @@ def second_opinion(model: ModelProto, feeds: Mapping[str, Any]) -> Opinion:
     open_.CopyFrom(model)
     known = {one.name for one in open_.graph.output}
     makers = {name: node for node in open_.graph.node for name in node.output if name}
-    open_.graph.output.extend(helper.make_value_info(name, helper.make_tensor_type_proto(1, None)) for name in makers if name not in known)
+    open_.graph.output.extend(
+        helper.make_value_info(name, helper.make_tensor_type_proto(1, None)) for name in makers if name not in known
+    )
     for info in open_.graph.output:
         if info.name not in known:
             info.ClearField("type")
@@ -47,9 +49,9 @@ def second_opinion(model: ModelProto, feeds: Mapping[str, Any]) -> Opinion:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            names = [name for name in ours]
+            names = list(ours)
             theirs = dict(zip(names, ReferenceEvaluator(open_).run(names, dict(feeds)), strict=True))
-        except Exception:  # it raises what it likes at what it does not know
+        except Exception:  # noqa: BLE001  (it raises what it likes at what it does not know)
             return Opinion(True, told=False)
     for node in model.graph.node:
         for name in node.output:
@@ -66,7 +68,7 @@ def alike(one: Any, other: Any) -> bool:
     if not isinstance(one, np.ndarray) or not isinstance(other, (np.ndarray, np.generic)):
         return type(one) is type(other)
     other = np.asarray(other)
-    if one.shape != other.shape or one.dtype != other.dtype and one.dtype.kind != "O":
+    if one.shape != other.shape or (one.dtype != other.dtype and one.dtype.kind != "O"):
         return False
     if one.dtype.kind in "biuOSU" or not one.size:
         return bool(np.array_equal(one, other))

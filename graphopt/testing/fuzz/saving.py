@@ -79,7 +79,9 @@ def save(failure: Failure, folder: Path, registry: Registry, nodes: int = 14) ->
 def _pipeline(failure: Failure, registry: Registry) -> Pipeline:
     from graphopt.pipeline import Recipe
 
-    return Recipe.load("default").pipeline if failure.pipeline == "default" else Pipeline.parse(failure.pipeline, registry)
+    return (
+        Recipe.load("default").pipeline if failure.pipeline == "default" else Pipeline.parse(failure.pipeline, registry)
+    )
 
 
 def _text(failure: Failure, model: ModelProto, why: str) -> str:

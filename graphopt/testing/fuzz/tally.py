@@ -68,17 +68,18 @@ class Tally:
         discards, unsure = self.of("discard"), self.of("unsure")
         tried = c["models"] + sum(discards.values())
         changed = self.of("changed")
+        kinds, broken = self.of("kind"), Counter(f"{one.law} by {one.blamed[:60]}" for one in self.failures)
         rows = [
             ("graphs", f"{c['models']}, seeds {self.first} to {self.next - 1}"),
             ("discarded", f"{sum(discards.values())} ({_share(sum(discards.values()), tried)}): {_top(discards)}"),
-            ("pipelines", f"{c['pipelines']}, of which {c['changed pipelines']} changed the graph: {_top(self.of('kind'))}"),
+            ("pipelines", f"{c['pipelines']}, of which {c['changed pipelines']} changed a graph: {_top(kinds)}"),
             ("passes run", f"{len(ran)}, of which {len(changed)} changed a graph"),
             ("never changed one", ", ".join(sorted(set(passes) - set(changed))) or "none"),
             ("ordered pairs", f"{len(self.of('pair'))} of {pairs}"),
             ("operators", f"{len(self.of('op'))}: {_top(self.of('op'))}"),
             ("second opinions", f"{c['opinions']}, of which {sum(unsure.values())} unsure: {_top(unsure)}"),
             ("throughput", f"{c['models'] / max(self.seconds, 1e-9):.2f} graphs a second over {self.seconds:.0f} s"),
-            ("failures", f"{len(self.failures)}: {_top(Counter(f'{one.law} by {one.blamed[:60]}' for one in self.failures))}"),
+            ("failures", f"{len(self.failures)}: {_top(broken)}"),
         ]  # fmt: skip
         return "\n".join(f"{name:18} {text}" for name, text in rows) + "\n"
 

@@ -15,8 +15,10 @@ def projected(g: Growing, x: Known, outer: int) -> Known | None:
     """A product with a weight, with a bias or not."""
     y = g.one("MatMul", x, g.numbers(x.shape[-1], outer, like=x, plain=True))
     if y is not None and g.chance(0.6):
-        y = g.one("Add", y, g.numbers(outer, like=x, plain=True)) if g.chance(0.7) else g.one(
-            "Add", g.numbers(outer, like=x, plain=True), y
+        y = (
+            g.one("Add", y, g.numbers(outer, like=x, plain=True))
+            if g.chance(0.7)
+            else g.one("Add", g.numbers(outer, like=x, plain=True), y)
         )
     return y
 
@@ -25,7 +27,13 @@ def in_heads(g: Growing, x: Known | None, heads: int, back: bool = False) -> Kno
     """Columns as heads, and the heads before the rows; `back`: for the keys, transposed at once."""
     if x is None:
         return None
-    y = g.one("Reshape", x, g.ints(0, 0, heads, x.shape[-1] // heads) if g.chance(0.7) else g.ints(*x.shape[:1], -1, heads, x.shape[-1] // heads))
+    y = g.one(
+        "Reshape",
+        x,
+        g.ints(0, 0, heads, x.shape[-1] // heads)
+        if g.chance(0.7)
+        else g.ints(*x.shape[:1], -1, heads, x.shape[-1] // heads),
+    )
     return g.one("Transpose", y, perm=[0, 2, 3, 1] if back else [0, 2, 1, 3])
 
 
@@ -73,7 +81,11 @@ def masked(g: Growing, scores: Known) -> Known | None:
     size = [one if settled else 1 for one, settled in zip(scores.shape, scores.settled, strict=True)]
     shape = g.rng.choice((size[-2:], [1, 1, *size[-2:]], [size[-1]], [1]))
     if g.chance(0.5):
-        mask = g.constant(np.array([g.rng.choice((0.0, 0.0, -1e9, -np.inf, 1.0)) for _ in range(math.prod(shape))], scores.dtype).reshape(shape))
+        mask = g.constant(
+            np.array(
+                [g.rng.choice((0.0, 0.0, -1e9, -np.inf, 1.0)) for _ in range(math.prod(shape))], scores.dtype
+            ).reshape(shape)
+        )
         return g.one("Add", scores, mask) if g.chance(0.8) else g.one("Add", mask, scores)
     flags = g.constant(np.array([g.chance(0.7) for _ in range(math.prod(shape))]).reshape(shape))
     low = g.number_like(scores, g.rng.choice((-1e9, -np.inf, 0.0)))
@@ -109,7 +121,9 @@ def rotated(g: Growing) -> object:
         return g.one("RotaryEmbedding", x, table, table, interleaved=g.rng.choice((None, 1)))
     if g.opset < 13:
         return None
-    low, high = (g.one("Slice", x, g.ints(start), g.ints(end), g.ints(-1)) for start, end in ((0, half), (half, 2 * half)))
+    low, high = (
+        g.one("Slice", x, g.ints(start), g.ints(end), g.ints(-1)) for start, end in ((0, half), (half, 2 * half))
+    )
     turned = g.one("Concat", g.one("Neg", high), low, axis=-1) if high is not None and low is not None else None
     if turned is None:
         return None
@@ -138,8 +152,7 @@ def normalization_operator(g: Growing) -> object:
     if y is None:
         return None
     count = g.rng.choice((1, 1, 1, 3)) if op == "LayerNormalization" else 1
-    made = g.add(op, [y, *slots], count, axis=-1 if g.chance(0.8) else None, epsilon=g.rng.choice((None, 1e-5, 1e-3)))
-    return made
+    return g.add(op, [y, *slots], count, axis=-1 if g.chance(0.8) else None, epsilon=g.rng.choice((None, 1e-5, 1e-3)))
 
 
 ATTENTION: tuple[Family, ...] = (

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, TypeProto, helper
 
 from graphopt.testing.wild.elementwise import Family
 from graphopt.testing.wild.growing import Growing, Known
 
 
-def _sequence_type(x: Known) -> object:
-    return helper.make_sequence_type_proto(helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(x.dtype), None))
+def _sequence_type(x: Known) -> TypeProto:
+    return helper.make_sequence_type_proto(
+        helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(x.dtype), None)
+    )
 
 
 def _made(g: Growing, x: Known) -> tuple[list[NodeProto], str]:
@@ -103,7 +105,11 @@ def passed(g: Growing) -> object:
     for side in ("then", "else"):
         made = g.name("many")
         info = helper.make_value_info(made, _sequence_type(x))
-        node = helper.make_node("SequenceInsert", [many, x.name], [made]) if g.chance(0.5) else helper.make_node("Identity", [many], [made])
+        node = (
+            helper.make_node("SequenceInsert", [many, x.name], [made])
+            if g.chance(0.5)
+            else helper.make_node("Identity", [many], [made])
+        )
         sides.append(helper.make_graph([node], g.name(side), [], [info]))
     flag = next(one for one in g.visible() if one.name == "c")
     nodes.append(helper.make_node("If", [flag.name], [out], then_branch=sides[0], else_branch=sides[1]))

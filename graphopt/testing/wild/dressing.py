@@ -8,7 +8,15 @@ import numpy as np
 import onnx
 from onnx import ModelProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
-_TYPED = {1: "float_data", 6: "int32_data", 7: "int64_data", 11: "double_data", 2: "int32_data", 3: "int32_data", 9: "int32_data"}
+_TYPED = {
+    1: "float_data",
+    6: "int32_data",
+    7: "int64_data",
+    11: "double_data",
+    2: "int32_data",
+    3: "int32_data",
+    9: "int32_data",
+}
 
 
 def dressed(proto: ModelProto, rng: Random) -> ModelProto:
@@ -31,7 +39,11 @@ def other_version(proto: ModelProto, rng: Random) -> None:
 def sparse(proto: ModelProto, rng: Random) -> None:
     """An initializer in sparse form."""
     inputs = {one.name for one in proto.graph.input}
-    found = [one for one in proto.graph.initializer if one.data_type == TensorProto.FLOAT and one.dims and one.name not in inputs]
+    found = [
+        one
+        for one in proto.graph.initializer
+        if one.data_type == TensorProto.FLOAT and one.dims and one.name not in inputs
+    ]
     if not found or proto.ir_version < 4:
         return
     tensor = rng.choice(found)

@@ -46,20 +46,28 @@ def paired(g: Growing) -> object:
     elif kind == 2:
         y = g.one("Reshape", y, g.ints(-1))
     elif kind == 3:
-        y = g.one("Relu", y) if g.chance(0.5) else g.one("Clip", y, *[g.number_like(y, at) for at in (0, 6)]) if g.opset >= 11 else None
+        y = (
+            g.one("Relu", y)
+            if g.chance(0.5)
+            else g.one("Clip", y, *[g.number_like(y, at) for at in (0, 6)])
+            if g.opset >= 11
+            else None
+        )
     elif kind == 4:
         y = g.one("Add", y, y)
     elif kind == 5 and 3 <= y.rank <= 4:
         y = g.one("MaxPool", y, kernel_shape=[1] * (y.rank - 2))
     elif kind == 6 and y.rank and y.settled[-1]:
-        codes = g.constant(np.array([g.rng.randint(-9, 9) for _ in range(y.shape[-1] * 2)], np.int8).reshape(y.shape[-1], 2))
+        codes = g.constant(
+            np.array([g.rng.randint(-9, 9) for _ in range(y.shape[-1] * 2)], np.int8).reshape(y.shape[-1], 2)
+        )
         weight = g.one("DequantizeLinear", codes, g.number_like(y, 0.1))
         y = g.one("MatMul", y, weight) if weight is not None else None
     if y is None:
         return None
     if g.chance(0.5):
-        codes = g.one("QuantizeLinear", y, first[1], first[2])
-        return g.one("DequantizeLinear", codes, first[1], first[2])
+        again = g.one("QuantizeLinear", y, first[1], first[2])
+        return g.one("DequantizeLinear", again, first[1], first[2])
     return off_grid(g, on_grid(g, y))
 
 
@@ -88,7 +96,9 @@ def narrow_weight(g: Growing) -> object:
     rows = x.shape[-1]
     kind = np.dtype(g.rng.choice(_NARROW if g.opset >= 21 else _NARROW[:2]))
     lowest = 0 if kind in (np.uint8, np.uint16, ml_dtypes.uint4) else -6
-    codes = g.constant(np.array([g.rng.randint(lowest, 7) for _ in range(rows * 4)], np.float32).astype(kind).reshape(rows, 4))
+    codes = g.constant(
+        np.array([g.rng.randint(lowest, 7) for _ in range(rows * 4)], np.float32).astype(kind).reshape(rows, 4)
+    )
     form, given = g.rng.randrange(3), dict[str, object]()
     shape: list[int] = []
     if form == 1 and g.opset >= 13:

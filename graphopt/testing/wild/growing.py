@@ -258,7 +258,7 @@ def _divides_by_nothing(node: NodeProto, known: Mapping[str, Known]) -> bool:
     if pairs[0][0].dtype.kind not in "iu":
         return False
     least = np.iinfo(pairs[0][0].dtype).min
-    return any(bool((by == 0).any() or (of == least).any() and (by == -1).any()) for of, by in pairs)
+    return any(bool((by == 0).any() or ((of == least).any() and (by == -1).any())) for of, by in pairs)
 
 
 def _fit(run: Array) -> bool:

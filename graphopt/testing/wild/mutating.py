@@ -43,7 +43,10 @@ def another_number(proto: ModelProto, rng: Random) -> None:
     elif array.dtype.kind == "b":
         number = rng.random() < 0.5
     else:
-        number = max(np.iinfo(array.dtype).min, min(np.iinfo(array.dtype).max, int(array.reshape(-1)[0]) + rng.choice((-1, 1, 2))))
+        number = max(
+            np.iinfo(array.dtype).min,
+            min(np.iinfo(array.dtype).max, int(array.reshape(-1)[0]) + rng.choice((-1, 1, 2))),
+        )
     if rng.random() < 0.3 or not array.ndim:
         array[...] = number
     else:
@@ -125,7 +128,9 @@ def twin(proto: ModelProto, rng: Random) -> None:
     """A node twice, the second with other readers."""
     at = rng.randrange(len(proto.graph.node))
     node = proto.graph.node[at]
-    readers = [one for one in list(proto.graph.node)[at + 1 :] if any(name in node.output for name in one.input if name)]
+    readers = [
+        one for one in list(proto.graph.node)[at + 1 :] if any(name in node.output for name in one.input if name)
+    ]
     if not readers or node.op_type in ("If", "Loop", "Scan"):
         return
     copy = NodeProto()

@@ -128,7 +128,8 @@ def spoken(g: Growing) -> object:
 def rare(g: Growing) -> object:
     """Elementwise operators that are seldom seen."""
     op = g.rng.choice(
-        ("Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Log", "Celu", "Shrink",
+        ("Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Log", "Celu",
+         "Shrink",
          "PRelu", "Swish", "Gelu", "ThresholdedRelu", "LpNormalization", "MeanVarianceNormalization", "LRN", "Trilu",
          "ReduceLogSum", "ReduceLogSumExp", "Det", "ReverseSequence", "Compress", "Unique", "CumProd", "EyeLike",
          "GlobalLpPool")

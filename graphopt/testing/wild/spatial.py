@@ -8,7 +8,14 @@ from graphopt.testing.wild.elementwise import Family
 from graphopt.testing.wild.growing import Growing, Known
 from graphopt.testing.wild.linear import channelled
 
-_MODES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric", "tf_crop_and_resize")
+_MODES = (
+    "half_pixel",
+    "asymmetric",
+    "align_corners",
+    "pytorch_half_pixel",
+    "half_pixel_symmetric",
+    "tf_crop_and_resize",
+)
 
 
 def pools(g: Growing) -> object:
@@ -27,7 +34,7 @@ def pools(g: Growing) -> object:
         given["strides"] = [g.rng.choice((1, 1, 2)) for _ in range(spatial)]
     if g.chance(0.3) and g.opset >= 10 and op != "LpPool":
         given["ceil_mode"] = 1
-    if g.chance(0.2) and (op == "MaxPool" and g.opset >= 10 or g.opset >= 19):
+    if g.chance(0.2) and ((op == "MaxPool" and g.opset >= 10) or g.opset >= 19):
         given["dilations"] = [g.rng.choice((1, 2)) for _ in range(spatial)]
     if op == "AveragePool":
         given["count_include_pad"] = g.rng.choice((0, 1, None))
@@ -55,12 +62,22 @@ def resizes(g: Growing) -> object:
         given["nearest_mode"] = g.rng.choice(("floor", "ceil", "round_prefer_floor", "round_prefer_ceil"))
     if g.opset >= 18 and g.chance(0.15):
         given["antialias"] = 1
-    region = None if g.opset >= 13 and g.chance(0.8) else g.constant(np.array([0.0] * x.rank + [1.0] * x.rank, np.float32))
+    region = (
+        None if g.opset >= 13 and g.chance(0.8) else g.constant(np.array([0.0] * x.rank + [1.0] * x.rank, np.float32))
+    )
     if g.chance(0.4):
         if g.opset >= 18 and g.chance(0.4):
             axes = list(range(2, x.rank))
-            return g.one("Resize", x, region if g.chance(0.1) else None, None, g.ints(*(x.shape[at] if g.chance(0.5) else 4 for at in axes)), axes=axes, **given)
-        sizes = [one if settled else one for one, settled in zip(x.shape, x.settled, strict=True)]
+            return g.one(
+                "Resize",
+                x,
+                region if g.chance(0.1) else None,
+                None,
+                g.ints(*(x.shape[at] if g.chance(0.5) else 4 for at in axes)),
+                axes=axes,
+                **given,
+            )
+        sizes = list(x.shape)
         if g.chance(0.5):
             sizes[-1] = g.rng.choice((2, 3, 8))
         return g.one("Resize", x, region, None, g.ints(*sizes), **given)
@@ -145,10 +162,17 @@ def einsums(g: Growing) -> object:
     if kind == 1:
         return g.one("Einsum", x, equation=f"{letters}->{letters[: g.rng.randrange(x.rank)]}")
     if kind == 2:
-        return g.one("Einsum", x, g.numbers(x.shape[-1], 2, like=x, plain=True), equation=f"{letters},{letters[-1]}z->{letters[:-1]}z")
+        return g.one(
+            "Einsum",
+            x,
+            g.numbers(x.shape[-1], 2, like=x, plain=True),
+            equation=f"{letters},{letters[-1]}z->{letters[:-1]}z",
+        )
     if kind == 3:
         return g.one("Einsum", x, x, equation=f"{letters},{letters}->{letters[:-1]}")
-    return g.one("Einsum", x, g.numbers(3, x.shape[-1], like=x, plain=True), equation=f"...{letters[-1]},z{letters[-1]}->...z")
+    return g.one(
+        "Einsum", x, g.numbers(3, x.shape[-1], like=x, plain=True), equation=f"...{letters[-1]},z{letters[-1]}->...z"
+    )
 
 
 def deformed(g: Growing) -> object:

@@ -159,8 +159,10 @@ def as_round(proto: ModelProto, rng: Random) -> bool:
     if opset >= 13:
         proto.graph.initializer.append(helper.make_tensor(f"{stem}_axis", onnx.TensorProto.INT64, [1], [0]))
     for one, name in zip(collected, window.outputs, strict=True):
-        slots, given = ([one, f"{stem}_axis"], {}) if opset >= 13 else ([one], {"axes": [0]})
-        made.append(helper.make_node("Squeeze", slots, [name], **given))
+        if opset >= 13:
+            made.append(helper.make_node("Squeeze", [one, f"{stem}_axis"], [name]))
+        else:
+            made.append(helper.make_node("Squeeze", [one], [name], axes=[0]))
     window.replaced(made)
     return True
 

@@ -139,7 +139,9 @@ def test_a_silly_version_is_refused(version: int) -> None:
         ("Dropout", {}, ["a", "y"], 9),  # whose mask was of the type of the data
     ],
 )
-def test_what_the_converter_gets_wrong_is_refused(op: str, given: dict[str, object], outputs: list[str], opset: int) -> None:
+def test_what_the_converter_gets_wrong_is_refused(
+    op: str, given: dict[str, object], outputs: list[str], opset: int
+) -> None:
     before = at(opset, [helper.make_node(op, ["x"], outputs, **given)], {"x": [4]}, {"y": [None]})
     found = apply(Opset(to=21), before)
     assert not found.applied and versions(found.after) == {"": opset}
