@@ -113,6 +113,8 @@ def _measured_noise(trial: Trial) -> list[Results]:
     feeds = trial.feeds or ()
     up, down = ([_nudged(one, way) for one in feeds] for way in (np.inf, -np.inf))
     nudged = [outputs_of(trial.data, up), outputs_of(trial.data, down)]
+    if not trial.memory.get("usual", True):
+        return nudged
     try:
         return [outputs_of(trial.data, feeds, USUAL), *nudged]
     except WorkerFailure:  # there are models that only run when nobody looks at them

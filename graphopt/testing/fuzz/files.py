@@ -77,6 +77,7 @@ def _become(arguments: Sequence[str], folder: Path, out: int, err: int) -> None:
         os.chdir(folder)
         os.dup2(out, 1)
         os.dup2(err, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         resource.setrlimit(resource.RLIMIT_AS, (_ROOM, _ROOM))
         os.environ["TMPDIR"] = str(folder.parent)
         sys.argv = ["graphopt", *arguments]

@@ -9,7 +9,7 @@ from random import Random
 import ml_dtypes
 import numpy as np
 import onnx
-from onnx import ModelProto, helper
+from onnx import ModelProto, ValueInfoProto, helper
 
 from graphopt.errors import GraphoptError
 from graphopt.testing.feeds import feeds_for
@@ -200,7 +200,17 @@ def _closed(proto: ModelProto, declare: bool) -> ModelProto | str:
         if invalid(data):
             return "not valid with its values declared"
     try:
-        outputs_of(data, feeds_for(proto))
+        results = outputs_of(data, feeds_for(proto))
     except GraphoptError:
         return "does not run as a whole"
+    if any(not _as_declared(one, result[one.name]) for one in proto.graph.output for result in results):
+        return "gives another shape than it declares"  # behind a body, where no checker sees it
     return proto
+
+
+def _as_declared(info: ValueInfoProto, value: object) -> bool:
+    kind = info.type.tensor_type
+    if not isinstance(value, np.ndarray) or not kind.HasField("shape"):
+        return True
+    dims = [one.dim_value if one.HasField("dim_value") else None for one in kind.shape.dim]
+    return len(dims) == value.ndim and all(a is None or a == b for a, b in zip(dims, value.shape, strict=True))
