@@ -42,12 +42,11 @@ def _part(proto: ModelProto, part: Part) -> list[tuple[str, bytes]]:
 
 def _said(tensor: TensorProto) -> bytes:
     """A default without its documentation, which is not what callers get."""
-    if not tensor.doc_string:
-        return tensor.SerializeToString(deterministic=True)
     copy = TensorProto()
     copy.CopyFrom(tensor)
     copy.ClearField("doc_string")
-    return copy.SerializeToString(deterministic=True)
+    said: bytes = copy.SerializeToString(deterministic=True)
+    return said
 
 
 def _infos(infos: Iterable[ValueInfoProto]) -> list[tuple[str, bytes]]:
