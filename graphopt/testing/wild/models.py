@@ -31,7 +31,7 @@ from graphopt.testing.wild.spatial import SPATIAL
 from graphopt.testing.wild.views import VIEWS
 from graphopt.testing.wild.wrapping import WRAPPINGS
 
-FORMS = 4
+FORMS = 8
 
 OPSETS = (*range(7, 26), 13, 17, 17, 18, 21, 21, 23)
 
@@ -101,8 +101,8 @@ def _grown(seed: int, nodes: int) -> tuple[bytes | None, tuple[str, ...]]:
 def _formed(proto: ModelProto, rng: Random, form: int) -> ModelProto:
     """One of the forms of a model; what gives no model that runs is as if it had not been tried."""
     declare = bool(proto.graph.value_info)
-    for at, way in enumerate((_wrapped, _nearly, dressed), 1):
-        tries = 3 if form == at else int(form > 0 and rng.random() < 0.3)
+    for at, way in enumerate((_wrapped, _nearly, dressed)):
+        tries = 0 if form == 0 else 3 if form % 3 == at else int(rng.random() < 0.3)
         for _ in range(tries):
             made = _closed(way(proto, rng), declare)
             if not isinstance(made, str):
@@ -113,7 +113,7 @@ def _formed(proto: ModelProto, rng: Random, form: int) -> ModelProto:
 
 def _attempt(rng: Random, seed: int, nodes: int) -> ModelProto | str:
     main = Growing(Stock(rng, rng.choice(OPSETS)))
-    nodes = rng.choice((nodes // 3, nodes * 2 // 3, nodes))
+    nodes = rng.choice((nodes // 4, nodes // 3, nodes * 2 // 3, nodes))
     _inputs(main)
     default = _default(main) if main.chance(0.25) else None
     for _ in range(6 * nodes):
