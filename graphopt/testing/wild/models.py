@@ -26,6 +26,7 @@ from graphopt.testing.wild.growing import Growing, Known, Stock
 from graphopt.testing.wild.linear import LINEAR
 from graphopt.testing.wild.mutating import nearly
 from graphopt.testing.wild.odd_types import ODD_TYPES
+from graphopt.testing.wild.patterns import PATTERNS
 from graphopt.testing.wild.sizes import SIZES
 from graphopt.testing.wild.spatial import SPATIAL
 from graphopt.testing.wild.views import VIEWS
@@ -37,7 +38,7 @@ OPSETS = (*range(7, 26), 13, 17, 17, 18, 21, 21, 23)
 
 _GROUPS = (
     ELEMENTWISE, ELEMENTWISE, ELEMENTWISE, VIEWS, VIEWS, VIEWS, SIZES, SIZES, LINEAR, LINEAR, BLOCKS, BLOCKS, BLOCKS,
-    ATTENTION, ATTENTION, SPATIAL, GRIDS, ODD_TYPES, COLLECTIONS,
+    PATTERNS, PATTERNS, PATTERNS, ATTENTION, SPATIAL, GRIDS, ODD_TYPES, COLLECTIONS,
 )  # fmt: skip
 _INPUTS = (
     ("x", np.float32, ("N", 4)),
