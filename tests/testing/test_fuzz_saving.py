@@ -103,3 +103,20 @@ def test_what_one_of_them_cannot_run_tells_nothing() -> None:
 )
 def test_what_is_alike(one: object, other: object, same: bool) -> None:
     assert alike(one, other) is same
+
+
+def test_what_gives_one_thing_and_then_another_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    from collections import Counter
+
+    from graphopt.testing.fuzz import campaign, opinion
+    from graphopt.testing.fuzz.tally import UNSURE, Tally
+
+    ground, counts = Ground(3, model(LONG)), Counter[str]()
+    failure = Failure(3, "swapped", "outputs", "swapped", "it differs")
+    assert campaign._judged(failure, ground, counts) == failure
+    turns = iter(range(100))
+    monkeypatch.setattr(opinion, "outputs_of", lambda *_: [{"y": np.full(2, next(turns))}])
+    unsure = campaign._judged(failure, ground, counts)
+    assert unsure.law == UNSURE and counts["unsure failures, not twice the same"] == 1
+    tally = Tally(3)
+    assert tally.add({}, [unsure.as_dict()]) == [unsure] and not tally.failures

@@ -14,7 +14,7 @@ from graphopt.testing.fuzz.campaign import Plan, campaign
 from graphopt.testing.fuzz.choosing import KINDS, holding_outputs, pairs
 from graphopt.testing.fuzz.holding import Failure
 from graphopt.testing.fuzz.saving import save
-from graphopt.testing.fuzz.tally import Tally
+from graphopt.testing.fuzz.tally import UNSURE, Tally
 
 _EVERY = 30.0  # seconds between two lines of progress
 _ALIKE = 3  # failures of one kind that are reduced and saved
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         kind = f"{failure.law} {failure.blamed[:40]}"
         alike[kind] += 1
-        if options.save and alike[kind] <= _ALIKE:
+        if options.save and failure.law != UNSURE and alike[kind] <= _ALIKE:
             sys.stdout.write(save(failure, Path(options.save), registry, options.nodes) + "\n")
             sys.stdout.flush()
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -21,8 +21,8 @@ from graphopt.pipeline import Registry
 from graphopt.testing.fuzz.choosing import SHARES, pipelines
 from graphopt.testing.fuzz.ground import Ground, nodes_of
 from graphopt.testing.fuzz.holding import Failure, tried
-from graphopt.testing.fuzz.opinion import second_opinion
-from graphopt.testing.fuzz.tally import Tally
+from graphopt.testing.fuzz.opinion import second_opinion, wavers
+from graphopt.testing.fuzz.tally import UNSURE, Tally
 from graphopt.testing.running import run_inside
 from graphopt.testing.wild import wild_model
 
@@ -78,7 +78,7 @@ def one_seed(seed: int, plan: Plan, registry: Registry, say: Say = lambda _: Non
                 counts.update(f"changed {name}" for name in changed)
             if failure is not None:
                 failures.append(_judged(failure, ground, counts))
-    return {"counts": dict(counts), "failures": [one.as_dict() for one in failures if one.law != "unsure"]}
+    return {"counts": dict(counts), "failures": [one.as_dict() for one in failures]}
 
 
 def _ask(ground: Ground, counts: Counter[str]) -> None:
@@ -89,14 +89,20 @@ def _ask(ground: Ground, counts: Counter[str]) -> None:
 
 
 def _judged(failure: Failure, ground: Ground, counts: Counter[str]) -> Failure:
-    """A failure, unless two evaluators disagree about what the model means in the first place."""
-    if failure.law not in ("outputs", "gated") or ground.halves:
+    """A failure, unless the model gives one thing and then another, or two evaluators disagree about what it means."""
+    if failure.law not in ("outputs", "gated"):
+        return failure
+    if wavers(ground.data, ground.feeds):
+        counts["unsure failures, not twice the same"] += 1
+        return replace(failure, law=UNSURE)
+    if ground.halves:
         return failure
     for feeds in ground.feeds[:2]:
         found = second_opinion(ground.model, feeds)
         if not found.agrees:
             counts[f"unsure {found.operator}"] += 1
             counts["unsure failures"] += 1
+            return replace(failure, law=UNSURE, sentence=f"{found.operator}: {failure.sentence}")
     return failure
 
 
