@@ -132,7 +132,7 @@ def children(node: ast.AST) -> Iterator[tuple[str, int | None, ast.AST]]:
             return
         case ast.BinOp(op=ast.LShift()):
             return
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant()):
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant()) | ast.keyword(arg="strict"):
             return
         case ast.FunctionDef() | ast.ClassDef():
             skipped = {"decorator_list", "returns", "bases", "keywords"}

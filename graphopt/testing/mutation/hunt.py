@@ -146,12 +146,13 @@ def _group(root: Path, family: str, files: list[Path], registry: Registry) -> Gr
         tests = [root / "tests" / family, *(root / "tests" / "passes" / one for one in exact)]
         return Group(family, sources, tuple(one for one in tests if one.is_dir()), tuple(candidates(registry)))
     folder = root / "tests" / "passes" / family
+    odd = root / "tests" / "passes" / "test_odd_nodes.py"
     own = sorted(one for file in files for one in folder.rglob(f"test_*{file.stem}*.py")) if len(files) == 1 else []
     every = [registry.get(one) for one in registry.names()]
     modules = {source.module for source in sources}
     near = [one for one in every if one.__module__.startswith(f"passes.{family}.") and _draws(one)]
     used = [one for one in near if one.__module__ in modules] if own else near
-    return Group(family, sources, tuple(own or [folder]), tuple(used))
+    return Group(family, sources, (*(own or [folder]), odd), tuple(used))
 
 
 def _draws(one: type[Pass]) -> bool:

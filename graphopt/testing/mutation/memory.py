@@ -34,7 +34,7 @@ def remember() -> None:
 
 
 def _key(trial: Trial, made: Made, changes: Collection[Any], grows: bool, gated: Gate | None) -> bytes:
-    given: list[Any] = [trial.feeds is None, trial.feeds and [sorted(one.items()) for one in trial.feeds]]
+    given = None if trial.feeds is None else [sorted(one.items()) for one in trial.feeds]
     said = [repr(trial.pipeline), repr(made.outcome.remarks), repr(sorted(map(str, changes))), grows, repr(gated)]
     parts = [trial.data, made.data, "\0".join(map(str, said)).encode(), pickle.dumps(given)]
     return hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in parts)).digest()
