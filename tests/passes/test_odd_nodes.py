@@ -40,7 +40,19 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "of no elements": ("none", "none", "none"),
     "too many": ("x", "ones", "zero", "half", "none", "x", "i", "ones", "zero"),
 }
-_NUMBERS = ("axis", "to", "keepdims", "group", "k", "num_outputs", "block_size", "start", "end", "batch_dims", "allowzero")
+_NUMBERS = (
+    "axis",
+    "to",
+    "keepdims",
+    "group",
+    "k",
+    "num_outputs",
+    "block_size",
+    "start",
+    "end",
+    "batch_dims",
+    "allowzero",
+)
 _LISTS = (
     *("axes", "perm", "axis", "pads", "kernel_shape", "strides", "dilations", "starts", "ends", "split", "scales"),
     *("output_padding", "output_shape", "value_ints"),
@@ -48,13 +60,13 @@ _LISTS = (
 ATTRIBUTES: tuple[dict[str, object], ...] = (
     {},
     dict.fromkeys(_NUMBERS, 9),
-    dict.fromkeys(_NUMBERS, -9) | dict.fromkeys(_LISTS, [0, 0]),
-    dict.fromkeys(_NUMBERS, 0) | dict.fromkeys(_LISTS, [7, 7, 7]),
-    dict.fromkeys(_LISTS, [-1, 1, -1, 1]),
-    dict.fromkeys(_LISTS, []),
+    dict.fromkeys(_NUMBERS, -9) | dict.fromkeys(_LISTS, (0, 0)),
+    dict.fromkeys(_NUMBERS, 0) | dict.fromkeys(_LISTS, (7, 7, 7)),
+    dict.fromkeys(_LISTS, (-1, 1, -1, 1)),
+    dict.fromkeys(_LISTS, ()),
     dict.fromkeys(("mode", "equation", "direction", "auto_pad", "reduction", "layout"), "?"),
 )
-KINDS: dict[type, tuple[str, ...]] = {int: ("INT",), list: ("INTS", "FLOATS"), str: ("STRING",)}
+KINDS: dict[type, tuple[str, ...]] = {int: ("INT",), tuple: ("INTS", "FLOATS"), str: ("STRING",)}
 
 
 @functools.cache

@@ -209,7 +209,9 @@ def numbers_of(name: str) -> np.ndarray:
         found = np.arange(1 << 8 * dtype.itemsize, dtype=f"u{dtype.itemsize}").view(dtype)
         return found if dtype.kind in "iu" else found[np.isfinite(found.astype(np.float64))]
     if dtype.kind == "f":
-        ends = np.array([1, 1 + 2.0**-23, 1 + 2.0**-52, 2.0**-149, 5e-324, 3.4e38, 1.7e308, 0.1, -2.0**31], np.float64)
+        ends = np.array(
+            [1, 1 + 2.0**-23, 1 + 2.0**-52, 2.0**-149, 5e-324, 3.4e38, 1.7e308, 0.1, -(2.0**31)], np.float64
+        )
         with np.errstate(all="ignore"):
             found = ends.astype(dtype)
         return found[np.isfinite(found)]
