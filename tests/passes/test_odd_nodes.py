@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from random import Random
 
 import numpy as np
 import onnx
@@ -66,19 +67,21 @@ ATTRIBUTES: tuple[dict[str, object], ...] = (
     dict.fromkeys(_LISTS, ()),
     dict.fromkeys(("mode", "equation", "direction", "auto_pad", "reduction", "layout"), "?"),
 )
+NODES = 1500
 KINDS: dict[type, tuple[str, ...]] = {int: ("INT",), tuple: ("INTS", "FLOATS"), str: ("STRING",)}
 
 
 @functools.cache
 def odd_model(turn: int, version: int) -> ModelProto:
     """Every operator on inputs it was not made for, with attributes out of any range, as far as the checker
-    lets them through when it does not look at types and shapes. Each turn pairs them in another way."""
-    nodes, outputs = list[NodeProto](), []
-    for place, ((op, given), number) in enumerate(zip(itertools.product(OPERATORS, GIVEN), itertools.count(turn))):
+    lets them through when it does not look at types and shapes. Each turn is another one."""
+    nodes, outputs, random = list[NodeProto](), [], Random(turn)
+    for place, (op, given) in enumerate(random.sample(list(itertools.product(OPERATORS, GIVEN)), k=NODES)):
         made, inputs = f"{op}_{place}", list(GIVEN[given])
-        if nodes and inputs and place % 3 == 0:
-            inputs[0] = nodes[-1].output[0]
-        node = _node(op, version, inputs, made, ATTRIBUTES[number % len(ATTRIBUTES)])
+        for slot in range(len(inputs)):
+            if nodes and random.random() < 0.3:
+                inputs[slot] = random.choice(nodes[-8:]).output[0]
+        node = _node(op, version, inputs, made, random.choice(ATTRIBUTES))
         if node is None:
             continue
         nodes.append(node)
