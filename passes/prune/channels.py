@@ -89,6 +89,9 @@ class Channels(Pass):
     allocation: Literal["error", "even"] = option("error", "take where it adds least error, or of every group alike")
     multiple: int = option(16, "what is left of a group is a multiple of this, or of less in small groups")
     most: float = option(0.9, "at most this share of a group goes")
+    normalized: bool = option(
+        False, "also cut what a normalization takes its mean or variance over: they are then of what is left"
+    )
     repair: bool = option(True, "fit the layers behind to what they made in the original")
     damping: float = option(
         0.0, "share of the mean energy of the inputs that pulls towards the weights there are; 0 finds the best"
@@ -111,10 +114,12 @@ class Channels(Pass):
     def run(self, graph: Graph, ctx: Context) -> None:
         groups = list[Group]()
         for group in channel_groups(graph, ctx.shapes):
-            why = why_not_narrow(group) or self._unwanted(group)
+            why = why_not_narrow(group, self.normalized) or self._unwanted(group)
             if why is None:
                 groups.append(group)
             else:
+                if group.figures and group.obstacle == why:
+                    why += ", which normalized=true lets change"
                 ctx.missed(RULE, group.subject, why)
         if not groups:
             return
