@@ -13,6 +13,7 @@ import onnx
 
 from graphopt.contract import Contract
 from graphopt.ir import Graph, decode, encode
+from graphopt.limits import limited
 from graphopt.pipeline.pipeline import Pipeline
 from graphopt.runtime.client import Worker
 from graphopt.session.evidence import on_disk, validator
@@ -133,7 +134,8 @@ def optimize(
         calibration=_learned(calibration),
         **options,
     )
-    source, goal = source_of(model), Target(Path(output)) if output is not None else None
+    with limited(job.limits):
+        source, goal = source_of(model), Target(Path(output)) if output is not None else None
     if html is None:
         return run(source, job, goal)
     from graphopt.instruments.history import History
@@ -187,7 +189,8 @@ def bisect(
         seed=seed, calibration=learned, planner=planner, **options,
     )  # fmt: skip
     command = None if check is None else Command(check, job.worker_seconds)
-    return find_guilty(source_of(model), job, check=command, most=most)
+    with limited(job.limits):
+        return find_guilty(source_of(model), job, check=command, most=most)
 
 
 def validate(

@@ -20,12 +20,12 @@ from onnx import ModelProto
 from graphopt.errors import InternalError, UsageError
 from graphopt.ir.store import Store
 from graphopt.ir.wording import shown, shown_path
+from graphopt.limits import Limits
 from graphopt.storage.copying import digest, same_content, sync_folder, write_file
 from graphopt.storage.external import ExternalFile
 from graphopt.storage.hidden import Hidden
 from graphopt.storage.layout import EMBEDDED_LIMIT, External, Layout
 from graphopt.storage.leftovers import old_sidecars, remove_unused, sidecar_name
-from graphopt.storage.limits import Limits
 from graphopt.storage.read import read
 from graphopt.storage.source import Source
 from graphopt.storage.target import Target, aim, writing
@@ -33,7 +33,7 @@ from graphopt.storage.walk import resolved
 
 __all__ = ["Staged", "Written", "stage"]
 
-_OWN = Limits(model_bytes=1 << 62, external_bytes=1 << 62, fields=1 << 62)
+_OWN = Limits(model_bytes=1 << 62, external_bytes=1 << 62, parts=1 << 62)
 
 
 @dataclass(frozen=True)
