@@ -18,6 +18,9 @@ from graphopt.errors import BadModel, UsageError
 
 Array = np.ndarray[Any, Any]
 
+MOST_AXES = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
+"""How many axes an array can have."""
+
 _NARROW = {
     "INT4": 4,
     "UINT4": 4,
