@@ -7,10 +7,8 @@ so that a folder may be shared, and anything in it deleted, at any time.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import tempfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +20,7 @@ import numpy as np
 
 from graphopt.analysis.activations import Array, Observation
 from graphopt.errors import UsageError
+from graphopt.storage.hidden import Partial
 
 State = Mapping[str, Array]
 
@@ -175,12 +174,9 @@ def _read(path: Path) -> State | None:
 def _write(path: Path, state: State) -> None:
     """A file that is complete, or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
+    partial = Partial(path)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **state)  # type: ignore[arg-type]
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+        np.savez(partial.stream, **state)  # type: ignore[arg-type]
+        partial.settle(0o600)
+    finally:
+        partial.remove()

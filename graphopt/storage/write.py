@@ -21,12 +21,14 @@ from graphopt.errors import InternalError, UsageError
 from graphopt.ir.store import Store
 from graphopt.ir.wording import shown, shown_path
 from graphopt.limits import Limits
+from graphopt.stopping import held
 from graphopt.storage.copying import digest, same_content, sync_folder, write_file
 from graphopt.storage.external import ExternalFile
-from graphopt.storage.hidden import Hidden
+from graphopt.storage.hidden import Hidden, remove_file
 from graphopt.storage.layout import EMBEDDED_LIMIT, External, Layout
 from graphopt.storage.leftovers import old_sidecars, remove_unused, sidecar_name
 from graphopt.storage.read import read
+from graphopt.storage.refused import why
 from graphopt.storage.source import Source
 from graphopt.storage.target import Target, aim, writing
 from graphopt.storage.walk import resolved
@@ -38,11 +40,13 @@ _OWN = Limits(model_bytes=1 << 62, external_bytes=1 << 62, parts=1 << 62)
 
 @dataclass(frozen=True)
 class Written:
-    """What is in place now: the model file, its external files, and the bytes of all of them."""
+    """What is in place now: the model file, its external files, and the bytes of all of them; and what may be
+    left over of the model that it has replaced."""
 
     path: Path
     sidecars: tuple[Path, ...]
     bytes: int
+    left: tuple[Path, ...] = ()
 
 
 @contextmanager
@@ -148,7 +152,7 @@ class Staged:
         if not self._complete or self._done:
             raise InternalError("there is no staged model to commit")
         target = self._target
-        old = old_sidecars(target.path, self._source) if target.mode is not None else []
+        old, left = old_sidecars(target.path, self._source) if target.mode is not None else ([], [])
         with writing(target.asked):
             try:
                 for place in self._new:
@@ -157,22 +161,41 @@ class Staged:
                     sync_folder(folder)
                 if target.mode is not None:
                     self.path.chmod(target.mode)
-                size = self.path.stat().st_size
-                self.path.replace(target.path)
+                sidecars = tuple(target.folder / place for place in self._sidecars)
+                size = self.path.stat().st_size + sum(path.stat().st_size for path in sidecars)
+                with held():  # until all that belongs to it is done: a signal waits
+                    self._replace()
+                    return self._settled(sidecars, size, old, left)
             except BaseException:
-                self._withdraw()
+                if not self._done:
+                    self._withdraw()
                 raise
-        self._done = True
+
+    def _settled(self, sidecars: tuple[Path, ...], size: int, old: list[Path], left: list[Path]) -> Written:
+        """What is left to do once the new model is in place."""
+        target = self._target
         try:
             sync_folder(target.folder)
         except OSError as error:
-            reason = os.strerror(error.errno or 0).lower()
+            rest = [path for path in (*left, *old) if path not in sidecars]  # a crash may bring the old model back
+            kept = f"; {', '.join(map(shown_path, rest))} of the old model may be left" if rest else ""
             raise UsageError(
-                f"{shown_path(target.asked)} is written, but the disk does not confirm it ({reason}); check the disk"
+                f"{shown_path(target.asked)} is written, but the disk does not confirm it ({why(error)}); "
+                f"check the disk{kept}"
             ) from None
-        sidecars = tuple(target.folder / place for place in self._sidecars)
-        remove_unused([path for path in old if path not in sidecars], target.path)
-        return Written(target.asked, sidecars, size + sum(path.stat().st_size for path in sidecars))
+        left = left + remove_unused([path for path in old if path not in sidecars], target.path)
+        return Written(target.asked, sidecars, size, tuple(path for path in left if path not in sidecars))
+
+    def _replace(self) -> None:
+        """The rename after which the new model is in place; whatever happens to it, `_done` says whether it is."""
+        status = self.path.stat()
+        try:
+            self.path.replace(self._target.path)
+        except BaseException:
+            self._done = _is(self._target.path, status)  # a network may lose the answer alone
+            if not self._done:
+                raise
+        self._done = True
 
     def _begin(self) -> None:
         if self._complete:
@@ -226,17 +249,18 @@ class Staged:
         final = self._target.folder / place
         missing = [one for one in final.parents if not one.exists()]
         for folder in reversed(missing):
-            folder.mkdir()
-            self._made.append(folder)
+            with held():
+                folder.mkdir()
+                self._made.append(folder)
         if os.path.lexists(final):
             raise UsageError(f"{shown_path(final)} has appeared in the meantime; run again")
-        _move(self._files / place, final)
-        self._placed.append(final)
+        with held():
+            _move(self._files / place, final, self._placed)
 
     def _withdraw(self) -> None:
         """Take back what was put in place before the model: files, then the folders made for them."""
         for path in self._placed:
-            path.unlink(missing_ok=True)
+            remove_file(path)
         for folder in reversed(self._made):
             with suppress(OSError):
                 folder.rmdir()
@@ -251,13 +275,26 @@ def _plain_way(folder: Path, place: PurePosixPath) -> bool:
     return True
 
 
-def _move(path: Path, new: Path) -> None:
-    """Rename a file to a name that is not taken: by a link where they work, because a rename replaces."""
+def _move(path: Path, new: Path, moved: list[Path]) -> None:
+    """Rename a file to a name that is not taken: by a link where they work, because a rename replaces.
+
+    Then it is one of those `moved`. Its old name goes, at the latest, with the hidden folder that it is in."""
     try:
         os.link(path, new, follow_symlinks=False)
     except FileExistsError:
         raise
     except OSError:
         path.rename(new)
+        moved.append(new)
     else:
-        path.unlink()
+        moved.append(new)
+        remove_file(path)
+
+
+def _is(path: Path, status: os.stat_result) -> bool:
+    """Whether a file is the one with this status."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)
