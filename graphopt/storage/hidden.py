@@ -7,17 +7,21 @@ those of runs that died are found by their lock and process number and are remov
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import secrets
 import shutil
 import weakref
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from graphopt.stopping import held
+from graphopt.storage.mentions import mentioned
+from graphopt.storage.turn import turn
 
 _NAME = re.compile(r"(\.graphopt-(\d+)-[0-9a-f]{16})(\.onnx|\.partial)?")
+_NOTES = "placed"
 _ATTEMPTS = 3  # at removing: a disk may refuse once
 
 
@@ -51,6 +55,12 @@ class Hidden:
                 raise
             self._end = weakref.finalize(self, _clear, self.path, self.beside, self._lock, os.getpid())
 
+    def note(self, place: PurePosixPath, file: Path) -> None:
+        """Note that `file` is about to be put in place before its model is; should we die, somebody must know."""
+        status = file.stat()
+        with (self.path / _NOTES).open("a") as notes:
+            notes.write(json.dumps([str(place), status.st_dev, status.st_ino]) + "\n")
+
     def remove(self) -> None:
         """Remove the folder and all in it; links in it are not followed. What cannot be removed is left."""
         with held():
@@ -75,10 +85,12 @@ class Partial:
                 os.close(descriptor)
                 raise
 
-    def settle(self, mode: int) -> None:
-        """Put it in place, with these permissions and on the disk: a reader finds the old file or the new one."""
+    def settle(self, mode: int, durable: bool = True) -> None:
+        """Put it in place, with these permissions: a reader finds the old file or the new one. A `durable` one does
+        so after the machine lost its power, too."""
         self.stream.flush()
-        os.fsync(self.stream.fileno())
+        if durable:
+            os.fsync(self.stream.fileno())
         self.path.chmod(mode)
         with held():
             self.path.replace(self._place)
@@ -130,7 +142,21 @@ def sweep(folder: Path) -> None:
             with suppress(OSError):
                 path.unlink()
         else:
+            with suppress(OSError, ValueError):
+                _take_back(path / _NOTES, folder)
             remove_tree(path)
+
+
+def _take_back(notes: Path, folder: Path) -> None:
+    """Remove what a run that died had put in place before its model, and that no model names: where the model
+    itself is in place, that one does. Raises OSError and ValueError."""
+    for line in notes.read_text().splitlines():
+        name, device, inode = json.loads(line)
+        placed = folder / name
+        with turn(folder):
+            status = placed.lstat()
+            if (status.st_dev, status.st_ino) == (device, inode) and not mentioned(placed):
+                placed.unlink()
 
 
 def _clear(folder: Path | None, file: Path, lock: int, process: int) -> None:

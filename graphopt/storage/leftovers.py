@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import mmap
 import os
 import re
 from pathlib import Path
 
 from graphopt.errors import GraphoptError
-from graphopt.storage.external import open_regular
 from graphopt.storage.hidden import remove_file
+from graphopt.storage.mentions import mentioned
 from graphopt.storage.read import read
 from graphopt.storage.source import Source
-
-_MODELS = (".onnx", ".ort", ".pb", ".onnxtxt", ".textproto", ".json")
 
 
 def sidecar_name(model: str, digest: str = "") -> str:
@@ -57,35 +53,10 @@ def remove_unused(sidecars: list[Path], model: Path) -> list[Path]:
     left = []
     for path in sidecars:
         try:
-            unused = not _mentioned(path, model)
+            unused = not mentioned(path, model)
         except (OSError, MemoryError):
             left.append(path)
             continue
         if unused and not remove_file(path):
             left.append(path)
     return left
-
-
-def _mentioned(sidecar: Path, model: Path) -> bool:
-    name = os.fsencode(sidecar.name)
-    with os.scandir(sidecar.parent) as entries:
-        others = [Path(entry.path) for entry in entries if entry.name.lower().endswith(_MODELS)]
-    return any(_contains(other, name) for other in others if other != model)
-
-
-def _contains(path: Path, text: bytes) -> bool:
-    """Whether a file holds a text. Raises OSError where that cannot be told: then nothing may be removed."""
-    try:
-        descriptor = open_regular(Path(os.path.realpath(path)))
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EINVAL):  # no file, or no regular one
-            return False
-        raise
-    try:
-        size = os.fstat(descriptor).st_size
-        if not size:
-            return False
-        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as view:
-            return view.find(text) >= 0
-    finally:
-        os.close(descriptor)

@@ -37,27 +37,18 @@ class Scratch:
     """
 
     def __init__(self, what: str = "run") -> None:
-        try:
-            place = Path(tempfile.gettempdir())
-        except FileNotFoundError as error:  # it tried to write in all of them
-            raise _refused("the system's temporary folders", error) from None
-        try:
-            with held(), _lock:
-                root = _roots.get((os.getpid(), place))
-                if root is None:
-                    root = _roots[os.getpid(), place] = _Root(place)
-                root.made += 1
-                self.path = root.hidden.files / f"{what}-{root.made}"
-                try:
-                    self.path.mkdir(0o700)
-                except BaseException:
-                    if not root.used:
-                        _forget(root)
-                    raise
-                root.used += 1
-                self._end = weakref.finalize(self, _leave, root, self.path, os.getpid())
-        except OSError as error:
-            raise _refused(shown_path(place), error) from None
+        with held(), _lock:
+            root = _root()
+            root.made += 1
+            self.path = root.hidden.files / f"{what}-{root.made}"
+            try:
+                self.path.mkdir(0o700)
+            except OSError as error:
+                if not root.used:
+                    _forget(root)
+                raise _refused(shown_path(root.place), error) from None
+            root.used += 1
+            self._end = weakref.finalize(self, _leave, root, self.path, os.getpid())
 
     def remove(self) -> None:
         """Remove the folder and all in it. What cannot be removed is left."""
@@ -69,6 +60,33 @@ class Scratch:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+
+def _places() -> list[Path]:
+    """Where temporary folders may be, as Python's `tempfile` has it, which writes a file to find out."""
+    if tempfile.tempdir is not None:
+        return [Path(os.fsdecode(tempfile.tempdir))]
+    named = [place for name in ("TMPDIR", "TEMP", "TMP") if (place := os.environ.get(name))]
+    found = [Path(place).absolute() for place in (*named, "/tmp", "/var/tmp", "/usr/tmp")]
+    return [place for place in dict.fromkeys(found) if place.is_dir()] or found[:1]
+
+
+def _root() -> _Root:
+    """The folder of this process, made in the first of the places that takes it."""
+    first: OSError | None = None
+    places = _places()
+    for place in places:
+        root = _roots.get((os.getpid(), place))
+        if root is None:
+            try:
+                root = _Root(place)
+            except OSError as error:
+                first = first or error
+                continue
+            _roots[os.getpid(), place] = root
+        return root
+    assert first is not None, "there is a place"
+    raise _refused(shown_path(places[0]), first) from None
 
 
 def _leave(root: _Root, path: Path, process: int) -> None:

@@ -31,6 +31,7 @@ from graphopt.storage.read import read
 from graphopt.storage.refused import why
 from graphopt.storage.source import Source
 from graphopt.storage.target import Target, aim, writing
+from graphopt.storage.turn import turn
 from graphopt.storage.walk import resolved
 
 __all__ = ["Staged", "Written", "stage"]
@@ -86,8 +87,8 @@ class Staged:
         self._limit = limit
         self._placed: list[Path] = []
         self._made: list[Path] = []
-        self._new: list[PurePosixPath] = []
         self._sidecars: list[PurePosixPath] = []
+        self._there: dict[PurePosixPath, tuple[int, ...]] = {}
         self._complete = self._done = False
 
     def put(self, proto: ModelProto, store: Store, external: External = "auto") -> Source:
@@ -130,8 +131,8 @@ class Staged:
                 self._refuse_link()
             files = {PurePosixPath(file.location): file for file in source.external}
             self._sidecars = list(files)
-            self._new = [place for place in files if place not in shared]
-            if files and not self._new:
+            self._there = {place: _stamp((self._target.folder / place).stat()) for place in shared}
+            if files and shared.issuperset(files):
                 self.path = self._hidden.beside
             else:
                 for place, file in files.items():
@@ -152,10 +153,11 @@ class Staged:
         if not self._complete or self._done:
             raise InternalError("there is no staged model to commit")
         target = self._target
-        old, left = old_sidecars(target.path, self._source) if target.mode is not None else ([], [])
-        with writing(target.asked):
+        with writing(target.asked), turn(target.folder):
+            self._see_input()
+            old, left = old_sidecars(target.path, self._source) if target.path.exists() else ([], [])
             try:
-                for place in self._new:
+                for place in self._sidecars:
                     self._place(place)
                 for folder in dict.fromkeys(path.parent for path in self._placed + self._made):
                     sync_folder(folder)
@@ -185,6 +187,23 @@ class Staged:
             ) from None
         left = left + remove_unused([path for path in old if path not in sidecars], target.path)
         return Written(target.asked, sidecars, size, tuple(path for path in left if path not in sidecars))
+
+    def _see_input(self) -> None:
+        """Refuse to go on where the input, which the result was held against, is another file by now."""
+        source = self._source
+        for path, identity, size in [
+            *([(source.path, source.identity, source.size)] if source is not None and source.path is not None else []),
+            *((file.path, file.identity, file.size) for file in (source.external if source is not None else ())),
+        ]:
+            try:
+                status = path.stat()
+                same = (status.st_dev, status.st_ino) == identity and status.st_size == size
+            except FileNotFoundError:
+                same = False
+            if not same:
+                raise UsageError(
+                    f"{shown_path(path)} was changed while it was being optimized; run again, nothing was changed"
+                )
 
     def _replace(self) -> None:
         """The rename after which the new model is in place; whatever happens to it, `_done` says whether it is."""
@@ -225,8 +244,8 @@ class Staged:
                 continue
             data.rename(self._files / name)
             self._sidecars.append(PurePosixPath(name))
-            if not taken:
-                self._new.append(PurePosixPath(name))
+            if taken:
+                self._there[PurePosixPath(name)] = _stamp(final.stat())
             return name
         raise UsageError(f"all names for external data of {shown(self._target.name)} are taken; choose another output")
 
@@ -245,17 +264,23 @@ class Staged:
         return shared
 
     def _place(self, place: PurePosixPath) -> None:
-        """Move one external file to its final name, which must still be free."""
-        final = self._target.folder / place
+        """Give one external file its final name, which must still be free, or be that of the same bytes."""
+        final, own = self._target.folder / place, self._files / place
+        if os.path.lexists(final):
+            there = self._there.get(place)
+            if there == _stamp(final.lstat()) or (own.exists() and same_content(final, own)):
+                return
+            raise UsageError(f"{shown_path(final)} has appeared in the meantime; run again, nothing was changed")
+        if not own.exists():
+            raise UsageError(f"{shown_path(final)} was removed in the meantime; run again, nothing was changed")
         missing = [one for one in final.parents if not one.exists()]
         for folder in reversed(missing):
             with held():
                 folder.mkdir()
                 self._made.append(folder)
-        if os.path.lexists(final):
-            raise UsageError(f"{shown_path(final)} has appeared in the meantime; run again")
+        self._hidden.note(place, own)
         with held():
-            _move(self._files / place, final, self._placed)
+            _move(own, final, self._placed)
 
     def _withdraw(self) -> None:
         """Take back what was put in place before the model: files, then the folders made for them."""
@@ -278,7 +303,8 @@ def _plain_way(folder: Path, place: PurePosixPath) -> bool:
 def _move(path: Path, new: Path, moved: list[Path]) -> None:
     """Rename a file to a name that is not taken: by a link where they work, because a rename replaces.
 
-    Then it is one of those `moved`. Its old name goes, at the latest, with the hidden folder that it is in."""
+    Then it is one of those `moved`. Its old name must go before the model is there: some readers refuse data
+    that have two."""
     try:
         os.link(path, new, follow_symlinks=False)
     except FileExistsError:
@@ -288,7 +314,12 @@ def _move(path: Path, new: Path, moved: list[Path]) -> None:
         moved.append(new)
     else:
         moved.append(new)
-        remove_file(path)
+        path.unlink()
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    """What tells a file from another one, or from itself before it was changed."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _is(path: Path, status: os.stat_result) -> bool:

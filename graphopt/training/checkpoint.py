@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ def write(path: Path, arrays: Mapping[str, Array], figures: Mapping[str, Any]) -
     partial = Partial(path)
     try:
         np.savez(partial.stream, **held)  # type: ignore[arg-type]
-        partial.settle(0o600)
+        partial.settle(0o600, durable=False)
     finally:
         partial.remove()
 
@@ -35,5 +34,5 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, Any]] | None:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files if name != _FIGURES}
             return arrays, json.loads(str(stored[_FIGURES]))
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except Exception:  # noqa: BLE001 - there may be anything in the folder, and it may make numpy fail in any way
         return None

@@ -122,13 +122,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="only faults with this in their name")
     parser.add_argument("--at", type=int, default=-1)
+    parser.add_argument("--layer", choices=("interposer", "patched"), default="interposer")
     asked = parser.parse_args()
-    why = interposer.why_not()
+    why = interposer.why_not() if asked.layer == "interposer" else None
     if why is not None:
         say(why)
         return 2
     draw = random.Random(asked.seed)
-    warmed = Warmed()
+    warmed = Warmed(asked.layer == "interposer")
     total = broken = 0
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         root = Path(folder)

@@ -170,8 +170,14 @@ def serve() -> dict[str, Any] | None:
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from interposer import ENTRIES, Shared  # noqa: E402
 
-library = ctypes.CDLL(os.environ["LD_PRELOAD"])
-library.faults_setup.restype = ctypes.POINTER(Shared)
+library: Any
+if "LD_PRELOAD" in os.environ:
+    library = ctypes.CDLL(os.environ["LD_PRELOAD"])
+    library.faults_setup.restype = ctypes.POINTER(Shared)
+else:
+    from patched import Patched
+
+    library = Patched()
 shared = library.faults_setup()
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import interposer
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+FIRST = ("graphopt.cli.app", "graphopt.cli.start", "graphopt.runtime.engine", "graphopt.runtime.worker")
 NONE = (0, -1, 0, 0, 0, 0, 0)
 
 
@@ -49,9 +51,10 @@ class Ended:
 
 
 class Warmed:
-    """The warmed process, started when first used."""
+    """The warmed process, started when first used. `compiled`: with the interposer, else faults are Python's."""
 
-    def __init__(self) -> None:
+    def __init__(self, compiled: bool = True) -> None:
+        self._compiled = compiled
         self._process: subprocess.Popen[str] | None = None
 
     def run(
@@ -107,29 +110,15 @@ class Warmed:
 
     def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
         if self._process is None:
+            preload = {"LD_PRELOAD": str(interposer.library())} if self._compiled else {}
             self._process = subprocess.Popen(
                 [sys.executable, "-X", "faulthandler", str(HERE / "warm.py")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                env=os.environ
-                | {
-                    "LD_PRELOAD": str(interposer.library()),
-                    "PYTHONPATH": str(REPOSITORY),
-                    "OPENBLAS_NUM_THREADS": "1",
-                    "OMP_NUM_THREADS": "1",
-                },
+                env=os.environ | preload | {"PYTHONPATH": str(REPOSITORY)} | ONE_THREAD,
             )
-            self._ask(
-                {
-                    "import": [
-                        "graphopt.cli.app",
-                        "graphopt.cli.start",
-                        "graphopt.runtime.engine",
-                        "graphopt.runtime.worker",
-                    ]
-                }
-            )
+            self._ask({"import": list(FIRST)})
         process = self._process
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(json.dumps(job) + "\n")
