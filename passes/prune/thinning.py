@@ -10,24 +10,26 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from graphopt.analysis.activations import Moments, Observation
+from graphopt.analysis.batches import batches
 from graphopt.analysis.float_layers import FloatLayer, float_layer
-from graphopt.analysis.layer_fit import LayerFit, Sums
-from graphopt.analysis.least_squares import Fit, decibels, fitted
+from graphopt.analysis.layer_fit import LayerFit
+from graphopt.analysis.layer_goals import Goal, goals_of, question, summed
+from graphopt.analysis.layer_repair import best, scales
+from graphopt.analysis.least_squares import Fit, decibels
 from graphopt.pipeline.protocol import Context
 from passes.prune.narrowing import Narrowing
-from passes.prune.repair_targets import Target, kept_channels, question, targets
-from passes.prune.unit_allocation import shared, together
-from passes.prune.unit_blocks import Block, names_of, norms_of, summed
+from passes.prune.unit_allocation import shared
+from passes.prune.unit_blocks import Block, names_of, norms_of
 from passes.prune.unit_removal import Order, removal, without
 
 Array = np.ndarray[Any, Any]
-Goals = Mapping[FloatLayer, Target | None]
+Goals = Mapping[FloatLayer, Goal | None]
 Importance = Literal["magnitude", "activation", "second-order"]
 
 _WIDEST: Final = 1 << 30  # bytes of the sums of one layer
+_TOGETHER: Final = 1 << 30  # bytes of the sums of layers that are observed in one run
 _SINGULAR: Final = "the Gram matrix of its data cannot be inverted"
 _MOST: Final = 0.9  # of a block that may go
-_FLAT: Final = 0.01  # of the median variance below which channels are taken for alike
 
 
 @dataclass(frozen=True)
@@ -108,19 +110,15 @@ class Thinning:
     def _goals(self, blocks: Sequence[Block]) -> Goals:
         """What each layer should go on making: its result in the original, or, where that is not known, its own."""
         main = [one.layer for one in blocks if one.group.graph is one.group.graph.root]
-        known = targets(main, self.ctx) if main else {}
-        found = dict[FloatLayer, Target | None]()
-        for block in blocks:
-            target = known.get(block.layer.node)
-            found[block.layer] = target if isinstance(target, Target) else None
-        return found
+        known = goals_of(main, self.ctx)
+        return {block.layer: known.get(block.layer.node) for block in blocks}
 
     def _allocated(self, blocks: Sequence[Block], goals: Goals) -> dict[Block, int]:
         """How many units each block keeps."""
         if self.terms.allocation == "uniform" or len(blocks) < 2:
             return {one: self._count(one.size, self.terms.share) for one in blocks}
         curves = dict[Block, Array]()
-        for part in together(blocks):
+        for part in batches(blocks, lambda one: one.layer.sums, _TOGETHER):
             for block, seen in self._seen(part, goals).items():
                 if isinstance(seen, str):
                     self.ctx.missed(self.rule, block.node, seen)
@@ -139,17 +137,16 @@ class Thinning:
         sums = {one: Observation((summed(one.layer.result, self.ctx.shapes),), Moments(-1)) for one in blocks}
         for block in blocks:
             layer, goal = block.layer, goals[block.layer]
-            kept = None if goal is None else kept_channels(layer, self.ctx)
-            if goal is None or isinstance(kept, str):
-                asked[block] = Observation((layer.data, layer.result), LayerFit(layer.rows, self.terms.rows))
-            else:
-                asked[block] = question(layer, goal, self.terms.rows, kept)
+            asking = "" if goal is None else question(layer, goal, self.terms.rows, self.ctx.shapes)
+            if isinstance(asking, str):
+                asking = Observation((layer.data, layer.result), LayerFit(layer.rows, self.terms.rows))
+            asked[block] = asking
         refused = self.ctx.calibration.observe([*asked.values(), *sums.values()]).refused
         for block, asking in asked.items():
             fit, moments = asking.accumulator, sums[block].accumulator
             assert isinstance(fit, LayerFit) and isinstance(moments, Moments)
             why = refused.get(asking) or refused.get(sums[block]) or _trouble(block, fit)
-            found[block] = why or Seen(fit, _scales(moments, block.layer.outputs))
+            found[block] = why or Seen(fit, scales(moments, block.layer.outputs))
         return found
 
     def _order(self, block: Block, seen: Seen | None, count: int, priced: bool = False) -> Order:
@@ -162,7 +159,7 @@ class Thinning:
         scale = np.ones(weights.shape[1]) if seen is None else seen.scale
         whole = None if seen is None else seen.fit.whole
         if self.terms.importance == "second-order" and whole is not None:
-            scaled = Sums(whole.count, whole.gram, whole.cross * scale, whole.energy * scale**2)
+            scaled = whole.scaled(scale[None])
             return removal(scaled, weights * scale, block.layer.has_bias, block.positions, count, priced)
         norms = np.square(weights * scale if priced else weights).sum(1)
         if self.terms.importance == "magnitude" or whole is None:
@@ -213,16 +210,7 @@ class Thinning:
         assert whole is not None, "something was seen"
         weights, bias = block.layer.weights()[:, inputs], block.layer.bias()
         before = whole.error(np.concatenate([weights, bias[:, None]], axis=1))
-        return before, _fit(block.layer, part, weights, self.terms.damping) if self.terms.repair else None
-
-
-def _scales(moments: Moments, outputs: int) -> Array:
-    """One over the spread of each channel and the number of channels; those that hardly move count as others do."""
-    spread = moments.mean_square - np.square(moments.mean)
-    if spread.shape != (outputs,) or not np.isfinite(spread).all() or not (spread > 0).any():
-        return np.ones(outputs)
-    least = _FLAT * float(np.median(spread[spread > 0]))
-    return np.asarray(1.0 / np.sqrt(np.maximum(spread, least) * outputs))
+        return before, best(block.layer, part, self.terms.damping, inputs=inputs) if self.terms.repair else None
 
 
 def _trouble(block: Block, seen: LayerFit) -> str | None:
@@ -232,16 +220,3 @@ def _trouble(block: Block, seen: LayerFit) -> str | None:
     if sums is None or sums.cross.shape[1:] != (block.layer.inputs + 1, block.layer.outputs):
         return "no data of the size of its weight were seen"
     return None if sums.finite else "its data or results have NaN or infinities"
-
-
-def _fit(layer: FloatLayer, seen: LayerFit, weights: Array, damping: float) -> Fit | str:
-    """The best weights and bias of a layer that has only these `weights` left, as they will be stored."""
-    found = fitted(seen, weights, layer.bias(), layer.has_bias, damping)
-    whole = seen.whole
-    if isinstance(found, str) or whole is None:
-        return found
-    values, bias = layer.stored(found.weights, found.bias)
-    after = whole.error(np.concatenate([values, bias[:, None, :]], axis=1))
-    if not after < found.before:
-        return "its error on the calibration feeds would not get smaller"
-    return Fit(values, bias, found.before, after, found.damping)
