@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,40 +16,21 @@ from graphopt.analysis.layer_fit import LayerFit
 from graphopt.analysis.layer_goals import Goal, goals_of, question, summed
 from graphopt.analysis.layer_repair import best, scales
 from graphopt.analysis.least_squares import Fit, decibels
+from graphopt.analysis.unit_removal import Removal, second_order, steadied
 from graphopt.pipeline.protocol import Context
 from passes.prune.narrowing import Narrowing
+from passes.prune.thinning_terms import Terms
 from passes.prune.unit_allocation import shared
 from passes.prune.unit_blocks import Block, names_of, norms_of
-from passes.prune.unit_removal import Order, removal, without
 
 Array = np.ndarray[Any, Any]
 Goals = Mapping[FloatLayer, Goal | None]
-Importance = Literal["magnitude", "activation", "second-order"]
 
 _WIDEST: Final = 1 << 30  # bytes of the sums of one layer
 _TOGETHER: Final = 1 << 30  # bytes of the sums of layers that are observed in one run
-_SINGULAR: Final = "the Gram matrix of its data cannot be inverted"
+_STEPS: Final = 96  # in which units go
+_BETWEEN: Final = 12  # steps after which the error is computed, where it is asked for
 _MOST: Final = 0.9  # of a block that may go
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What the options of the same names of the passes `neurons` and `heads` say."""
-
-    share: float
-    importance: Importance
-    allocation: Literal["uniform", "error"]
-    repair: bool
-    damping: float
-    rows: int
-    multiple: int
-    skip: tuple[str, ...]
-    only: tuple[str, ...]
-
-    @property
-    def sees(self) -> bool:
-        """Whether activations are asked for."""
-        return self.repair or self.importance != "magnitude" or self.allocation != "uniform"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,10 +105,11 @@ class Thinning:
                     self.ctx.missed(self.rule, block.node, seen)
                     continue
                 most = block.size - self._count(block.size, _MOST)
-                try:
-                    curves[block] = self._order(block, seen, most, priced=True).costs
-                except np.linalg.LinAlgError:
-                    self.ctx.missed(self.rule, block.node, _SINGULAR)
+                order = self._order(block, seen, most, priced=True)
+                if isinstance(order, str):
+                    self.ctx.missed(self.rule, block.node, order)
+                else:
+                    curves[block] = np.diff(order.errors)
         return shared(curves, self.terms.share, self.terms.multiple)
 
     def _seen(self, blocks: Sequence[Block], goals: Goals) -> dict[Block, Seen | str]:
@@ -149,8 +131,8 @@ class Thinning:
             found[block] = why or Seen(fit, scales(moments, block.layer.outputs))
         return found
 
-    def _order(self, block: Block, seen: Seen | None, count: int, priced: bool = False) -> Order:
-        """The units in the order in which they go, by the importance that was asked for, and what they cost.
+    def _order(self, block: Block, seen: Seen | None, count: int, priced: bool = False) -> Removal | str:
+        """The units in the order in which they go, by the importance that was asked for, and the error then.
 
         An error counts by the spread that its channel has behind the next sum: a few channels may be a thousand times
         as large as the others, and what normalizes them makes them all alike.
@@ -159,8 +141,11 @@ class Thinning:
         scale = np.ones(weights.shape[1]) if seen is None else seen.scale
         whole = None if seen is None else seen.fit.whole
         if self.terms.importance == "second-order" and whole is not None:
-            scaled = whole.scaled(scale[None])
-            return removal(scaled, weights * scale, block.layer.has_bias, block.positions, count, priced)
+            reading, judge = steadied(whole.scaled(scale[None]), weights * scale, block.layer.has_bias, block.positions)
+            try:
+                return second_order([reading], judge if priced else None, count, _STEPS, _BETWEEN)
+            except np.linalg.LinAlgError:
+                return "the Gram matrix of its data cannot be inverted"
         norms = np.square(weights * scale if priced else weights).sum(1)
         if self.terms.importance == "magnitude" or whole is None:
             scores = norms[block.positions].sum(1) * norms_of(block.group)
@@ -168,7 +153,7 @@ class Thinning:
             energy = np.diagonal(whole.gram[0])[:-1] / max(whole.count, 1)
             scores = (norms * energy)[block.positions].sum(1)
         units = np.argsort(scores, kind="stable")[:count]
-        return Order(units, scores[units])
+        return Removal(units, np.concatenate([[0.0], np.cumsum(scores[units])]))
 
     def _thin(self, block: Block, left: int, goals: Goals) -> None:
         seen: Seen | None = None
@@ -178,12 +163,11 @@ class Thinning:
                 self.ctx.missed(self.rule, block.node, found)
                 return
             seen = found
-        try:
-            order = self._order(block, seen, block.size - left)
-        except np.linalg.LinAlgError:
-            self.ctx.missed(self.rule, block.node, _SINGULAR)
+        order = self._order(block, seen, block.size - left)
+        if isinstance(order, str):
+            self.ctx.missed(self.rule, block.node, order)
             return
-        kept = np.setdiff1d(np.arange(block.size), order.units)
+        kept = np.setdiff1d(np.arange(block.size), order.order)
         text = f"{block.size - left} of {block.size} {self.noun} gone"
         before, fit = self._repaired(block, seen, kept)
         if before is not None:
@@ -205,7 +189,7 @@ class Thinning:
         if seen is None:
             return None, None
         inputs = np.setdiff1d(np.arange(block.layer.inputs), np.delete(block.positions, kept, axis=0))
-        part = without(seen.fit, inputs)
+        part = seen.fit.of_inputs(inputs)
         whole = part.whole
         assert whole is not None, "something was seen"
         weights, bias = block.layer.weights()[:, inputs], block.layer.bias()
