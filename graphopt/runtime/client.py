@@ -57,6 +57,7 @@ class Worker:
             if not library.is_file():
                 raise UsageError(f"there is no custom operator library '{library}'.")
         self.version: str | None = None
+        self.providers: tuple[str, ...] = ()
         self.lock = threading.RLock()  # held by whoever makes a request, from `ready` to its answer
         self._process: Process | None = None
         self._ready = False
@@ -201,7 +202,7 @@ class Worker:
             self._limit = None if free is None else int(free * _SHARE)
         seconds = max(self.seconds, _START_SECONDS)
         start, _ = self._exchange({"do": "start", "memory": self._limit}, (), "starting", seconds)
-        self.version = start["version"]
+        self.version, self.providers = start["version"], tuple(start["providers"])
         for library in self.custom_ops:
             doing = f"loading the custom operator library '{library}'"
             self._exchange({"do": "library", "path": str(library)}, (), doing, seconds)

@@ -41,6 +41,11 @@ class Session:
         self._drop = weakref.finalize(self, worker.drop, self.number)
         self._drop.atexit = False
 
+    @property
+    def model(self) -> Path | bytes:
+        """What it was loaded from."""
+        return self._model
+
     def run(
         self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None, *, lent: bool = False
     ) -> dict[str, Value]:
