@@ -136,6 +136,22 @@ def second_order(
     return Removal(np.array(order, np.int64), np.maximum.accumulate(np.maximum(errors, 0.0)))
 
 
+def losing(one: Reading, packs: Sequence[Array]) -> list[Array]:
+    """The best weights [inputs, outputs] of a layer without the units of each pack, those of lost inputs zero.
+
+    Raises numpy.linalg.LinAlgError where the sums are no use.
+    """
+    inverse = np.linalg.inv(one.gram)
+    whole = inverse @ one.linear
+    found = []
+    for pack in packs:
+        columns = one.columns[pack].ravel()
+        weights = whole - inverse[:, columns] @ np.linalg.solve(inverse[np.ix_(columns, columns)], whole[columns])
+        weights[columns] = 0.0
+        found.append(weights)
+    return found
+
+
 def _losses(columns: Array, inverse: Array, weights: Array) -> Array:
     """The mean squared error that the loss of each unit alone adds."""
     if columns.shape[1] == 1:

@@ -12,13 +12,14 @@ import numpy as np
 from graphopt.analysis.activations import Moments, Observation
 from graphopt.analysis.batches import batches
 from graphopt.analysis.float_layers import FloatLayer, float_layer
-from graphopt.analysis.layer_fit import LayerFit
+from graphopt.analysis.layer_fit import LayerFit, Sums
 from graphopt.analysis.layer_goals import Goal, goals_of, question, summed
 from graphopt.analysis.layer_repair import best, scales
 from graphopt.analysis.least_squares import Fit, decibels
 from graphopt.analysis.unit_removal import Removal, second_order, steadied
 from graphopt.pipeline.protocol import Context
 from passes.prune.narrowing import Narrowing
+from passes.prune.output_importance import Told, by_outputs
 from passes.prune.thinning_terms import Terms
 from passes.prune.unit_allocation import shared
 from passes.prune.unit_blocks import Block, names_of, norms_of
@@ -50,6 +51,7 @@ class Thinning:
     rule: str
     noun: str
     _narrowing: Narrowing = field(default_factory=Narrowing)
+    _measured: dict[Block, Removal] = field(default_factory=dict)
 
     def run(self, blocks: Sequence[Block]) -> None:
         """Thin out the blocks, which come from one analysis, in the order of the graph."""
@@ -140,10 +142,13 @@ class Thinning:
         weights = block.layer.weights()[0]
         scale = np.ones(weights.shape[1]) if seen is None else seen.scale
         whole = None if seen is None else seen.fit.whole
-        if self.terms.importance == "second-order" and whole is not None:
+        if self.terms.importance in ("second-order", "output") and whole is not None:
             reading, judge = steadied(whole.scaled(scale[None]), weights * scale, block.layer.has_bias, block.positions)
+            measured = self.terms.importance == "output"
             try:
-                return second_order([reading], judge if priced else None, count, _STEPS, _BETWEEN)
+                if not measured:
+                    return second_order([reading], judge if priced else None, count, _STEPS, _BETWEEN)
+                return self._at_outputs(block, whole, second_order([reading], steps=_STEPS), count)
             except np.linalg.LinAlgError:
                 return "the Gram matrix of its data cannot be inverted"
         norms = np.square(weights * scale if priced else weights).sum(1)
@@ -154,6 +159,20 @@ class Thinning:
             scores = (norms * energy)[block.positions].sum(1)
         units = np.argsort(scores, kind="stable")[:count]
         return Removal(units, np.concatenate([[0.0], np.cumsum(scores[units])]))
+
+    def _at_outputs(self, block: Block, whole: Sums, order: Removal | str, count: int) -> Removal | str:
+        """The units by what the outputs lose; what was measured of all blocks holds when the turn of each comes."""
+        if isinstance(order, str):
+            return order
+        found = self._measured.get(block)
+        if found is None:
+            reading, _ = steadied(whole, block.layer.weights()[0], block.layer.has_bias, block.positions)
+            told = Told(block.layer, whole, reading)
+            made = by_outputs([told], order.order, self.terms.repair, self.ctx, self.terms.samples)
+            if isinstance(made, str):
+                return made
+            found = self._measured[block] = made
+        return Removal(found.order[:count], found.errors[: count + 1])
 
     def _thin(self, block: Block, left: int, goals: Goals) -> None:
         seen: Seen | None = None
