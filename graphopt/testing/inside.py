@@ -64,7 +64,12 @@ class InsideSession(Session):
             raise UsageError(f"the session of {self.label} is closed.")
 
     def run(
-        self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None, *, lent: bool = False
+        self,
+        feeds: Mapping[str, Any],
+        outputs: Sequence[str] | None = None,
+        *,
+        lent: bool = False,
+        seconds: float | None = None,
     ) -> dict[str, Value]:
         self.ensure()
         names = checked_outputs(outputs, self.outputs, self.label)
