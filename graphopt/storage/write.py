@@ -199,9 +199,11 @@ class Staged:
     def _see_input(self) -> None:
         """Refuse to go on where the input, which the result was held against, is another file by now."""
         source = self._source
+        if source is None or (source.path is not None and self._is_result(source, source.path)):
+            return
         for path, identity, size in [
-            *([(source.path, source.identity, source.size)] if source is not None and source.path is not None else []),
-            *((file.path, file.identity, file.size) for file in (source.external if source is not None else ())),
+            *([(source.path, source.identity, source.size)] if source.path is not None else []),
+            *((file.path, file.identity, file.size) for file in source.external),
         ]:
             try:
                 status = path.stat()
@@ -213,6 +215,13 @@ class Staged:
                     f"{shown_path(path)} was changed while it was being optimized; run again, nothing was changed"
                 )
 
+    @staticmethod
+    def _is_result(source: Source, path: Path) -> bool:
+        """Whether what stands in the place of the input was put there for the same input before."""
+        with suppress(FileNotFoundError):
+            return stamp(path.stat()) in source.results
+        return False
+
     def _replace(self) -> None:
         """The rename after which the new model is in place; whatever happens to it, `_done` says whether it is."""
         status = self.path.stat()
@@ -223,6 +232,8 @@ class Staged:
             if not self._done:
                 raise
         self._done = True
+        if self._source is not None:
+            self._source.results.add(stamp(self._target.path.stat()))
 
     def _begin(self) -> None:
         if self._complete:
