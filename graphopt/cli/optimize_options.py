@@ -8,7 +8,7 @@ import typer
 
 from graphopt.cli.options import CHOOSE, JUDGE, RUN, SHOW, WRITE, one_of, passes
 
-VALIDATE = ("end", "each", "none")
+VALIDATE = ("end", "segments", "each", "none")
 ON_ERROR = ("stop", "skip")
 TARGETS = ("portable", "onnxruntime", "tensorrt", "openvino", "qnn")
 
@@ -190,8 +190,9 @@ ValidateWhen = Annotated[
     str,
     typer.Option(
         "--validate",
-        metavar="end|each|none",
-        help="compare outputs at the end, after each step too, or not at all; end unless given",
+        metavar="end|segments|each|none",
+        help="compare outputs at the end, with the models run a segment at a time, after each step too, or not at "
+        "all; end unless given, by segments where the model would not fit in memory",
         rich_help_panel=JUDGE,
         autocompletion=one_of(*VALIDATE),
     ),

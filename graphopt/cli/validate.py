@@ -35,6 +35,15 @@ def command(
     input_value: options.InputValues = None,
     dim: options.Dims = None,
     seed: options.Seed = "0",
+    segments: Annotated[
+        bool,
+        typer.Option(
+            "--segments",
+            help="run the models a segment at a time and say which is wrong, as is done anyway where they would "
+            "not fit in memory",
+            rich_help_panel=options.JUDGE,
+        ),
+    ] = False,
     custom_ops: options.CustomOps = None,
     timeout: options.Timeout = "600",
     memory: options.Memory = None,
@@ -63,6 +72,7 @@ def command(
         metric=metric,
         budget=budget,
         seed=number,
+        segments=segments,
         custom_ops=custom_ops or (),
         worker_seconds=clock,
         worker_memory=limit,

@@ -6,6 +6,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -28,10 +29,13 @@ ort.set_default_logger_severity(_FATAL)
 class Loaded:
     """One onnxruntime session and what it declares."""
 
-    def __init__(self, path: str, options: Mapping[str, Any], libraries: list[str]) -> None:
-        self._session = ort.InferenceSession(
-            path, session_options(options, libraries), providers=["CPUExecutionProvider"], enable_fallback=False
-        )
+    def __init__(self, path: str, options: Mapping[str, Any], libraries: list[str], folder: str = "") -> None:
+        chosen = session_options(options, libraries)
+        model: str | bytes = path
+        if folder:  # only a model in bytes may have its external data in another folder than its own
+            chosen.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+            model = Path(path).read_bytes()
+        self._session = ort.InferenceSession(model, chosen, providers=["CPUExecutionProvider"], enable_fallback=False)
         self._types = {each.name: str(each.type) for each in self._session.get_outputs()}
         self._foreign = {name for name, text in self._types.items() if (element_of(text) or 0) >= BFLOAT16}
 

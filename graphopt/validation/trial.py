@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,26 +15,30 @@ from graphopt.validation.runs import OFF
 from graphopt.validation.values import arrays, is_float
 
 if TYPE_CHECKING:
-    from graphopt.runtime.client import Worker
     from graphopt.runtime.options import Value
+    from graphopt.validation.running import Runner
 
 _DEATHS: Final = 3  # crashes or memory failures before the search is called off
 
 
 class ModelTrial:
-    """Calls run one feed; "" means accepted. Loading raises `WorkerFailure` if the model is rejected."""
+    """Calls run one feed; "" means accepted. Raises `WorkerFailure` if the model is rejected: when it is loaded,
+    or, run by segments, with the first feed that comes so far."""
 
-    def __init__(self, path: Path, worker: Worker) -> None:
-        self._session = worker.load(path, OFF)
+    def __init__(self, path: Path, runner: Runner) -> None:
+        self._open = ExitStack()
+        self._model = self._open.enter_context(runner.open(path, OFF))
         self._deaths = 0
 
     def __call__(self, values: Mapping[str, Value]) -> str:
         """Run the feed. Raises `CouldNotTell` on a hang, or when the worker has died too often."""
         try:
-            outputs = self._session.run(values)
+            ((_, outputs),) = self._model.each(lambda: iter([((0, 0), values)]))
         except UsageError as error:
             return _clause(error)
         except WorkerFailure as failure:
+            if failure.kind == "rejected":
+                raise
             if failure.kind == "hang":
                 raise CouldNotTell(
                     f"the original model did not finish on generated inputs: {_clause(failure)}"
@@ -54,7 +59,7 @@ class ModelTrial:
 
     def close(self) -> None:
         """Let go of the session."""
-        self._session.close()
+        self._open.close()
 
 
 def _clause(error: Exception) -> str:
