@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from graphopt.runtime.options import Value
 
 FEEDS: Final = 4  # feeds that are looked at; more make no stretch easier to tell
+_GOOD: Final = 30.0  # dB: outputs that agree less tell nothing about what is before them
 _BETTER: Final = 20.0  # dB by which the outputs are better than an inner value that is then another value
 
 
@@ -165,8 +166,8 @@ class Blame(Watch):
         """Names that stand for something else in the original: the outputs agree far better than they do."""
         ends = [self._pairs[name].carried for name in self._net.outputs if name in self._pairs]
         reached = min((one.sqnr_db for one in ends if not one.problem), default=-math.inf)
-        sound = bool(ends) and not any(one.problem or one.nonfinite for one in ends)
-        limit = min(reached, 60.0) - _BETTER
+        sound = reached >= _GOOD and not any(one.problem or one.nonfinite for one in ends)
+        limit = min(reached, 2 * _GOOD) - _BETTER
         inner = {name: one.carried for name, one in self._pairs.items() if name not in self._net.outputs}
         return {name for name, one in inner.items() if sound and (one.problem or one.sqnr_db < limit)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graphopt.contract import Contract
-from graphopt.validation.segments.report import SegmentsReport
+from graphopt.validation.segments.report import SegmentsReport, sized
 from graphopt.validation.verdict import Outcome, Verdict
 
 
@@ -21,7 +21,7 @@ def explained(verdict: Verdict, report: SegmentsReport, crowded: str = "") -> Ve
         notes.append(f"the models were run a segment at a time: {crowded}")
     if report.largest > report.allowed:
         notes.append(
-            f"a segment has {report.largest / 1e6:.3g} MB of weights where {report.allowed / 1e6:.3g} MB were wanted: "
+            f"a segment has {sized(report.largest)} of weights where {sized(report.allowed)} were wanted: "
             "nodes that read so much, or that pass on what is no tensor, cannot be parted"
         )
     return replace(verdict, reasons=reasons, warnings=(*notes, *verdict.warnings), segments=report)

@@ -9,6 +9,7 @@ from onnx import FunctionProto, GraphProto, TensorProto
 
 from graphopt.runtime.procfs import available_memory
 from graphopt.validation.segments.net import held, tensor_bytes
+from graphopt.validation.segments.report import sized
 
 if TYPE_CHECKING:
     from graphopt.runtime.client import Worker
@@ -37,7 +38,7 @@ def too_large(source: Source, worker: Worker) -> str:
     wanted = sum(tensor_bytes(one) for one in _tensors(source)) * (_EXTERNAL if source.external else _EMBEDDED)
     if limit is None or wanted <= limit:
         return ""
-    return f"as a whole it may take {wanted / 1e9:.3g} GB, and there are {limit / 1e9:.3g} GB"
+    return f"as a whole it may take {sized(wanted)}, and there are {sized(limit)}"
 
 
 def _tensors(source: Source) -> Iterator[TensorProto]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from graphopt.validation.segments.plan import Segment
 
 _OVERRIDABLE = 4
+_PAGE = 4096
 _MESSAGE = (1 << 31) - (1 << 20)  # bytes that one message can hold
 
 
@@ -69,8 +70,9 @@ def loaded(
         with worker.load(message, mode, label=name, folder=root) as session:
             yield session
         return
-    path = folder / "segment.onnx"
+    path, data = folder / "segment.onnx", folder / "segment.data"
     try:
+        _let_out(proto, store, data)
         with path.open("wb") as stream:
             for part in join(proto, store):
                 stream.write(part)
@@ -78,6 +80,7 @@ def loaded(
             yield session
     finally:
         path.unlink(missing_ok=True)
+        data.unlink(missing_ok=True)
 
 
 def piece(net: Net, segment: Segment, likes: Mapping[str, Like]) -> tuple[ModelProto, Store]:
@@ -105,6 +108,18 @@ def piece(net: Net, segment: Segment, likes: Mapping[str, Like]) -> tuple[ModelP
         for part in (sparse.values, sparse.indices):
             _embed(part, store)
     return made, store
+
+
+def _let_out(proto: ModelProto, store: Store, data: Path) -> None:
+    """Write the embedded weights to a file, from which onnxruntime maps them: as a message they are there twice."""
+    with data.open("wb") as stream:
+        for tensor in proto.graph.initializer:
+            payload = store.payload(tensor)
+            if payload is None:
+                continue
+            stream.seek(-(-stream.tell() // _PAGE) * _PAGE)
+            place = stream.tell()
+            refer(tensor, data.name, place, stream.write(payload))
 
 
 def _typed(name: str, like: Like) -> ValueInfoProto:

@@ -72,10 +72,19 @@ class SegmentsReport:
     def sentence(self) -> str:
         """One line for the screen."""
         counted = f"{self.original}" if self.original == self.result else f"{self.original} and {self.result}"
-        said = f"run in {counted} segments, the largest with {self.largest / 1e6:.3g} MB of weights"
+        several = "one segment" if counted == "1" else f"{counted} segments, the largest"
+        said = f"run in {several} with {sized(self.largest)} of weights"
         if self.peak:
-            said += f", the worker at {self.peak / 1e6:.4g} MB at most"
+            said += f", the worker at {sized(self.peak)} at most"
         return said
+
+
+def sized(count: int) -> str:
+    """Bytes for people, such as 12.3 KB or 1.07 GB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count} bytes"
 
 
 def _closeness(row: SegmentRow) -> tuple[bool, float]:
