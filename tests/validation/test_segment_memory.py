@@ -113,7 +113,8 @@ def test_how_much_a_segment_may_have(large: dict[str, Path]) -> None:
 def test_the_whole_command_stays_within_the_limit(large: dict[str, Path]) -> None:
     """Both processes with 60 MB of private memory over the interpreter's, for two models of 50 MB each."""
     script = (
-        "import re, resource, runpy, sys; import numpy, onnx, onnx_graphsurgeon, typer, rich.console, graphopt.session.api\n"
+        "import re, resource, runpy, sys\n"
+        "import numpy, onnx, onnx_graphsurgeon, typer, rich.console, graphopt.session.api\n"
         "now = int(re.search(r'VmData:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024\n"
         "resource.setrlimit(resource.RLIMIT_DATA, (now + 60_000_000, now + 60_000_000))\n"
         "sys.argv = ['graphopt', *sys.argv[1:]]; runpy.run_module('graphopt', run_name='__main__')"
