@@ -124,7 +124,8 @@ def test_several_shapes_are_run_together(worker: Worker, save: Any) -> None:
 
 def test_strings_and_narrow_types_cross(worker: Worker, save: Any) -> None:
     proto = model("g (float[N, 8] x) => (float[N, 8] y) { a = Mul(x, w) b = Cast<to = 16>(a) "
-                  "r = Gather<axis = 1>(b, i) h = Cast<to = 19>(r) y = Cast<to = 1>(h) }", w=W[0], i=np.arange(8)[::-1].copy())  # fmt: skip
+                  "r = Gather<axis = 1>(b, i) h = Cast<to = 19>(r) y = Cast<to = 1>(h) }",
+                  w=W[0], i=np.arange(8)[::-1].copy())  # fmt: skip
     assert both(save(proto), [{"x": X}], worker) > 2
     text = model("g (float[N] x) => (string[N] y) { a = Add(x, w) s = Cast<to = 8>(a) t = Cast<to = 1>(s) "
                  "u = Mul(t, w) y = Cast<to = 8>(u) }", w=np.ones(1, np.float32))  # fmt: skip
