@@ -20,14 +20,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 NOTHING: frozenset[str] = frozenset()
 ERRORS = frozenset({"errors"})
-BASE = frozenset({"errors", "contract"})
+BASE = frozenset({"errors", "contract", "limits"})
 
 ARROWS: dict[str, frozenset[str]] = {
     # room          may import
     "errors": NOTHING,
     "contract": NOTHING,
+    "limits": ERRORS,
     "demo": ERRORS,
-    "ir": ERRORS,
+    "ir": ERRORS | {"limits"},
     "runtime": ERRORS,
     "storage": BASE | {"ir"},
     "analysis": BASE | {"ir"},
@@ -46,11 +47,14 @@ ARROWS: dict[str, frozenset[str]] = {
     "report": BASE
     | {"ir", "storage", "analysis", "pipeline", "validation", "measure", "instruments", "debug", "tune", "tolerance"},
 }
+ARROWS["scale"] = BASE | {"ir"}
+ARROWS["report"] |= {"scale"}
 ENGINE = frozenset(ARROWS)
 ARROWS["session"] = ENGINE
 ARROWS["testing"] = ENGINE | {"session"}
 ARROWS["graphopt"] = ENGINE | {"session"}  # graphopt/__init__.py: the Python API
 ARROWS["cli"] = ENGINE | {"session", "testing", "graphopt"}
+ARROWS["integrations"] = BASE | {"storage", "scale"}
 ARROWS["__main__"] = frozenset({"cli"})
 
 # What a pass sees of the engine, and of the world besides the standard library.

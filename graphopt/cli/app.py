@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from graphopt.cli import (
+    bench,
     bisect,
     demo,
     diff,
@@ -73,6 +74,7 @@ for _name, _function, _short in (
     ("passes", passes.command, "List all passes and recipes."),
     ("explain", explain.command, "Show a pass's page, or what became of a node."),
     ("validate", validate.command, "Compare two models on the same inputs."),
+    ("bench", bench.command, "Measure models side by side."),
     ("bisect", bisect.command, "Find the rewrite that makes a result wrong."),
     ("reduce", reduce.command, "Find the smallest part of a model that fails."),
     ("replay", replay.command, "Run a bundle again: the same, or where not."),

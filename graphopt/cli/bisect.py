@@ -59,6 +59,7 @@ def command(
     memory: options.Memory = None,
     cache_dir: options.CacheDir = None,
     resume: options.Resume = False,
+    max_: options.Max = None,
     json: Json = False,
     verbose: Verbose = 0,
     quiet: Quiet = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from graphopt.cli import options
 from graphopt.cli.options import Debug, Json, Quiet, Verbose
 from graphopt.cli.output import Output
 from graphopt.errors import UsageError
@@ -27,6 +28,7 @@ def command(
     changed: Annotated[
         bool, typer.Option("--changed", help="a line a pass for the folder A that `optimize --snapshots` wrote")
     ] = False,
+    max_: options.Max = None,
     json: Json = False,
     verbose: Verbose = 0,
     quiet: Quiet = False,

@@ -1,4 +1,4 @@
-"""`graphopt explain`: the page of a pass or recipe, or what became of a node."""
+"""`graphopt explain`: the page of a pass or recipe, the limits, or what became of a node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def command(
         str,
         typer.Argument(
             metavar="NAME",
-            help="a pass or a recipe; with --report a node, a value, or a rewrite as PASS:NUMBER",
+            help="a pass, a recipe, or `limits`; with --report a node, a value, or a rewrite as PASS:NUMBER",
             autocompletion=lambda incomplete: [*passes(incomplete), *recipes(incomplete)],
         ),
     ],
@@ -43,6 +43,11 @@ def command(
 
         story = explain(read_report(Path(report)), name)
         output.show(story.to_json, lambda console: print_story(story, console, verbose))
+        return
+    if name == "limits":
+        from graphopt.report.ceilings import ceilings_json, print_ceilings
+
+        output.show(ceilings_json, print_ceilings)
         return
     from graphopt.pipeline.recipe import Recipe
     from graphopt.report.catalogue import find, page_json, print_page, print_recipe, recipe_json

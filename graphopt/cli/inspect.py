@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from graphopt.cli import options
 from graphopt.cli.options import Debug, Json, Quiet, Verbose
 from graphopt.cli.output import Output
 
@@ -13,6 +14,7 @@ from graphopt.cli.output import Output
 def command(
     ctx: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="an ONNX model")],
+    max_: options.Max = None,
     json: Json = False,
     verbose: Verbose = 0,
     quiet: Quiet = False,

@@ -32,6 +32,7 @@ def command(
     custom_ops: options.CustomOps = None,
     timeout: options.Timeout = "600",
     memory: options.Memory = None,
+    max_: options.Max = None,
     json: Json = False,
     verbose: Verbose = 0,
     quiet: Quiet = False,

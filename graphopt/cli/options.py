@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graphopt.errors import UsageError
+from graphopt.limits import Limits, limited, size_of
 
 if TYPE_CHECKING:
     from graphopt.validation.plan import FeedPlan
@@ -178,6 +178,26 @@ Memory = Annotated[
     ),
 ]
 
+
+def _limit(ctx: typer.Context, given: list[str] | None) -> None:
+    if given:
+        ctx.with_resource(limited(Limits.parse(given)))
+
+
+Max = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--max",
+        metavar="LIMIT=N",
+        callback=_limit,
+        expose_value=False,
+        help="move a limit on what a model may make graphopt hold or do, as fold-bytes=64MB; "
+        "`graphopt explain limits` lists them; repeatable",
+        rich_help_panel=LIMIT,
+    ),
+]
+"""Holds for all that the sub-command does, so that none of them hands it on."""
+
 MadeBy = Annotated[
     str | None,
     typer.Option(
@@ -188,14 +208,20 @@ MadeBy = Annotated[
     ),
 ]
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
-
 
 def whole(flag: str, text: str) -> int:
     """The whole number of zero or more that `text` is; UsageError otherwise."""
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise UsageError(f"{flag} expects a whole number of zero or more, not {text!r}")
     return int(text)
+
+
+def positive(flag: str, text: str) -> int:
+    """The whole number from 1 to 1024 that `text` is; UsageError otherwise."""
+    number = whole(flag, text)
+    if not 1 <= number <= 1024:
+        raise UsageError(f"{flag} expects a whole number from 1 to 1024, not {text!r}")
+    return number
 
 
 def seconds(flag: str, text: str) -> float:
@@ -235,13 +261,10 @@ def size(flag: str, text: str | None) -> int | None:
     """Bytes from a text such as 512MB, 2GB, 1.5GiB or 1000000; UsageError for anything else, and for none at all."""
     if text is None:
         return None
-    match = _SIZE.fullmatch(text.strip())
-    number = 0.0
-    if match is not None and (match[2] or not match[3]):
-        number = float(match[1]) * (1024 if match[3] else 1000) ** "_kmgt".index(match[2].lower() or "_")
-    if not 1 <= number < 2**63:
+    number = size_of(text)
+    if number is None:
         raise UsageError(f"{flag} expects a size such as 512MB, 2GB or a number of bytes, not {text!r}")
-    return int(number)
+    return number
 
 
 def choice(flag: str, text: str, words: Sequence[str]) -> Any:

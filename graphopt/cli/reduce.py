@@ -77,6 +77,7 @@ def command(
     most: Most = "1000",
     timeout: options.Timeout = "600",
     memory: options.Memory = None,
+    max_: options.Max = None,
     json: Json = False,
     verbose: Verbose = 0,
     quiet: Quiet = False,

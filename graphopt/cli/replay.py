@@ -27,6 +27,7 @@ def command(
         ),
     ] = None,
     allow_code: options.AllowCode = False,
+    max_: options.Max = None,
     json: Json = False,
     verbose: Verbose = 0,
     quiet: Quiet = False,

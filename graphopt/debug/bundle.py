@@ -56,6 +56,7 @@ class PackedJob:
     worker_seconds: float = 600.0
     worker_memory: int | None = None
     calibration: str | None = None
+    limits: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

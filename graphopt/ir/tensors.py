@@ -17,6 +17,7 @@ from graphopt.errors import BadModel, OverLimit, UsageError
 from graphopt.ir.dtypes import Array, bits, from_bytes, np_dtype, onnx_dtype, to_bytes, unpack
 from graphopt.ir.store import EMBEDDED, LARGE, Store, byte_count, element_count, refer
 from graphopt.ir.wording import shown
+from graphopt.limits import current, raised
 
 __all__ = [
     "EMBEDDED",
@@ -32,9 +33,6 @@ __all__ = [
     "shown",
     "to_tensor_proto",
 ]
-
-DENSE_LIMIT = 4 << 30
-"""A sparse tensor is not made dense beyond this many bytes."""
 
 _CODED = {"INT4", "UINT4", "FLOAT4E2M1", "INT2", "UINT2"}
 
@@ -149,7 +147,7 @@ class SparseStored(LazyValues):
         """The dense tensor, read-only (ONNX IR, `SparseTensorProto`: indices [NNZ] or [NNZ, rank]).
 
         Raises BadModel when indices and values do not fit together or leave the tensor, and
-        OverLimit when the dense form would take more than 4 GiB.
+        OverLimit when the dense form would take more than the limit on it.
         """
         proto = self.proto
         name = shown(proto.values.name)
@@ -157,8 +155,11 @@ class SparseStored(LazyValues):
         total = element_count(TensorProto(name=proto.values.name, dims=dims))
         values = Stored(proto.values, self.store).load().reshape(-1)
         indices = Stored(proto.indices, self.store).load()
-        if total * max(values.dtype.itemsize, 1) > DENSE_LIMIT:
-            raise OverLimit(f"sparse tensor {name} has {total} elements when dense, too many to read into memory")
+        if total * max(values.dtype.itemsize, 1) > current().dense_bytes:
+            raise OverLimit(
+                f"sparse tensor {name} has {total} elements when dense, too many to read into memory; "
+                + raised("dense_bytes")
+            )
         if indices.dtype.kind not in "iu" or indices.ndim not in (1, 2) or len(indices) != values.size:
             raise BadModel(f"sparse tensor {name} has indices that do not fit its {values.size} values")
         if indices.ndim == 2:

@@ -13,6 +13,7 @@ from rich.console import Console
 from graphopt.errors import UsageError
 from graphopt.pipeline.nearest import did_you_mean
 from graphopt.pipeline.protocol import Remark
+from graphopt.report.brief import brief
 from graphopt.report.plain import plain, printable
 from graphopt.report.saved import Saved
 
@@ -48,6 +49,7 @@ def explain(saved: Saved, name: str) -> Story:
 
     Raises UsageError when the report does not mention it, with the nearest name that it does.
     """
+    name = brief(name)
     found = _rewrite(saved, name) or tuple(one for one in saved.remarks if _is_about(one, name))
     stands_for = tuple(old for old in saved.origins.get(name, ()) if old != name)
     now = tuple(new for new, old in saved.origins.items() if name in old and new != name)

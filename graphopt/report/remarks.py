@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from rich.console import Console
 
 from graphopt.pipeline.protocol import Remark
+from graphopt.report.brief import brief
 from graphopt.report.plain import plain
 
 _NODES = 6
@@ -51,5 +52,5 @@ def _joined(group: list[Remark], verbose: int) -> str:
 
 
 def _place(one: Remark) -> str:
-    place = plain(f"{one.scope}/{one.node}" if one.scope else one.node)
+    place = plain(brief(f"{one.scope}/{one.node}" if one.scope else one.node))
     return place if one.number is None else f"{place} [dim]({one.number})[/dim]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from typing import Any
 
 from graphopt.errors import UsageError
 from graphopt.pipeline.protocol import Remark
+from graphopt.report.brief import plain_data
 from graphopt.report.plain import printable
 from graphopt.report.summary import FORMAT
 from graphopt.storage import files
@@ -54,7 +54,7 @@ def save_remarks(path: Path, remarks: Iterable[Remark]) -> None:
     """Write remarks, each as a JSON object on a line of its own; raises as `save` does."""
     with files.replacing(path, "the remarks") as stream:
         for one in remarks:
-            stream.write(json.dumps(dataclasses.asdict(one)).encode() + b"\n")
+            stream.write(json.dumps(plain_data(one)).encode() + b"\n")
 
 
 def read_report(path: Path) -> Saved:

@@ -16,6 +16,7 @@ from graphopt.instruments.size import Size
 from graphopt.instruments.timing import Timing
 from graphopt.pipeline.manager import Outcome, Skipped
 from graphopt.pipeline.protocol import Remark
+from graphopt.report.brief import brief, briefs, plain_data
 from graphopt.validation.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -128,8 +129,8 @@ class Report:
             "written": list(self.written),
             "kept_despite": self.kept_despite,
             "seconds": {key: round(value, 4) for key, value in self.seconds.items()},
-            "remarks": [dataclasses.asdict(one) for one in self.remarks],
-            "origins": {name: list(old) for name, old in self.origins.items()},
+            "remarks": [plain_data(one) for one in self.remarks],
+            "origins": {brief(name): briefs(old) for name, old in self.origins.items()},
         }
 
 

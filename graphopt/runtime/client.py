@@ -57,6 +57,7 @@ class Worker:
             if not library.is_file():
                 raise UsageError(f"there is no custom operator library '{library}'.")
         self.version: str | None = None
+        self.providers: tuple[str, ...] = ()
         self.lock = threading.RLock()  # held by whoever makes a request, from `ready` to its answer
         self._process: Process | None = None
         self._ready = False
@@ -204,17 +205,19 @@ class Worker:
             self._limit = None if free is None else int(free * _SHARE)
         seconds = max(self.seconds, _START_SECONDS)
         start, _ = self._exchange({"do": "start", "memory": self._limit}, (), "starting", seconds)
-        self.version = start["version"]
+        self.version, self.providers = start["version"], tuple(start["providers"])
         for library in self.custom_ops:
             doing = f"loading the custom operator library '{library}'"
             self._exchange({"do": "library", "path": str(library)}, (), doing, seconds)
         self._ready = True
 
-    def request(self, message: Message, content: Layout | bytes | None, doing: str) -> tuple[Any, Parcel]:
+    def request(
+        self, message: Message, content: Layout | bytes | None, doing: str, seconds: float | None = None
+    ) -> tuple[Any, Parcel]:
         """One request and its answer, after `ready`.
 
         content: arrays or a whole model to go along. doing: such as `running 'm.onnx'`, for
-        messages. Raises WorkerFailure.
+        messages. seconds: for this request, where those are fewer than the clock. Raises WorkerFailure.
         """
         size = content.bytes if isinstance(content, Layout) else len(content or b"")
         if self._limit is not None and size > self._limit:
@@ -230,7 +233,7 @@ class Worker:
             reason = clean(os.strerror(error.errno or 0))
             raise WorkerFailure("memory", self._out_of_memory(doing, f"no shared memory, {reason}")) from error
         try:
-            return self._exchange(message, files, doing, self.seconds)
+            return self._exchange(message, files, doing, min(self.seconds, seconds or self.seconds))
         except BaseException:
             self._outbox.close()  # in doubt whether the worker has been told of a new block
             raise

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import gc
+import json
 import math
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
 
 from graphopt.runtime.elements import BFLOAT16, STRING, Array, bits_of, element_of, unpack
+from graphopt.runtime.options import CPU
 from graphopt.runtime.shared import Layout, Parcel
 from graphopt.runtime.transport import Message
 from graphopt.runtime.values import Description, build, describe, describe_raw
 
 VERSION: Final[str] = ort.__version__
+PROVIDERS: Final[list[str]] = ort.get_available_providers()
 
 _FATAL: Final = 4  # onnxruntime's log severity
 _SHORTEST: Final = 1e-3
 _MOST_REPEATS: Final = 1000
+_KERNEL: Final = "_kernel_time"  # how the profiler calls the part of a node that computes
 
 ort.set_default_logger_severity(_FATAL)
 
@@ -35,7 +41,7 @@ class Loaded:
         if folder:  # only a model in bytes may have its external data in another folder than its own
             chosen.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
             model = Path(path).read_bytes()
-        self._session = ort.InferenceSession(model, chosen, providers=["CPUExecutionProvider"], enable_fallback=False)
+        self._session = ort.InferenceSession(model, chosen, providers=_providers(options), enable_fallback=False)
         self._types = {each.name: str(each.type) for each in self._session.get_outputs()}
         self._foreign = {name for name, text in self._types.items() if (element_of(text) or 0) >= BFLOAT16}
 
@@ -107,6 +113,41 @@ def race(a: Callable[[int], float], b: Callable[[int], float], request: Message)
     finally:
         gc.enable()
     return {"a": times[0], "b": times[1], "repeat": repeat}
+
+
+def profile(path: str, options: Mapping[str, Any], libraries: list[str], feeds: Any, parcel: Parcel, runs: int) -> Any:
+    """Seconds of each node over `runs` runs after one that is not counted, as [node, op, provider, seconds].
+
+    onnxruntime writes its profile to a file, which is read and removed.
+    """
+    with tempfile.TemporaryDirectory(prefix="graphopt-profile-") as folder:
+        chosen = session_options(options, libraries)
+        chosen.enable_profiling = True
+        chosen.profile_file_prefix = str(Path(folder) / "profile")
+        session = ort.InferenceSession(path, chosen, providers=_providers(options), enable_fallback=False)
+        ready = _feeds(feeds, parcel)
+        names = [each.name for each in session.get_outputs()]
+        for _ in range(runs + 1):
+            session.run(names, ready)
+        events = json.loads(Path(session.end_profiling()).read_bytes())
+    seconds: dict[tuple[str, str, str], list[float]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and str(event.get("name", "")).endswith(_KERNEL):
+            told = event.get("args", {})
+            key = (event["name"].removesuffix(_KERNEL), str(told.get("op_name", "")), str(told.get("provider", "")))
+            seconds.setdefault(key, []).append(event["dur"] * 1e-6)
+    return [[*key, _per_run(times, runs)] for key, times in seconds.items()]
+
+
+def _per_run(times: list[float], runs: int) -> float:
+    """Of one run: the median where a node ran once in each, else the mean (a body may run it often, or never)."""
+    if len(times) == runs + 1:
+        return median(times[1:])
+    return sum(times) / (runs + 1)
+
+
+def _providers(options: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys((options["provider"], CPU)))
 
 
 def try_library(path: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from graphopt.runtime.elements import Array, dtype_of, element_of
 
 # What is fed and returned: a tensor, a sequence, a map, or an absent optional.
 Value: TypeAlias = "Array | list[Value] | dict[int, Any] | dict[str, Any] | None"
+
+
+CPU: Final = "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,15 @@ class Options:
     default: measured, the arena holds up to four times what a run needed until its session is
     closed, reserves it in powers of two (which a memory limit counts), and never gives it back
     when asked to shrink. Timings want it on, since that is what users will run.
+
+    provider: onnxruntime's name of the execution provider; what it does not take, the CPU runs.
     """
 
     optimize: bool = True
     prepack: bool = True
     threads: int = 1
     arena: bool = False
+    provider: str = CPU
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -61,6 +67,19 @@ class Port:
         """Of the arrays in it (object for strings); None when the type is not known."""
         element = element_of(self.type_text)
         return None if element is None else dtype_of(element)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What one node of a session took, as onnxruntime's profiler says: a node of the graph that it made of the model.
+
+    seconds: of one run, the median over runs. provider: which execution provider ran it.
+    """
+
+    node: str
+    op: str
+    provider: str
+    seconds: float
 
 
 @dataclass(frozen=True)

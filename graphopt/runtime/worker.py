@@ -75,6 +75,12 @@ class Server:
                 first, second = (self._sessions[each] for each in request["sessions"])
                 feeds = request["feeds"]
                 return race(first.timer(feeds, parcel), second.timer(feeds, parcel), request)
+            case "profile":
+                from graphopt.runtime.engine import profile
+
+                parcel = self._inbox.open(request["parcel"], files)
+                place = _paths(request["path"])[0]
+                return profile(place, request["options"], self._libraries, request["feeds"], parcel, request["runs"])
             case "drop":
                 self._lent.close()
                 release_memory()
@@ -83,11 +89,11 @@ class Server:
                 raise ValueError(f"no request is called {other!r}")
 
     def _start(self, request: Message) -> Message:
-        from graphopt.runtime.engine import VERSION
+        from graphopt.runtime.engine import PROVIDERS, VERSION
 
         if request["memory"] is not None:
             self._limit = limit_memory(request["memory"])
-        return {"version": VERSION}
+        return {"version": VERSION, "providers": PROVIDERS}
 
     def _library(self, path: str) -> None:
         from graphopt.runtime.engine import try_library

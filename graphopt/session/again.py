@@ -50,6 +50,8 @@ def _options(job: Job, disable: str, judged: bool = True) -> Iterator[str]:
         yield from ("--seed", str(job.seed))
     for library in job.custom_ops:
         yield from ("--custom-ops", str(library))
+    for text in job.limits.changed():
+        yield from ("--max", text)
     if isinstance(job.gate, Limits):
         for name, number in sorted(job.gate.disabled, key=lambda one: (one[0], one[1] or 0)):
             yield from ("--disable", name if number is None else f"{name}:{number}")

@@ -13,6 +13,7 @@ import onnx
 
 from graphopt.contract import Contract
 from graphopt.ir import Graph, decode, encode
+from graphopt.limits import limited
 from graphopt.pipeline.pipeline import Pipeline
 from graphopt.runtime.client import Worker
 from graphopt.session.evidence import on_disk, validator
@@ -22,8 +23,9 @@ from graphopt.storage.read import from_proto, read
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
 from graphopt.validation.budget import parse_budgets
+from graphopt.validation.endless import endless
 from graphopt.validation.plan import FeedPlan, Given
-from graphopt.validation.verdict import Verdict
+from graphopt.validation.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from graphopt.debug.finding import Finding
@@ -133,7 +135,8 @@ def optimize(
         calibration=_learned(calibration),
         **options,
     )
-    source, goal = source_of(model), Target(Path(output)) if output is not None else None
+    with limited(job.limits):
+        source, goal = source_of(model), Target(Path(output)) if output is not None else None
     if html is None:
         return run(source, job, goal)
     from graphopt.instruments.history import History
@@ -187,7 +190,8 @@ def bisect(
         seed=seed, calibration=learned, planner=planner, **options,
     )  # fmt: skip
     command = None if check is None else Command(check, job.worker_seconds)
-    return find_guilty(source_of(model), job, check=command, most=most)
+    with limited(job.limits):
+        return find_guilty(source_of(model), job, check=command, most=most)
 
 
 def validate(
@@ -231,5 +235,7 @@ def validate(
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
         worker = stack.enter_context(Worker(seconds=worker_seconds, memory=worker_memory, custom_ops=job.custom_ops))
         first, second = source_of(reference), source_of(candidate)
+        if (why := endless(second.proto)) is not None:
+            return Verdict(Outcome.COULD_NOT_TELL, contract, reasons=(f"the second model cannot be run: {why}",))
         validating = stack.enter_context(validator(first, on_disk(first, work / "reference"), job, worker))
         return validating.check(on_disk(second, work / "candidate"), contract, budgets)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from graphopt.contract import Contract
 from graphopt.errors import UsageError
+from graphopt.limits import Limits, current
 from graphopt.pipeline.code import code_of, refuse_code
 from graphopt.pipeline.gate import Gate, Open
 from graphopt.pipeline.goal import Goal
@@ -46,7 +47,7 @@ class Job:
     pipeline that runs is the one that it emits; then it was `planned`. `cache_dir` is a folder in which what was
     learned is kept for other runs. `student` is the file of a smaller model with the same interface: the pipeline
     starts from that, and what comes of it is held against the model. `sensitivity` is the file of a table of what
-    each layer tolerates, which spares a planner measurements.
+    each layer tolerates, which spares a planner measurements. `limits` bound what a model may make the run hold or do.
     """
 
     pipeline: Pipeline
@@ -74,6 +75,7 @@ class Job:
     cache_dir: Path | None = None
     student: Path | None = None
     sensitivity: Path | None = None
+    limits: Limits = field(default_factory=current)
 
     def __post_init__(self) -> None:
         if self.validate not in ("end", "segments", "each", "none"):

@@ -21,6 +21,7 @@ from graphopt.ir import decode
 from graphopt.ir.text import to_text
 from graphopt.pipeline.gate import Limits, Open
 from graphopt.pipeline.protocol import Remark
+from graphopt.report.brief import plain_data
 from graphopt.report.summary import versions
 from graphopt.session.job import Job
 from graphopt.storage.copying import digest
@@ -132,6 +133,7 @@ def packed(job: Job) -> PackedJob:
         job.worker_seconds,
         job.worker_memory,
         str(learned) if isinstance(learned, str | Path) else None,
+        job.limits.changed(),
     )
 
 
@@ -189,4 +191,4 @@ def _external_hashes(source: Source) -> dict[str, str]:
 
 
 def _lines(remarks: list[Remark]) -> bytes:
-    return b"".join(json.dumps(dataclasses.asdict(one)).encode() + b"\n" for one in remarks)
+    return b"".join(json.dumps(plain_data(one)).encode() + b"\n" for one in remarks)

@@ -13,6 +13,8 @@ from graphopt.debug.archive import Archive, opened
 from graphopt.debug.bundle import Manifest, PackedJob, PassHash, read_manifest
 from graphopt.errors import GraphoptError, UsageError
 from graphopt.ir.wording import shown, shown_path
+from graphopt.limits import Limits as Ceilings
+from graphopt.limits import current
 from graphopt.pipeline.code import code_of, refuse_code
 from graphopt.pipeline.gate import Limits, parse_disabled
 from graphopt.pipeline.pipeline import Pipeline
@@ -164,6 +166,7 @@ def _job(manifest: Manifest, pipeline: Pipeline, folder: Path, progress: bool) -
         worker_memory=packed.worker_memory,
         progress=progress,
         calibration=learned,
+        limits=Ceilings.parse(packed.limits) if packed.limits else current(),
     )
 
 

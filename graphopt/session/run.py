@@ -21,6 +21,8 @@ from graphopt.instruments.progress import Progress
 from graphopt.instruments.size import Size
 from graphopt.instruments.timing import Timing
 from graphopt.ir import Graph, decode, encode
+from graphopt.ir.shelf import shelving
+from graphopt.limits import limited, over
 from graphopt.pipeline import manager
 from graphopt.pipeline.instrument import Instrument, Veto
 from graphopt.report.summary import Report, pass_rows, step_rows
@@ -144,6 +146,7 @@ def run(
     """
     clock = _Clock()
     with ExitStack() as stack:
+        stack.enter_context(limited(job.limits))
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
         worker = stack.enter_context(
             Worker(seconds=job.worker_seconds, memory=job.worker_memory, custom_ops=job.custom_ops)
@@ -177,8 +180,8 @@ def run(
             with clock.phase("check"):
                 first = reference if student is None else on_disk(student, work / "start")
                 refuse_invalid(watch.check, first, worker, job.validate != "none")
-        with clock.phase("passes"):
-            services = WorkerServices(worker, data=calibrating.data, say=watch.progress.say)
+        with clock.phase("passes"), shelving(staged.folder):
+            services = WorkerServices(worker, job.limits, data=calibrating.data, say=watch.progress.say)
             outcome = _passes(start, job, services, watch)
         touched = outcome.rewrites > 0
         changed = touched or student is not None
@@ -187,6 +190,7 @@ def run(
             report.warnings.append(UNTOUCHED)
         report.plan, report.calibration = planned, calibrating.report
         report.warnings += calibrating.warnings
+        report.warnings += [over(name, count, job.limits) for name, count in services.reached.items()]
         with clock.phase("write"):
             written = _put(staged, start, outcome.graph, touched)
         report.after = output_row(written, outcome.graph, report.before, changed)

@@ -17,6 +17,7 @@ from graphopt.analysis.extent import Extent, Extents, extents
 from graphopt.analysis.shapes import Shapes, SharedShapes
 from graphopt.ir import Graph, Tensor
 from graphopt.ir.values import Array
+from graphopt.limits import Limits, current
 from graphopt.pipeline.protocol import Calibration, Measure, Training
 from graphopt.pipeline.services import NoCalibration, NoTraining
 from graphopt.runtime.client import Options, Worker, WorkerFailure
@@ -29,30 +30,21 @@ if TYPE_CHECKING:
 _PLAIN = Options(optimize=False, prepack=False, threads=1)
 
 
-@dataclass(frozen=True)
-class EvaluationLimits:
-    """What may be computed ahead: elements and bytes of one value, on the way or asked for; bytes of
-    everything that one session holds; and sessions that may be tried when some of them fail."""
-
-    elements: int = 1 << 26
-    bytes: int = 1 << 28
-    together: int = 1 << 30
-    attempts: int = 64
-
-
 class WorkerServices:
-    """The services of a run with a worker, which starts when there is something to compute. `say` hears what
-    takes long."""
+    """The services of a run with a worker, which starts when there is something to compute. `limits` (the
+    current ones unless given) bound what is computed ahead; `reached` counts the values that each of them kept
+    from it. `say` hears what takes long."""
 
     def __init__(
         self,
         worker: Worker,
-        limits: EvaluationLimits = EvaluationLimits(),
+        limits: Limits | None = None,
         data: CalibrationData | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.worker = worker
-        self.limits = limits
+        self.limits = current() if limits is None else limits
+        self._reached: dict[str, set[str]] = {}
         self._data, self._say = data, say
         self._shapes = SharedShapes()
         self._baseline: Baseline | None = None
@@ -93,7 +85,12 @@ class WorkerServices:
 
         A value that makes a session fail is found by halving; the others are computed without it.
         """
-        return _Evaluation(graph, self.worker, self.limits).of(dict.fromkeys(values))
+        return _Evaluation(graph, self.worker, self.limits, self._reached).of(dict.fromkeys(values))
+
+    @property
+    def reached(self) -> dict[str, int]:
+        """How many values each limit, a field of `Limits`, kept from being computed ahead."""
+        return {name: len(values) for name, values in self._reached.items()}
 
 
 @dataclass
@@ -102,7 +99,8 @@ class _Evaluation:
 
     graph: Graph
     worker: Worker
-    limits: EvaluationLimits
+    limits: Limits
+    reached: dict[str, set[str]]
     answer: Evaluated = field(default_factory=Evaluated)
     attempts: int = 0
 
@@ -130,6 +128,10 @@ class _Evaluation:
     def refuse(self, value: Tensor, why: str) -> None:
         self.answer.refused[value] = why
 
+    def refuse_over(self, limit: str, value: Tensor, why: str) -> None:
+        self.reached.setdefault(limit, set()).add(value.name)
+        self.refuse(value, why)
+
     def cut(self, values: list[Tensor]) -> Excerpt:
         return excerpt(values, self.determined, self.graph.root, self.known)
 
@@ -143,17 +145,24 @@ class _Evaluation:
         for value in values:
             name = whole.names[value]
             if (why := faults.get(name)) is not None:
-                self.refuse(value, why)
+                limit, clause = why
+                if limit:
+                    self.refuse_over(limit, value, clause)
+                else:
+                    self.refuse(value, clause)
                 continue
             more = _behind(name, makers, held)
             size = sum(_bytes(sizes, one) for one in more)
-            if batch and total + size > self.limits.together:
+            if batch and total + size > self.limits.fold_together_bytes:
                 yield batch
                 batch, held, total = [], set(), 0
                 more = _behind(name, makers, held)
                 size = sum(_bytes(sizes, one) for one in more)
-            if size > self.limits.together:
-                self.refuse(value, f"computing it takes {size} bytes, more than the {self.limits.together} allowed")
+            most = self.limits.fold_together_bytes
+            if size > most:
+                self.refuse_over(
+                    "fold_together_bytes", value, f"computing it takes {size} bytes, more than the {most} allowed"
+                )
                 continue
             batch.append(value)
             held |= more
@@ -166,9 +175,11 @@ class _Evaluation:
         pending = [values]
         while pending:
             batch = pending.pop()
-            if self.attempts >= self.limits.attempts:
+            if self.attempts >= self.limits.fold_attempts:
                 for value in batch:
-                    self.refuse(value, f"onnxruntime failed on others, and {self.attempts} attempts were made")
+                    self.refuse_over(
+                        "fold_attempts", value, f"onnxruntime failed on others, and {self.attempts} attempts were made"
+                    )
                 continue
             self.attempts += 1
             try:
@@ -209,9 +220,13 @@ class _Evaluation:
                 self.refuse(value, "it is no tensor")
 
 
-def _faults(whole: Excerpt, sizes: Extents, limits: EvaluationLimits) -> dict[str, str]:
+Fault = tuple[str, str]
+"""Why a value may not be computed: the limit that says so, "" where none does, and a clause."""
+
+
+def _faults(whole: Excerpt, sizes: Extents, limits: Limits) -> dict[str, Fault]:
     """Which values of an excerpt may not be computed, because of themselves or of what is behind them."""
-    faults: dict[str, str] = {}
+    faults: dict[str, Fault] = {}
     for node in whole.proto.graph.node:
         why = next((faults[name] for name in node.input if name in faults), None)
         for name in node.output:
@@ -221,15 +236,17 @@ def _faults(whole: Excerpt, sizes: Extents, limits: EvaluationLimits) -> dict[st
     return faults
 
 
-def _fault(node: NodeProto, size: Extent | None, limits: EvaluationLimits) -> str | None:
+def _fault(node: NodeProto, size: Extent | None, limits: Limits) -> Fault | None:
     if size is None:
-        return f"how much {node.op_type} gives cannot be told before it is computed"
-    if size.elements > limits.elements:
-        return f"{node.op_type} gives {size.elements} elements, more than the {limits.elements} that are computed ahead"
-    if size.bytes > limits.bytes:
-        return f"{node.op_type} gives {size.bytes} bytes, more than the {limits.bytes} that are computed ahead"
+        return "", f"how much {node.op_type} gives cannot be told before it is computed"
+    for name, count, what, most in (
+        ("fold_elements", size.elements, "elements", limits.fold_elements),
+        ("fold_bytes", size.bytes, "bytes", limits.fold_bytes),
+    ):
+        if count > most:
+            return name, f"{node.op_type} gives {count} {what}, more than the {most} that are computed ahead"
     if size.onnx_dtype == TensorProto.UNDEFINED:
-        return f"the element type that {node.op_type} gives cannot be told before it is computed"
+        return "", f"the element type that {node.op_type} gives cannot be told before it is computed"
     return None
 
 

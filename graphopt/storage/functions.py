@@ -7,24 +7,28 @@ call the next one twice are a model of 2^40 nodes. The size is computed, never b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import onnx
 
 from graphopt.errors import BadModel, OverLimit
 from graphopt.ir.wording import shown
+from graphopt.limits import Limits, raised
 
 Key = tuple[str, str, str]
 
 
-def check_functions(proto: onnx.ModelProto, what: str, limit: int) -> None:
-    """Check that functions do not call themselves and that inlining them stays under `limit` nodes.
+def check_functions(proto: onnx.ModelProto, what: str, limits: Limits) -> None:
+    """Check that functions do not call themselves, nor each other in too long a row, and that inlining them
+    stays within the limit of nodes.
 
-    Raises BadModel naming a function of the cycle, OverLimit with the size it would have.
+    Raises BadModel naming a function of the cycle, OverLimit with the size or the row it would have.
     """
     if not proto.functions:
         return
     functions = {_key(f.domain, f.name, f.overload): f for f in proto.functions}
     sizes: dict[Key, int] = {}
+    rows: dict[Key, int] = {}
     entered: set[Key] = set()
     pending: list[tuple[Key, bool]] = [(key, False) for key in functions]
     while pending:
@@ -35,6 +39,7 @@ def check_functions(proto: onnx.ModelProto, what: str, limit: int) -> None:
         calls = [_key(n.domain, n.op_type, n.overload) for n in nodes]
         if left:
             sizes[key] = len(nodes) + sum(sizes.get(call, 0) for call in calls)
+            rows[key] = 1 + max((rows.get(call, 0) for call in calls), default=0)
             continue
         if key in entered:
             continue
@@ -48,8 +53,17 @@ def check_functions(proto: onnx.ModelProto, what: str, limit: int) -> None:
                     )
                 pending.append((call, False))
     total = sum(1 + sizes.get(_key(n.domain, n.op_type, n.overload), 0) for n in _nodes(proto.graph.node))
-    if total > limit:
-        raise OverLimit(f"{what} has {total:.4g} nodes once its functions are inlined, more than the limit of {limit}")
+    longest = max(rows.values())
+    if longest > limits.calls:
+        raise OverLimit(
+            f"{what} has {longest} functions that call one another in a row, more than the limit of {limits.calls}"
+        )
+    if total > limits.inlined_nodes:
+        size = str(total) if total < 10**15 else f"{Decimal(total):.3e}"
+        raise OverLimit(
+            f"{what} has {size} nodes once its functions are inlined, "
+            f"more than the limit of {limits.inlined_nodes}; {raised('inlined_nodes')}"
+        )
 
 
 def _key(domain: str, name: str, overload: str) -> Key:

@@ -13,14 +13,15 @@ from onnx import ModelProto, SparseTensorProto
 from graphopt.errors import BadModel, GraphoptError, OverLimit
 from graphopt.ir.store import Store
 from graphopt.ir.wording import shown, shown_path
+from graphopt.limits import Limits, current, raised
 from graphopt.storage.check import check_sparse, check_tensor
 from graphopt.storage.diagnose import no_graph, unparsable
 from graphopt.storage.external import Folder, map_file
 from graphopt.storage.functions import check_functions
 from graphopt.storage.header import check_header
-from graphopt.storage.limits import Limits
 from graphopt.storage.memory import skeleton_of
 from graphopt.storage.names import check_names
+from graphopt.storage.nesting import check_nesting
 from graphopt.storage.places import tensors
 from graphopt.storage.source import Source
 from graphopt.storage.walk import Malformed, TooMany
@@ -28,17 +29,16 @@ from graphopt.storage.wire import split
 
 __all__ = ["Limits", "Source", "from_proto", "read"]
 
-_UNLIMITED = Limits()
 
-
-def read(path: str | os.PathLike[str], limits: Limits = _UNLIMITED) -> Source:
+def read(path: str | os.PathLike[str], limits: Limits | None = None) -> Source:
     """Read the model at `path`; weights stay in the file, which is mapped and never written.
 
     Every tensor is checked against its dims and type, and external data against the rules of
     `graphopt.storage.external`. Raises BadModel (not a model, damaged, too new), Unsafe (external
-    data outside the model's folder) or OverLimit (nested too deeply, larger than `limits`), each
-    with one sentence that names the file or the tensor.
+    data outside the model's folder) or OverLimit (nested too deeply, larger than `limits`: the
+    current ones unless given), each with one sentence that names the file or the tensor.
     """
+    limits = current() if limits is None else limits
     path = Path(path)
     what = shown_path(path)
     descriptor = _open(path, what)
@@ -47,7 +47,10 @@ def read(path: str | os.PathLike[str], limits: Limits = _UNLIMITED) -> Source:
         if status.st_size == 0:
             raise BadModel(f"{what} is empty; download or export the model again")
         if status.st_size > limits.model_bytes:
-            raise OverLimit(f"{what} has {status.st_size} bytes, more than the limit of {limits.model_bytes}")
+            raise OverLimit(
+                f"{what} has {status.st_size} bytes, more than the limit of {limits.model_bytes}; "
+                + raised("model_bytes")
+            )
         buffer = map_file(descriptor)
     except OSError as error:
         raise BadModel(f"{what} cannot be read ({os.strerror(error.errno or 0)})") from None
@@ -62,17 +65,19 @@ def read(path: str | os.PathLike[str], limits: Limits = _UNLIMITED) -> Source:
         raise no_graph(proto, buffer, what)
     folder = Folder(path, path.parent, limits.external_bytes)
     _check(proto, what, folder, store)
-    check_functions(proto, what, limits.inlined_nodes)
+    check_nesting(proto, what, limits)
+    check_functions(proto, what, limits)
     return Source(path, proto, store, folder.files(), status.st_size, (status.st_dev, status.st_ino), buffer)
 
 
-def from_proto(proto: ModelProto, folder: str | os.PathLike[str] | None = None, limits: Limits = _UNLIMITED) -> Source:
+def from_proto(proto: ModelProto, folder: str | os.PathLike[str] | None = None, limits: Limits | None = None) -> Source:
     """A source of a model that is in memory; `folder` is where its external data is, if it has any.
 
     `proto` is not changed, and its large initializers are not copied: leave it alone while the
     source is in use. Raises as `read` does.
     """
     what = "the model"
+    limits = current() if limits is None else limits
     if not isinstance(proto, ModelProto):
         raise BadModel(f"the model is a {type(proto).__name__}, not a ModelProto")
     if not proto.HasField("graph"):
@@ -81,7 +86,8 @@ def from_proto(proto: ModelProto, folder: str | os.PathLike[str] | None = None, 
     skeleton = skeleton_of(proto, store)
     place = None if folder is None else Folder(None, Path(folder), limits.external_bytes)
     _check(skeleton, what, place, store)
-    check_functions(skeleton, what, limits.inlined_nodes)
+    check_nesting(skeleton, what, limits)
+    check_functions(skeleton, what, limits)
     return Source(None, skeleton, store, () if place is None else place.files())
 
 
@@ -133,14 +139,17 @@ def _cannot_open(path: Path, what: str, error: OSError) -> str:
 
 def _parse(buffer: memoryview, store: Store, what: str, limits: Limits) -> ModelProto:
     try:
-        skeleton = split(buffer, store.hold(buffer), limits.fields)
+        skeleton = split(buffer, store.hold(buffer), limits.parts)
     except Malformed:
         raise unparsable(buffer, what) from None
     except TooMany:
-        raise OverLimit(f"{what} has more than {limits.fields} parts, the limit on what is read") from None
+        raise OverLimit(
+            f"{what} has more than {limits.parts} parts, the limit on what is read; {raised('parts')}"
+        ) from None
     if len(skeleton) > limits.parsed_bytes:
         raise OverLimit(
-            f"{what} has {len(skeleton)} bytes beside its raw weights, more than the limit of {limits.parsed_bytes}"
+            f"{what} has {len(skeleton)} bytes beside its raw weights, more than the limit of {limits.parsed_bytes}; "
+            + raised("parsed_bytes")
         )
     proto = ModelProto()
     try:

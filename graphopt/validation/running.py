@@ -25,8 +25,9 @@ class Running(Protocol):
     inputs: dict[str, str]
     outputs: dict[str, str]
 
-    def each(self, feeds: Feeds) -> Iterator[tuple[Key, Outputs]]:
-        """The outputs on each feed, in the feeds' order. Raises as `Session.run` does."""
+    def each(self, feeds: Feeds, seconds: float | None = None) -> Iterator[tuple[Key, Outputs]]:
+        """The outputs on each feed, in the feeds' order; a run may take `seconds`, where given in place of the
+        worker's. Raises as `Session.run` does."""
         ...
 
 
@@ -57,6 +58,6 @@ class _Loaded:
         self.inputs = {port.name: port.type_text for port in session.inputs}
         self.outputs = {port.name: port.type_text for port in session.outputs}
 
-    def each(self, feeds: Feeds) -> Iterator[tuple[Key, Outputs]]:
+    def each(self, feeds: Feeds, seconds: float | None = None) -> Iterator[tuple[Key, Outputs]]:
         for key, values in feeds():
-            yield key, self._session.run(values)
+            yield key, self._session.run(values, seconds=seconds)

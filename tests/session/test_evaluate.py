@@ -12,8 +12,9 @@ import pytest
 from graphopt.analysis.evaluated import Evaluated, evaluate_here
 from graphopt.ir import Graph, Tensor, decode
 from graphopt.ir.store import Store
+from graphopt.limits import Limits
 from graphopt.runtime.client import Worker
-from graphopt.session.services import EvaluationLimits, WorkerServices
+from graphopt.session.services import WorkerServices
 from graphopt.storage.read import from_proto
 from graphopt.testing import model
 
@@ -38,7 +39,9 @@ def named(graph: Graph, *names: str) -> list[Tensor]:
 
 
 def asked(worker: Worker, graph: Graph, *names: str, **limits: int) -> tuple[dict[str, Any], dict[str, str]]:
-    answer = WorkerServices(worker, EvaluationLimits(**limits)).evaluate(graph, named(graph, *names))
+    answer = WorkerServices(worker, Limits(**{f"fold_{name}": value for name, value in limits.items()})).evaluate(
+        graph, named(graph, *names)
+    )
     assert isinstance(answer, Evaluated)
     return {one.name: answer[one] for one in answer}, {one.name: why for one, why in answer.refused.items()}
 
@@ -112,7 +115,7 @@ def test_one_failure_does_not_lose_the_others(worker: Worker) -> None:
     [
         ({"elements": 100}, "Expand gives 256 elements, more than the 100 that are computed ahead"),
         ({"bytes": 1000}, "Expand gives 1024 bytes, more than the 1000 that are computed ahead"),
-        ({"together": 1000}, "bytes, more than the 1000 allowed"),
+        ({"together_bytes": 1000}, "bytes, more than the 1000 allowed"),
     ],
 )
 def test_limits_hold_for_what_is_on_the_way(worker: Worker, limits: dict[str, int], why: str) -> None:
@@ -155,7 +158,7 @@ def test_large_requests_are_run_in_parts(worker: Worker) -> None:
     nodes = " ".join(f"v{i} = Exp(w{i})" for i in range(6))
     weights = {f"w{i}": SQUARE + i for i in range(6)}
     graph = graph_of(f"g (float[1] x) => (float[1] y) {{ {nodes} y = Identity(x) }}", **weights)
-    arrays, refused = asked(worker, graph, *[f"v{i}" for i in range(6)], together=300, attempts=3)
+    arrays, refused = asked(worker, graph, *[f"v{i}" for i in range(6)], together_bytes=300, attempts=3)
     assert (len(arrays), refused) == (6, {})
     np.testing.assert_allclose(arrays["v5"], np.exp(SQUARE + 5), rtol=1e-6)
 

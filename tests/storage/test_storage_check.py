@@ -14,7 +14,7 @@ from storage_models import (
 )
 
 from graphopt.errors import BadModel, GraphoptError
-from graphopt.storage.limits import Limits
+from graphopt.limits import Limits
 from graphopt.storage.read import read
 
 

@@ -16,8 +16,8 @@ from storage_models import (
 )
 
 from graphopt.errors import BadModel, GraphoptError, OverLimit, Unsafe
+from graphopt.limits import Limits
 from graphopt.storage.external import Maps
-from graphopt.storage.limits import Limits
 from graphopt.storage.read import from_proto, read
 from graphopt.storage.source import Source
 

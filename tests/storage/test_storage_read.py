@@ -18,7 +18,7 @@ from storage_models import (
 )
 
 from graphopt.errors import BadModel, OverLimit
-from graphopt.storage.limits import Limits
+from graphopt.limits import Limits
 from graphopt.storage.read import read
 from graphopt.storage.walk import encoded
 
@@ -243,5 +243,5 @@ def test_limits(tmp_path: Path) -> None:
     with pytest.raises(OverLimit, match="beside its raw weights, more than the limit of 50"):
         read(path, Limits(parsed_bytes=50))
     with pytest.raises(OverLimit, match="more than 5 parts"):
-        read(path, Limits(fields=5))
+        read(path, Limits(parts=5))
     assert read(path, Limits(parsed_bytes=1000)).proto.graph.node

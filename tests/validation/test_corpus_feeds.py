@@ -15,7 +15,6 @@ from graphopt.validation import Outcome
 from graphopt.validation.explore import FEEDS
 from graphopt.validation.feeds import FeedSet, gather
 from graphopt.validation.plan import FeedPlan
-from graphopt.validation.running import Whole
 from graphopt.validation.signature import required_inputs
 from graphopt.validation.trial import ModelTrial
 from graphopt.validation.validate import Validator
@@ -55,7 +54,7 @@ def path_of(name: str) -> Path:
 
 def feeds_of(name: str, worker: Worker, seed: int = 0) -> FeedSet:
     path = path_of(name)
-    trial = ModelTrial(path, Whole(worker))
+    trial = ModelTrial(path, worker)
     try:
         source = read(path)
         return gather(FeedPlan(), source.proto, trial, seed, source.store)

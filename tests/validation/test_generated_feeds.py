@@ -17,7 +17,6 @@ from graphopt.validation.explore import TRIES
 from graphopt.validation.feeds import FeedSet, gather
 from graphopt.validation.pins import parse_sizes, parse_values
 from graphopt.validation.plan import FeedPlan
-from graphopt.validation.running import Whole
 from graphopt.validation.trial import ModelTrial
 
 Trial = Callable[[Mapping[str, Any]], str]
@@ -278,7 +277,7 @@ def test_what_onnxruntime_says_is_quoted(worker: Worker, save: Any) -> None:
         "g (float[N, 4] x) => (float[A] y) { y = Reshape(x, s) }",
         s=np.array([13]),
     )
-    trial = ModelTrial(save(proto), Whole(worker))
+    trial = ModelTrial(save(proto), worker)
     with pytest.raises(CouldNotTell, match=r"the first reason was: onnxruntime failed while running .*[Rr]eshape"):
         generated(proto, trial)
     trial.close()
@@ -286,7 +285,7 @@ def test_what_onnxruntime_says_is_quoted(worker: Worker, save: Any) -> None:
 
 def test_outputs_that_are_all_nan_are_no_feed(worker: Worker, save: Any) -> None:
     proto = model("g (float[1] x) => (float[1] y) { a = Relu(x)  b = Sub(a, a)  y = Div(b, b) }")
-    trial = ModelTrial(save(proto), Whole(worker))
+    trial = ModelTrial(save(proto), worker)
     assert trial({"x": np.ones(1, np.float32)}) == "every floating-point output is NaN"
     trial.close()
 
@@ -299,7 +298,7 @@ def test_the_model_itself_is_asked(worker: Worker, save: Any) -> None:
         w=np.zeros((8, 3, 5, 5), np.float32),
         t=np.zeros((9, 4), np.float32),
     )
-    trial = ModelTrial(save(proto), Whole(worker))
+    trial = ModelTrial(save(proto), worker)
     found = generated(proto, trial)
     trial.close()
     assert len(found) == 3

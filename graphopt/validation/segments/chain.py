@@ -42,15 +42,20 @@ class Chain:
         folder.mkdir(parents=True, exist_ok=True)
         self.peak = self.spilled = 0
 
-    def run(self, mode: Options, feeds: Feeds, watch: Watch) -> Iterator[tuple[Key, dict[str, Value]]]:
-        """The outputs on each feed, in the feeds' order, once all segments have run. Raises WorkerFailure,
-        UsageError where a feed does not fit, CouldNotTell where there is no room for what lies between."""
+    def run(
+        self, mode: Options, feeds: Feeds, watch: Watch, seconds: float | None = None
+    ) -> Iterator[tuple[Key, dict[str, Value]]]:
+        """The outputs on each feed, in the feeds' order, once all segments have run.
+
+        Each run of a segment may take `seconds`, those of the worker unless given. Raises WorkerFailure, UsageError
+        where a feed does not fit, CouldNotTell where there is no room for what lies between.
+        """
         shelf = Shelf(self._folder / "between")
         keys: list[Key] = []
         try:
             number = 0
             while number < len(self.segments):
-                keys = self._segment(number, mode, feeds, watch, shelf)
+                keys = self._segment(number, mode, feeds, watch, shelf, seconds)
                 if not keys:
                     continue  # it was joined with the next one
                 self.spilled = max(self.spilled, shelf.peak)
@@ -60,7 +65,9 @@ class Chain:
         finally:
             shelf.clear()
 
-    def _segment(self, number: int, mode: Options, feeds: Feeds, watch: Watch, shelf: Shelf) -> list[Key]:
+    def _segment(
+        self, number: int, mode: Options, feeds: Feeds, watch: Watch, shelf: Shelf, seconds: float | None
+    ) -> list[Key]:
         """Run one segment on all feeds; no keys where it cannot end where it should."""
         segment = self.segments[number]
         what = f"segment {number + 1} of {len(self.segments)} of {self.name}"
@@ -74,7 +81,7 @@ class Chain:
             for key, feed in feeds():
                 given = {name: feed[name] for name in segment.inputs if name in feed}
                 given.update((name, shelf[key, name]) for name in segment.takes)
-                outputs = session.run(given)
+                outputs = session.run(given, seconds=seconds)
                 for name, value in outputs.items():
                     shelf.keep((key, name), value)
                 keys.append(key)

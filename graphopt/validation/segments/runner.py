@@ -126,8 +126,8 @@ class _Chained:
         self.inputs = {name: _type(info.type) for name, info in net.inputs.items() if name not in net.weights}
         self.outputs = {name: _type(info.type) for name, info in net.outputs.items()}
 
-    def each(self, feeds: Feeds) -> Iterator[tuple[Key, Outputs]]:
-        yield from self._chain.run(self._mode, feeds, self._watch)
+    def each(self, feeds: Feeds, seconds: float | None = None) -> Iterator[tuple[Key, Outputs]]:
+        yield from self._chain.run(self._mode, feeds, self._watch, seconds)
 
 
 def _type(kind: TypeProto) -> str:

@@ -313,3 +313,20 @@ def test_not_a_number_among_the_weights() -> None:
 def test_options_are_checked(options: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Channels(**options)
+
+
+def test_kernels_that_take_16_channels_at_a_time() -> None:
+    """Of 8 and 16 channels, only those go that a kernel does not compute all the same."""
+    draw = rng(6)
+    text = """agraph (float[B, 1, 12, 12] x) => (float[B, 3, 12, 12] y) {
+        c = Conv<pads = [1, 1, 1, 1]>(x, w, b)  r = Relu(c)  e = Conv<pads = [1, 1, 1, 1]>(r, v, d)  f = Relu(e)
+        y = Conv(f, o) }"""
+    weights = {"w": (8, 1, 3, 3), "b": (8,), "v": (16, 8, 3, 3), "d": (16,), "o": (3, 16, 1, 1)}
+    before = filled(text, **{name: draw.normal(size=shape) for name, shape in weights.items()})
+    feeds = [{"x": draw.normal(size=(8, 1, 12, 12)).astype(np.float32)}]
+    done = run(Channels(share=0.4, multiple=1, kernel=16), before, feeds=feeds)
+    assert dims(done.after)["v"] == (16, 4, 3, 3)
+    plain = run(Channels(share=0.4, multiple=1), before, feeds=feeds)
+    assert dims(plain.after)["v"][0] < 16
+    with pytest.raises(ValueError, match="must not be negative"):
+        Channels(kernel=-1)
