@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +19,7 @@ from graphopt.session.evidence import on_disk, validator
 from graphopt.session.job import Job, Target, Validate, plan
 from graphopt.session.run import Result, run
 from graphopt.storage.read import from_proto, read
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
 from graphopt.validation.budget import parse_budgets
@@ -232,7 +232,7 @@ def validate(
         worker_memory=worker_memory,
     )
     with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        work = stack.enter_context(Scratch())
         worker = stack.enter_context(Worker(seconds=worker_seconds, memory=worker_memory, custom_ops=job.custom_ops))
         first, second = source_of(reference), source_of(candidate)
         if (why := endless(second.proto)) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -40,6 +39,7 @@ from graphopt.session.job import Job, Target
 from graphopt.session.planning import plan_of
 from graphopt.session.services import WorkerServices
 from graphopt.session.student import UNTOUCHED, read_student
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
 from graphopt.storage.write import Staged, stage
@@ -147,7 +147,7 @@ def run(
     clock = _Clock()
     with ExitStack() as stack:
         stack.enter_context(limited(job.limits))
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        work = stack.enter_context(Scratch())
         worker = stack.enter_context(
             Worker(seconds=job.worker_seconds, memory=job.worker_memory, custom_ops=job.custom_ops)
         )
@@ -280,3 +280,5 @@ def _commit(report: Report, staged: Staged, target: Target, touched: bool) -> No
     written = staged.commit()
     report.written = tuple(str(path) for path in (written.path, *written.sidecars))
     report.kept_despite = report.exit_code != 0
+    for path in written.left:
+        report.warnings.append(f"{str(path)!r} may be left over of the old model, and could not be removed")

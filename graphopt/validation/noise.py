@@ -8,7 +8,6 @@ both. What a rewrite may move an output by is a small multiple of this.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.runtime.options import Options
+from graphopt.storage.scratch import Scratch
 from graphopt.validation.compare import compare, unsettled
 from graphopt.validation.feed_files import Feed
 from graphopt.validation.nudge import binary, can_nudge, nudge
@@ -151,7 +151,7 @@ class Noise:
 
     def _run_variant(self, feeds: Mapping[int, Feed]) -> Iterator[tuple[int, Outputs]]:
         assert self._source is not None
-        with tempfile.TemporaryDirectory(prefix="graphopt-noise-") as folder:
+        with Scratch("noise") as folder:
             variant = nudged_variant(self._source, Path(folder), self._seed)
             if variant is not None:
                 yield from self._run(variant, OFF, feeds, (0, _DIRECTIONS + 1))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +14,7 @@ from graphopt.errors import CouldNotTell, NotEquivalent, UsageError
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.runtime.options import Options
 from graphopt.storage.read import read
+from graphopt.storage.scratch import Scratch
 from graphopt.validation.budget import Budget
 from graphopt.validation.decide import Case, decide
 from graphopt.validation.feeds import FeedSet, gather
@@ -69,7 +68,8 @@ class Validator:
             raise UsageError("labels belong to feeds of your own; give --feeds with --labels")
         self._labels = None if labels is None else read_labels(labels)
         self._metric = None if metric is None else find_metric(metric)
-        self._folder = Path(tempfile.mkdtemp(prefix="graphopt-validation-"))
+        self._scratch = Scratch("validation")
+        self._folder = self._scratch.path
         self._count = 0
         self._feeds: FeedSet | None = None
         self._original: Reference | None = None
@@ -83,7 +83,7 @@ class Validator:
 
     def close(self) -> None:
         """Remove what was kept."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.remove()
 
     @property
     def gathered(self) -> FeedSet | None:

@@ -9,16 +9,15 @@ from typing import Literal
 
 from graphopt.analysis.channels import Group, channel_groups
 from graphopt.analysis.float_layers import FloatLayer, float_layer
+from graphopt.analysis.layer_goals import Goal, goals_of
 from graphopt.analysis.unit_removal import Removal
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.prune.channel_costs import Costs
-from passes.prune.channel_cutting import RULE, Cut, Sweep
-from passes.prune.channel_readers import Reader, by_magnitude, look, readers_of, removal
+from passes.prune.channel_cutting import RULE, Cut, Sweep, Terms
+from passes.prune.channel_readers import TOGETHER, Reader, by_magnitude, look, readers_of, removal
 from passes.prune.channel_shares import by_error, counts, evenly
 from passes.prune.narrowing import Narrowing, why_not_narrow
-from passes.prune.repair_targets import Target, targets
-from passes.prune.repairing import TOGETHER, Terms
 
 
 @dataclass(frozen=True)
@@ -153,17 +152,15 @@ class Channels(Pass):
             return "only has no pattern for it"
         return None
 
-    def _goals(self, graph: Graph, ctx: Context) -> Mapping[Node, Target]:
+    def _goals(self, graph: Graph, ctx: Context) -> Mapping[Node, Goal]:
         """What layers made in the original: of all that can be fitted, where anything is to be fitted or observed."""
         if self.importance == "magnitude" and not self.repair:
             return {}
         layers = [found for node in graph.root.nodes if isinstance(found := float_layer(node), FloatLayer)]
-        if not layers:
-            return {}
-        return {node: found for node, found in targets(layers, ctx).items() if isinstance(found, Target)}
+        return goals_of(layers, ctx)
 
     def _removals(
-        self, groups: Sequence[Group], goals: Mapping[Node, Target], ctx: Context
+        self, groups: Sequence[Group], goals: Mapping[Node, Goal], ctx: Context
     ) -> tuple[dict[Group, Sequence[Reader]], dict[Group, Removal]]:
         """For each group the layers that can be asked, and its channels in the order in which they would go."""
         readers, found = dict[Group, Sequence[Reader]](), dict[Group, Removal]()
