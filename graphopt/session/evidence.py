@@ -71,6 +71,7 @@ def validator(source: Source, reference: Path, job: Job, worker: Worker) -> Vali
         labels=job.labels,
         metric=job.metric,
         seed=job.seed,
+        how="segments" if job.validate == "segments" else "auto",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,7 +197,7 @@ def run(
         with clock.phase("validate"):
             watch.progress.say("validating")
             contract = outcome.contract if student is None else job.contract
-            report.verdict = _verdict(job, contract, staged.path, validating, changed)
+            report.verdict = _verdict(job, contract, staged.path, validating, changed, outcome.origins)
         if job.latency and validating is not None:
             with clock.phase("latency"):
                 watch.progress.say("measuring latency")
@@ -261,12 +261,15 @@ def _report(source: Source, job: Job, outcome: manager.Outcome, watch: _Watch, c
     )
 
 
-def _verdict(job: Job, contract: Contract, candidate: Path, validating: Validator | None, changed: bool) -> Verdict:
+def _verdict(
+    job: Job, contract: Contract, candidate: Path, validating: Validator | None, changed: bool,
+    origins: Mapping[str, tuple[str, ...]],
+) -> Verdict:  # fmt: skip
     if not changed:
         return not_validated("nothing was changed", Contract.EXACT)
     if job.validate == "none" or validating is None:
         return not_validated("validation was switched off", contract)
-    return validating.check(candidate, contract, job.budgets)
+    return validating.check(candidate, contract, job.budgets, origins=origins)
 
 
 def _commit(report: Report, staged: Staged, target: Target, touched: bool) -> None:
