@@ -87,6 +87,15 @@ def input_row(source: Source, counted: Facts) -> ModelRow:
     )
 
 
+def outgrown(written: Source) -> str:
+    """That the weights of a model which was one file are beside it now, and why."""
+    size = written.size + sum(one.size for one in written.external)
+    return (
+        f"its weights are in a file beside the model: in one file it would have about {size} bytes, and readers take "
+        "no more than 2 GB"
+    )
+
+
 def output_row(written: Source, graph: Graph, before: ModelRow, changed: bool) -> ModelRow:
     """The size table's column of the result, whose file was read back as `written`."""
     if not changed:

@@ -31,6 +31,7 @@ from graphopt.session.evidence import (
     input_row,
     latency,
     on_disk,
+    outgrown,
     output_row,
     refuse_invalid,
     validator,
@@ -75,10 +76,10 @@ class Result:
         Raises UsageError when the model is larger than the 2 GB that a message can hold.
         """
         encoded = encode(self.graph)
-        data = b"".join(join(encoded.proto, encoded.store))
-        if len(data) >= 2**31:
+        pieces = list(join(encoded.proto, encoded.store))
+        if sum(map(len, pieces)) >= 2**31:
             raise UsageError("the model is larger than 2 GB and cannot be one message; save it to a file instead")
-        made: onnx.ModelProto = onnx.ModelProto.FromString(data)
+        made: onnx.ModelProto = onnx.ModelProto.FromString(b"".join(pieces))
         return made
 
     def raise_unless_passed(self) -> Result:
@@ -193,6 +194,8 @@ def run(
         report.warnings += [over(name, count, job.limits) for name, count in services.reached.items()]
         with clock.phase("write"):
             written = _put(staged, start, outcome.graph, touched)
+        if target is not None and written.external and not start.external and start.path is not None:
+            report.warnings.append(outgrown(written))
         report.after = output_row(written, outcome.graph, report.before, changed)
         with clock.phase("validate"):
             watch.progress.say("validating")
