@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
+import importlib
 import json
 import os
 import re
@@ -31,6 +32,10 @@ from graphopt.testing.wild import wild_model
 TOGETHER = 100  # seeds that one process takes
 SECONDS = 120.0  # for one seed
 _RUNNING = "running the model itself"
+_WARM = (
+    "graphopt.runtime.engine", "graphopt.testing.inside", "graphopt.calibration.observe",
+    "graphopt.calibration.measuring", "onnx.version_converter", "onnx.reference", "graphopt.training.trainer",
+)  # fmt: skip
 _UNREAD_INPUT = re.compile(r"Type 'tensor\(\w+\)' of input parameter \(\w+\) of operator \((part|fn)\d")
 """onnxruntime takes the types of a function's inputs from the nodes that read them: of one that nobody reads
 any more it takes some types only, which ONNX does not ask for."""
@@ -119,12 +124,16 @@ def campaign(
     found: Callable[[Failure], None] = lambda _: None, inside: bool = True,
 ) -> Iterator[int]:  # fmt: skip
     """Run the seeds, adding to the tally; yields each seed that is done. No seed begins after `until`."""
-    at = seeds.start
+    at, careful = seeds.start, -1
+    if inside:
+        _warm()
     while at < seeds.stop and time.monotonic() < until:
         chunk = range(at, min(at + TOGETHER, seeds.stop))
-        for seed, told in _child(chunk, plan, registry, until) if inside else _here(chunk, plan, registry, until):
+        told_of = _child(chunk, plan, registry, until, careful) if inside else _here(chunk, plan, registry, until)
+        for seed, told in told_of:
             if told.get("again"):
-                _, told = next(_child(range(seed, seed + 1), plan, registry, float("inf"), more=False))
+                at = careful = seed
+                break
             for one in tally.add(told["counts"], told["failures"]):
                 found(one)
             at = tally.next = seed + 1
@@ -137,17 +146,24 @@ def _here(chunk: range, plan: Plan, registry: Registry, until: float) -> Iterato
             yield seed, one_seed(seed, plan, registry)
 
 
+def _warm() -> None:
+    """Import here what every process would have to import for itself."""
+    for name in _WARM:
+        importlib.import_module(name)
+
+
 def _child(
-    chunk: range, plan: Plan, registry: Registry, until: float, more: bool = True
+    chunk: range, plan: Plan, registry: Registry, until: float, careful: int = -1
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The seeds of a chunk in a process of their own; what it dies or hangs of is what that seed gave."""
+    """The seeds of a chunk in a process of their own; what it dies or hangs of is what that seed gave. The
+    model of the seed `careful` is run at its usual sizes only: at others the process died."""
     read, write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
         os.close(read)
-        _work(chunk, plan, registry, until, write, more)
+        _work(chunk, plan, registry, until, write, careful)
     os.close(write)
     seed, doing, done = chunk.start, "starting", False
     try:
@@ -168,7 +184,7 @@ def _child(
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-    if not done and doing == _RUNNING and more:
+    if not done and doing == _RUNNING and seed != careful:
         yield seed, {"again": True}
     elif not done:
         yield seed, _died(seed, doing, status)
@@ -189,7 +205,7 @@ def _signal(status: int) -> str:
     return f"status {os.waitstatus_to_exitcode(status)}"
 
 
-def _work(chunk: Sequence[int], plan: Plan, registry: Registry, until: float, write: int, more: bool) -> None:
+def _work(chunk: Sequence[int], plan: Plan, registry: Registry, until: float, write: int, careful: int) -> None:
     """What the child does; never returns."""
     code = 1
 
@@ -208,7 +224,7 @@ def _work(chunk: Sequence[int], plan: Plan, registry: Registry, until: float, wr
             def say(doing: str, at: int = seed) -> None:
                 tell({"seed": at, "doing": doing})
 
-            made = one_seed(seed, plan, registry, say, more)
+            made = one_seed(seed, plan, registry, say, seed != careful)
             tell({"seed": seed, **made})
         tell({"end": True})
         code = 0
