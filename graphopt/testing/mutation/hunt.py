@@ -68,7 +68,7 @@ def hunt(options: Options, before: dict[str, Fate]) -> dict[str, Fate]:
             _tell(f"judged, but not there any more: {dict(one)}")
         if left:
             chase = Chase(options, group, left, fates, judged, models, until)
-            collect(options.root, group.tests, Suite(group.sources, chase.run))
+            collect(options.root, group.tests, Suite(group.sources, chase.run, {one.name for one in group.passes}))
         if options.json:
             save(options.json, fates.values())
     return fates
