@@ -138,7 +138,8 @@ def why_pads(node: Node) -> str | None:
 
 def _change(linear: Linear, spread: Vector, cover: Array, bias: Vector | None) -> Change | str:
     old = linear.weight.values
-    dtype, exact = old.dtype, old.astype(np.float64) * spread
+    with np.errstate(over="ignore"):  # what is infinite then leaves the range, and that is said
+        dtype, exact = old.dtype, old.astype(np.float64) * spread
     if linear.beta == 0:
         bias = None  # it counts for nothing, and was found to be nothing
     if bias is not None:

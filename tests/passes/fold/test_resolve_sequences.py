@@ -237,3 +237,18 @@ def test_long_chains_take_linear_time() -> None:
     start = time.process_time()
     assert len(apply(ResolveSequences(), proto, laws=False).applied) == 1
     assert time.process_time() - start < 20
+
+
+@pytest.mark.parametrize("place", [2, 3, -3])
+def test_a_position_that_no_element_has(place: int) -> None:
+    """Every run would fail: that is left to the run."""
+    text = (
+        "g (float[N] a, float[N] b) => (float[N] y) { s = SequenceConstruct(a, b)  u = SequenceAt(s, p)  y = Neg(u) }"
+    )
+    assert resolve(text, runs=False, p=place).applied == ()
+
+
+@pytest.mark.parametrize("place", [2, -3])
+def test_a_part_that_a_split_does_not_make(place: int) -> None:
+    text = "g (float[4] x) => (float[N] y) { s = SplitToSequence(x, k)  u = SequenceAt(s, p)  y = Neg(u) }"
+    assert resolve(text, runs=False, k=2, p=place).applied == ()
