@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,6 +19,7 @@ from graphopt.runtime.session import Session
 from graphopt.session.evidence import on_disk, refuse_invalid
 from graphopt.session.job import Job
 from graphopt.session.services import WorkerServices
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
 from graphopt.tolerance.agreement import predicted_errors
@@ -97,7 +97,7 @@ def settled(source: Source, job: Job) -> Job:
     if job.planner is None:
         return job
     with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        work = stack.enter_context(Scratch())
         worker = stack.enter_context(
             Worker(seconds=job.worker_seconds, memory=job.worker_memory, custom_ops=job.custom_ops)
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from graphopt.runtime.failure import WorkerFailure
 from graphopt.session.api import Model, source_of
 from graphopt.session.evidence import on_disk
 from graphopt.session.job import GENERATED
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.tolerance.agreement import checked, spread_out
 from graphopt.tolerance.compressions import COMPRESSIONS
@@ -91,7 +91,7 @@ def sensitivity(
     if not found.layers:
         raise UsageError(_no_layers(patterns, found.left))
     with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        work = stack.enter_context(Scratch())
         worker = stack.enter_context(
             Worker(seconds=worker_seconds, memory=worker_memory, custom_ops=tuple(Path(one) for one in custom_ops))
         )
