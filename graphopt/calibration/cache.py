@@ -11,7 +11,9 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import tokenize
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
@@ -22,6 +24,12 @@ import numpy as np
 
 from graphopt.analysis.activations import Array, Observation
 from graphopt.errors import UsageError
+
+UNREADABLE: Final = (
+    OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, RuntimeError, MemoryError,
+    tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading an archive of arrays raises when it is not whole."""
 
 State = Mapping[str, Array]
 
@@ -168,7 +176,7 @@ def _read(path: Path) -> State | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except UNREADABLE:
         return None
 
 

@@ -47,9 +47,14 @@ class Session:
         return self._model
 
     def run(
-        self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None, *, lent: bool = False
+        self,
+        feeds: Mapping[str, Any],
+        outputs: Sequence[str] | None = None,
+        *,
+        lent: bool = False,
+        seconds: float | None = None,
     ) -> dict[str, Value]:
-        """Run once.
+        """Run once, within `seconds` where those are fewer than the worker's clock.
 
         feeds: an array for each input, of its dtype (ml_dtypes' for bfloat16, fp8 and sub-byte
         types; object arrays of str); a list for a sequence, a dict for a map, None for an absent
@@ -66,7 +71,7 @@ class Session:
             request = {"do": "run", "session": self.number, "feeds": described, "outputs": names}
             if lent:
                 request["lent"] = True
-            results, parcel = self.worker.request(request, layout, f"running {self.label}")
+            results, parcel = self.worker.request(request, layout, f"running {self.label}", seconds)
             make = unpack_lent if lent else to_array(parcel)
             return {name: build(results[name], parcel, make) for name in names}
 

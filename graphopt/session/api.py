@@ -23,8 +23,9 @@ from graphopt.storage.read import from_proto, read
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
 from graphopt.validation.budget import parse_budgets
+from graphopt.validation.endless import endless
 from graphopt.validation.plan import FeedPlan, Given
-from graphopt.validation.verdict import Verdict
+from graphopt.validation.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from graphopt.debug.finding import Finding
@@ -231,5 +232,7 @@ def validate(
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
         worker = stack.enter_context(Worker(seconds=worker_seconds, memory=worker_memory, custom_ops=job.custom_ops))
         first, second = source_of(reference), source_of(candidate)
+        if (why := endless(second.proto)) is not None:
+            return Verdict(Outcome.COULD_NOT_TELL, contract, reasons=(f"the second model cannot be run: {why}",))
         validating = stack.enter_context(validator(first, on_disk(first, work / "reference"), job, worker))
         return validating.check(on_disk(second, work / "candidate"), contract, budgets)

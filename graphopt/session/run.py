@@ -21,6 +21,7 @@ from graphopt.instruments.progress import Progress
 from graphopt.instruments.size import Size
 from graphopt.instruments.timing import Timing
 from graphopt.ir import Graph, decode, encode
+from graphopt.ir.shelf import shelving
 from graphopt.limits import limited, over
 from graphopt.pipeline import manager
 from graphopt.pipeline.instrument import Instrument, Veto
@@ -179,7 +180,7 @@ def run(
             with clock.phase("check"):
                 first = reference if student is None else on_disk(student, work / "start")
                 refuse_invalid(watch.check, first, worker, job.validate != "none")
-        with clock.phase("passes"):
+        with clock.phase("passes"), shelving(staged.folder):
             services = WorkerServices(worker, job.limits, data=calibrating.data, say=watch.progress.say)
             outcome = _passes(start, job, services, watch)
         touched = outcome.rewrites > 0

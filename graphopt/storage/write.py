@@ -28,7 +28,7 @@ from graphopt.storage.layout import EMBEDDED_LIMIT, External, Layout
 from graphopt.storage.leftovers import old_sidecars, remove_unused, sidecar_name
 from graphopt.storage.read import read
 from graphopt.storage.source import Source
-from graphopt.storage.target import Target, aim, writing
+from graphopt.storage.target import Target, aim, check_room, writing
 from graphopt.storage.walk import resolved
 
 __all__ = ["Staged", "Written", "stage"]
@@ -86,6 +86,11 @@ class Staged:
         self._sidecars: list[PurePosixPath] = []
         self._complete = self._done = False
 
+    @property
+    def folder(self) -> Path:
+        """A folder on the target's file system, for files that nobody needs any more when the block is left."""
+        return self._hidden.path
+
     def put(self, proto: ModelProto, store: Store, external: External = "auto") -> Source:
         """Write the skeleton `proto` with the payloads that `store` knows: the source of what was written.
 
@@ -99,6 +104,7 @@ class Staged:
         layout.decide(external, self._limit)
         offsets = layout.place()
         name = ""
+        check_room(self._target, layout.size(offsets))
         with writing(self._target.asked):
             if offsets:
                 self._refuse_link()
@@ -130,6 +136,7 @@ class Staged:
             if files and not self._new:
                 self.path = self._hidden.beside
             else:
+                check_room(self._target, source.size + sum(file.size for file in files.values()))
                 for place, file in files.items():
                     self._bring(source, file, place)
             write_file(self.path, lambda: [buffer])

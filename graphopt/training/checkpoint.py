@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from graphopt.calibration.cache import UNREADABLE
 
 Array = np.ndarray[Any, Any]
 
@@ -39,5 +40,5 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, Any]] | None:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files if name != _FIGURES}
             return arrays, json.loads(str(stored[_FIGURES]))
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except UNREADABLE:
         return None

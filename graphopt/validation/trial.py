@@ -18,25 +18,30 @@ if TYPE_CHECKING:
     from graphopt.runtime.options import Value
 
 _DEATHS: Final = 3  # crashes or memory failures before the search is called off
+_PATIENCE: Final = 60.0  # seconds for a run on inputs that nobody vouches for, unless a tenth of the clock is more
+_RATE: Final = 20e6  # bytes of the model that add a second
 
 
 class ModelTrial:
     """Calls run one feed; "" means accepted. Loading raises `WorkerFailure` if the model is rejected."""
 
-    def __init__(self, path: Path, worker: Worker) -> None:
+    def __init__(self, path: Path, worker: Worker, size: int = 0) -> None:
+        """`size` is how many bytes the model has: generated inputs may send a small one into a loop without end,
+        and need not wait for the whole clock to tell."""
         self._session = worker.load(path, OFF)
+        self._seconds = max(_PATIENCE, worker.seconds / 10) + size / _RATE
         self._deaths = 0
 
     def __call__(self, values: Mapping[str, Value]) -> str:
         """Run the feed. Raises `CouldNotTell` on a hang, or when the worker has died too often."""
         try:
-            outputs = self._session.run(values)
+            outputs = self._session.run(values, seconds=self._seconds)
         except UsageError as error:
             return _clause(error)
         except WorkerFailure as failure:
             if failure.kind == "hang":
                 raise CouldNotTell(
-                    f"the original model did not finish on generated inputs: {_clause(failure)}"
+                    f"the original model did not finish on generated inputs: {_clause(failure)}; give --feeds"
                 ) from None
             if failure.kind in ("crash", "memory"):
                 self._deaths += 1

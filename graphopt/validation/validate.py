@@ -88,7 +88,8 @@ class Validator:
             if self._plan.feeds is not None:
                 self._feeds = gather(self._plan, proto, lambda values: "", self._seed)
             else:
-                trial = ModelTrial(self._path, self._worker)
+                size = source.size + sum(one.size for one in source.external)
+                trial = ModelTrial(self._path, self._worker, size)
                 with contextlib.closing(trial):
                     self._feeds = gather(self._plan, proto, trial, self._seed, store)
             if self._labels is not None and self._feeds.part is not None:
