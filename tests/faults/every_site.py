@@ -84,8 +84,8 @@ def tried(base: Baseline, fault: Fault, root: Path, warmed: Warmed) -> tuple[lis
     set_up(base.scene, root)
     ended = warmed.run(root, base.scene.arguments, fault)
     killed = fault.action == SIGNAL and fault.error == signal.SIGKILL
-    found = faults(base, root, ended, killed)
-    if killed and ended.status == -9 and not found:
+    found = faults(base, root, ended, killed, unavoidable=killed or fault.on)
+    if (killed or fault.on) and not found:
         found += [f"after the next run: {one}" for one in next_run(base, root, warmed)]
     where = f"{ended.log[0] if ended.log else '-'} | status {ended.status} {ended.err.strip()[:300]}"
     return found, where
@@ -99,9 +99,8 @@ def next_run(base: Baseline, root: Path, warmed: Warmed) -> list[str]:
             shutil.rmtree(work / one, ignore_errors=True)
     ended = warmed.run(root, base.scene.arguments)
     if base.scene.output is not None and ended.status == base.scene.code:
-        if "--in-place" in base.scene.arguments:
-            return [f"left: {one}" for one in hidden(root)]
-        return faults(base, root, ended)
+        if "--in-place" not in base.scene.arguments:
+            return faults(base, root, ended)
     return [f"left: {one}" for one in hidden(root)]
 
 
