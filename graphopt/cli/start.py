@@ -38,6 +38,9 @@ def main() -> None:
         said = OUT_OF_MEMORY if isinstance(error, MemoryError) else f"the system refused to go on: {error}"
         _say(said)
         sys.exit(OverLimit.exit_code)
+    finally:
+        for number in SIGNALS:  # all is done and said; the end of the interpreter must not be cut short, either
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _say(text: str) -> None:

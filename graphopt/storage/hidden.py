@@ -109,7 +109,7 @@ class Partial:
 def remove_tree(path: Path) -> None:
     """Remove a folder and all in it; what cannot be removed is left."""
     for _ in range(_ATTEMPTS):
-        with suppress(MemoryError):
+        with suppress(MemoryError, OSError):  # which it does not ignore all of
             shutil.rmtree(path, ignore_errors=True)  # refuses links
             if not os.path.lexists(path):
                 return
