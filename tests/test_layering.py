@@ -48,11 +48,14 @@ ARROWS: dict[str, frozenset[str]] = {
     "report": BASE
     | {"ir", "storage", "analysis", "pipeline", "validation", "measure", "instruments", "debug", "tune", "tolerance"},
 }
+ARROWS["scale"] = BASE | {"ir"}
+ARROWS["report"] |= {"scale"}
 ENGINE = frozenset(ARROWS)
 ARROWS["session"] = ENGINE
 ARROWS["testing"] = ENGINE | {"session"}
 ARROWS["graphopt"] = ENGINE | {"session"}  # graphopt/__init__.py: the Python API
 ARROWS["cli"] = ENGINE | {"session", "testing", "graphopt"}
+ARROWS["integrations"] = BASE | {"storage", "scale"}
 ARROWS["__main__"] = frozenset({"cli"})
 
 # What a pass sees of the engine, and of the world besides the standard library.

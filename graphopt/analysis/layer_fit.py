@@ -37,6 +37,14 @@ class Sums:
         rows = np.append(which, self.gram.shape[1] - 1)
         return Sums(self.count, self.gram[:, rows[:, None], rows], self.cross[:, rows], self.energy)
 
+    def of_outputs(self, which: Array) -> Sums:
+        """Those of a layer that has only the outputs `which` of every group."""
+        return Sums(self.count, self.gram, self.cross[:, :, which], self.energy[:, which])
+
+    def scaled(self, scale: Array) -> Sums:
+        """Those of results that are multiplied by `scale` [groups, outputs]."""
+        return Sums(self.count, self.gram, self.cross * scale[:, None], self.energy * np.square(scale))
+
     def missed(self, weights: Array) -> float:
         """The sum of squares by which `weights` [groups, inputs + 1, outputs] miss y."""
         apart = float(self.energy.sum() + np.einsum("gko,gko->", weights, self.gram @ weights - 2 * self.cross))
@@ -102,9 +110,15 @@ class LayerFit:
 
     def of_inputs(self, which: Array) -> LayerFit:
         """What it would have seen of a layer that reads only the inputs `which` of every group."""
+        return self._of([None if one is None else one.of_inputs(which) for one in self.halves])
+
+    def scaled(self, scale: Array) -> LayerFit:
+        """What it would have seen of results that are multiplied by `scale` [groups, outputs]."""
+        return self._of([None if one is None else one.scaled(scale) for one in self.halves])
+
+    def _of(self, halves: list[Sums | None]) -> LayerFit:
         made = LayerFit(self.rows, self.most, self.kept)
-        made.halves = [None if one is None else one.of_inputs(which) for one in self.halves]
-        made.trouble = self.trouble
+        made.halves, made.trouble = halves, self.trouble
         return made
 
     def update(self, *values: Array) -> None:

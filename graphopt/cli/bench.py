@@ -88,10 +88,10 @@ def command(
 
     plan = options.feed_plan(feeds, labels, input_value, dim)
     setting = Setting(
-        _positive("--threads", threads),
+        options.positive("--threads", threads),
         provider_of(provider),
         options.seconds("--seconds", seconds),
-        _positive("--processes", processes),
+        options.positive("--processes", processes),
         not no_optimize,
     )
     number, clock = options.whole("--seed", seed), options.seconds("--timeout", timeout)
@@ -122,10 +122,3 @@ def command(
         save_bench_plot(Path(plot), found)
     output.show(lambda: to_json(found), lambda console: print_benchmark(found, console, verbose))
     raise typer.Exit(found.exit_code)
-
-
-def _positive(flag: str, text: str) -> int:
-    number = options.whole(flag, text)
-    if not 1 <= number <= 1024:
-        raise UsageError(f"{flag} expects a whole number from 1 to 1024, not {text!r}")
-    return number

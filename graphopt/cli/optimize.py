@@ -17,7 +17,7 @@ from graphopt.errors import UsageError
 
 def command(
     ctx: typer.Context,
-    model: own.In,
+    models: own.In,
     out: own.Out = None,
     in_place: own.InPlace = False,
     keep: own.Keep = False,
@@ -29,6 +29,10 @@ def command(
     bundle_on_failure: own.BundleOnFailure = None,
     no_weights: own.NoWeights = False,
     snapshots: own.Snapshots = None,
+    out_dir: own.OutDir = None,
+    workers: own.Workers = "1",
+    cluster: own.Cluster = None,
+    retries: own.Retries = "1",
     recipe: options.Recipe = None,
     pipeline: own.PipelineText = None,
     target: own.TargetOf = None,
@@ -65,6 +69,12 @@ def command(
 ) -> None:
     """Optimize a model, validate the result against it, and write it if it holds."""
     output: Output = ctx.obj.ask(json=json, quiet=quiet, debug=debug, verbose=verbose)
+    if out_dir is not None:
+        from graphopt.cli.batch import run
+
+        count = options.positive("--workers", workers)
+        raise typer.Exit(run(ctx, models, out_dir, count, cluster, options.whole("--retries", retries), output))
+    model = _alone(models, ctx)
     place = _place(model, out, in_place)
     from graphopt.session.job import Job, Target, plan
 
@@ -106,6 +116,16 @@ def command(
     result = optimized(Path(model), job, goal, extras)
     show(result, output, remarks_for)
     raise typer.Exit(result.exit_code)
+
+
+def _alone(models: list[str], ctx: typer.Context) -> str:
+    if len(models) > 1:
+        raise UsageError(f"there are {len(models)} models; name the folder of their results with --out-dir DIR")
+    for name in ("workers", "cluster", "retries"):
+        param = next(one for one in ctx.command.params if one.name == name)
+        if ctx.params[name] != param.default:
+            raise UsageError(f"{param.opts[-1]} is for a batch of models; give --out-dir DIR with it")
+    return models[0]
 
 
 def _place(model: str, out: str | None, in_place: bool) -> Path:

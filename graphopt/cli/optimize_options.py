@@ -8,11 +8,49 @@ import typer
 
 from graphopt.cli.options import CHOOSE, JUDGE, RUN, SHOW, WRITE, one_of, passes
 
-VALIDATE = ("end", "each", "none")
+BATCH = "Many models"
+
+VALIDATE = ("end", "segments", "each", "none")
 ON_ERROR = ("stop", "skip")
 TARGETS = ("portable", "onnxruntime", "tensorrt", "openvino", "qnn")
 
-In = Annotated[str, typer.Argument(metavar="IN", help="the ONNX model to optimize; it is only read")]
+In = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IN", help="the ONNX model to optimize; it is only read. Several, or a folder, with --out-dir"
+    ),
+]
+OutDir = Annotated[
+    str | None,
+    typer.Option(
+        "--out-dir",
+        metavar="DIR",
+        help="optimize each of several models, of folders or patterns (URLs too), into a folder, with a manifest",
+        rich_help_panel=BATCH,
+    ),
+]
+Workers = Annotated[
+    str,
+    typer.Option("--workers", metavar="N", help="processes that models run in; 1 unless given", rich_help_panel=BATCH),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="a Dask scheduler, as tcp://host:8786, whose workers do it; local starts one (extra cluster)",
+        rich_help_panel=BATCH,
+    ),
+]
+Retries = Annotated[
+    str,
+    typer.Option(
+        "--retries",
+        metavar="N",
+        help="attempts more for a model whose worker dies; 1 unless given",
+        rich_help_panel=BATCH,
+    ),
+]
 Out = Annotated[
     str | None, typer.Option("-o", "--output", metavar="OUT", help="where to write the result", rich_help_panel=WRITE)
 ]
@@ -190,8 +228,9 @@ ValidateWhen = Annotated[
     str,
     typer.Option(
         "--validate",
-        metavar="end|each|none",
-        help="compare outputs at the end, after each step too, or not at all; end unless given",
+        metavar="end|segments|each|none",
+        help="compare outputs at the end, with the models run a segment at a time, after each step too, or not at "
+        "all; end unless given, by segments where the model would not fit in memory",
         rich_help_panel=JUDGE,
         autocompletion=one_of(*VALIDATE),
     ),

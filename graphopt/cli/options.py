@@ -216,6 +216,14 @@ def whole(flag: str, text: str) -> int:
     return int(text)
 
 
+def positive(flag: str, text: str) -> int:
+    """The whole number from 1 to 1024 that `text` is; UsageError otherwise."""
+    number = whole(flag, text)
+    if not 1 <= number <= 1024:
+        raise UsageError(f"{flag} expects a whole number from 1 to 1024, not {text!r}")
+    return number
+
+
 def seconds(flag: str, text: str) -> float:
     """The seconds that `text` gives, more than zero; UsageError otherwise."""
     try:

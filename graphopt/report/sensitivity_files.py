@@ -45,6 +45,8 @@ def read_table(path: Path) -> Sensitivity:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"the table {shown!r} cannot be read: {reason(error)}") from None
+    except RecursionError:
+        raise UsageError(f"the table {shown!r} is nested too deeply to be one") from None
     except ValueError:
         raise UsageError(f"the table {shown!r} is not JSON") from None
     return Sensitivity.from_json(facts)

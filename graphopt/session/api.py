@@ -23,8 +23,9 @@ from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
 from graphopt.validation.budget import parse_budgets
+from graphopt.validation.endless import endless
 from graphopt.validation.plan import FeedPlan, Given
-from graphopt.validation.verdict import Verdict
+from graphopt.validation.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from graphopt.debug.finding import Finding
@@ -203,14 +204,16 @@ def validate(
     metric: str | Function | None = None,
     budget: Budgets = None,
     seed: int = 0,
+    segments: bool = False,
     custom_ops: Sequence[str | os.PathLike[str]] = (),
     worker_seconds: float = 600.0,
     worker_memory: int | None = None,
 ) -> Verdict:
     """Compare two models on the same inputs; the verdict says how far `candidate` moved.
 
-    Without a `contract` it is LOSSY when a `budget` is given, else ROUNDING. The other arguments
-    are those of `optimize`.
+    Without a `contract` it is LOSSY when a `budget` is given, else ROUNDING. With `segments` the
+    models are run a segment at a time, as those that would not fit in memory are anyway. The other
+    arguments are those of `optimize`.
     """
     budgets = parse_budgets((budget,) if isinstance(budget, str) else tuple(budget or ()))
     if contract is None:
@@ -222,6 +225,7 @@ def validate(
         feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds),
         labels,
         metric,
+        validate="segments" if segments else "end",
         seed=seed,
         custom_ops=tuple(Path(one) for one in custom_ops),
         worker_seconds=worker_seconds,
@@ -231,5 +235,7 @@ def validate(
         work = stack.enter_context(Scratch())
         worker = stack.enter_context(Worker(seconds=worker_seconds, memory=worker_memory, custom_ops=job.custom_ops))
         first, second = source_of(reference), source_of(candidate)
+        if (why := endless(second.proto)) is not None:
+            return Verdict(Outcome.COULD_NOT_TELL, contract, reasons=(f"the second model cannot be run: {why}",))
         validating = stack.enter_context(validator(first, on_disk(first, work / "reference"), job, worker))
         return validating.check(on_disk(second, work / "candidate"), contract, budgets)

@@ -21,6 +21,7 @@ from graphopt.runtime.failure import WorkerFailure
 from graphopt.session.api import Model, source_of
 from graphopt.session.evidence import on_disk
 from graphopt.storage.scratch import Scratch
+from graphopt.validation.endless import endless
 from graphopt.validation.plan import FeedPlan, Given
 from graphopt.validation.reference import random_operators
 from graphopt.validation.signature import required_inputs
@@ -92,6 +93,8 @@ def _compared(
             Worker(seconds=worker_seconds, memory=worker_memory, custom_ops=tuple(Path(one) for one in custom_ops))
         )
         old, new = source_of(reference), source_of(candidate)
+        if (why := endless(new.proto)) is not None:
+            raise CouldNotTell(f"the second model cannot be run: {why}")
         inputs = renamed_inputs(old, new)
         validating = stack.enter_context(
             Validator(on_disk(old, work / "reference"), worker=worker, plan=plan, source=old, seed=seed)

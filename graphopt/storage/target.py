@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +94,20 @@ def _spare(path: Path, status: os.stat_result | None, source: Source, in_place: 
         return
     if (identity is not None and identity == source.identity) or path == Path(os.path.realpath(source.path)):
         raise UsageError(f"{what} is the input itself; choose another output, or say --in-place to replace it")
+
+
+def check_room(target: Target, size: int) -> None:
+    """Raise OverLimit when the disk has no room for `size` more bytes beside what is there; an old file is kept
+    until the new one is whole."""
+    try:
+        free = shutil.disk_usage(target.folder).free
+    except OSError:
+        return  # the system does not say
+    if size > free:
+        raise OverLimit(
+            f"cannot write {shown_path(target.asked)}: it takes {size} bytes and the disk has room for {free}; make "
+            "room or choose another output, nothing was changed"
+        )
 
 
 @contextmanager

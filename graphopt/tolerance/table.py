@@ -139,7 +139,7 @@ class Sensitivity:
                 float(facts["work"]),
                 float(facts["seconds"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise UsageError(f"the table of sensitivities cannot be read ({type(error).__name__}: {error})") from None
 
 

@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
-from graphopt.errors import OverLimit, UsageError
+from graphopt.errors import CouldNotTell, OverLimit, UsageError
 from graphopt.ir.store import Store
+from graphopt.validation.endless import endless
 from graphopt.validation.explore import FEEDS, Trial, explore
 from graphopt.validation.feed_files import Feed, cut, ignored
 from graphopt.validation.halves import ALONE, Part, halved, samples
@@ -57,8 +58,10 @@ def gather(plan: FeedPlan, proto: onnx.ModelProto, trial: Trial, seed: int = 0, 
 
     Generated feeds are tried on the model with `trial` until it accepts them. Raises
     `UsageError` where the user's feeds do not fit the inputs, `CouldNotTell` where the model accepts
-    no generated feed.
+    no generated feed, or cannot end.
     """
+    if (why := endless(proto)) is not None:
+        raise CouldNotTell(f"the model cannot be run: {why}")
     required, optional = required_inputs(proto), default_inputs(proto)
     if plan.limit is not None and plan.limit < 1:
         raise UsageError(f"the number of feeds cannot be {plan.limit}; give 1 or more")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -30,6 +31,12 @@ _BROKEN: Final = (
     ValueError,
     RuntimeError,
     NotImplementedError,
+    # what numpy's reading of a header, an expression of Python, raises besides
+    tokenize.TokenError,
+    SyntaxError,
+    TypeError,
+    RecursionError,
+    MemoryError,
 )
 
 

@@ -16,7 +16,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("-o", "nowhere/out.onnx"), "cannot write 'nowhere/out.onnx': there is no folder 'TMP/nowhere'; create it first"),
     (("-o", "."), "cannot write '.': it is a directory; name a file in it"),
     (("-o",), "option '-o' requires an argument; see `graphopt optimize --help`"),
-    ((*OUT, "extra"), "there are arguments too many: extra; see `graphopt optimize --help`"),
+    ((*OUT, "extra"), "there are 2 models; name the folder of their results with --out-dir DIR"),
     ((*OUT, "--recpie", "clean"), "there is no option --recpie; did you mean '--recipe'?"),
     ((*OUT, "--xyzzy"), "there is no option --xyzzy; see `graphopt optimize --help`"),
     ((*OUT, "--recipe", "clean", "-p", "dead-nodes"), "give either a recipe or a pipeline, not both"),
@@ -67,7 +67,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
         (*OUT, "--budget", "sqnr_db>=20", "--budget", "sqnr_db>=30"),
         "the metric 'sqnr_db' has two budgets, sqnr_db>=20 and sqnr_db>=30; keep one",
     ),
-    ((*OUT, "--validate", "eech"), "--validate expects end, each or none, not 'eech'; did you mean 'each'?"),
+    ((*OUT, "--validate", "eech"), "--validate expects end, segments, each or none, not 'eech'; did you mean 'each'?"),
     ((*OUT, "--on-error", "go"), "--on-error expects stop or skip, not 'go'"),
     ((*OUT, "--only", "identites"), "--only identites: the pipeline has no such pass; did you mean 'identities'?"),
     (

@@ -1,0 +1,1 @@
+"""graphopt in other people's workflows: a pre-commit hook, a step of a GitHub workflow."""
