@@ -20,6 +20,9 @@ Array = np.ndarray[Any, Any]
 
 _TOGETHER = 1 << 22  # elements that are packed together: a multiple of eight
 
+MOST_AXES = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
+"""How many axes an array can have."""
+
 _NARROW = {
     "INT4": 4,
     "UINT4": 4,

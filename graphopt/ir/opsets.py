@@ -104,7 +104,11 @@ def _convert(plan: Plan, nodes: list[Node], old: int, facts: Facts) -> None:
         return
     try:
         converted = version_converter.convert_version(_side_by_side(nodes, old, facts), plan.version)
-    except (RuntimeError, ValueError) as error:  # what the converter raises for an adapter it lacks
+        # It keeps attributes that the new version does not know, makes bounds of one type for values of
+        # another, and does not see that a result is of another type now: a mask that was a number.
+        onnx.checker.check_model(converted, full_check=True)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        # the first two are what the converter raises for an adapter it lacks
         if len(nodes) == 1:
             why = " ".join(str(error).split())[-160:]
             plan.refused[nodes[0]] = f"ONNX's converter refuses {nodes[0].op}: {why}"

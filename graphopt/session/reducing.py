@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from graphopt.session.failing import Against, ByCommand, ByPipeline, Judge, Told
 from graphopt.session.job import Job
 from graphopt.session.reproducer import check_folder, write
 from graphopt.storage.read import read
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
 
@@ -41,11 +41,13 @@ _FEEDS = 8  # of which one is looked for that shows the failure
 def reduce(
     source: Source, job: Job, *, check: Command | None = None, against: Source | None = None,
     origins: Any = None, folder: Path | None = None, most: int = MOST,
+    judge: Callable[[Worker], Judge] | None = None, feeds: Iterable[Mapping[str, Any]] | None = None,
 ) -> Reduced:  # fmt: skip
     """Find the smallest part of a model that still fails, and write it to `folder`.
 
-    It fails by `check`, by giving something else than the model `against` (within the job's budgets, or
-    what rounding explains), or else because the pipeline breaks it. Values of a real run are the inputs of the part.
+    It fails by `judge` on one of `feeds`, by `check`, by giving something else than the model `against` (within the
+    job's budgets, or what rounding explains), or else because the pipeline breaks it. Values of a real run are the
+    inputs of the part.
     Raises CouldNotTell when nothing can be said of the whole model, UsageError for feeds that do not
     fit and a folder that cannot be written.
     """
@@ -53,24 +55,28 @@ def reduce(
     if folder is not None:
         check_folder(folder)
     with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        work = stack.enter_context(Scratch())
         worker = stack.enter_context(
             Worker(seconds=job.worker_seconds, memory=job.worker_memory, custom_ops=job.custom_ops)
         )
         progress = Progress()
         stack.callback(progress.stop)
-        judge: Judge
-        if check is not None:
-            judge = ByCommand(check, worker)
+        asked: Judge
+        if judge is not None:
+            asked = judge(worker)
+        elif check is not None:
+            asked = ByCommand(check, worker)
         elif against is not None:
-            judge = Against(source, against, job, worker, origins)
+            asked = Against(source, against, job, worker, origins)
         else:
-            judge = ByPipeline(job, worker)
-        validating = stack.enter_context(validator(source, on_disk(source, work / "input"), job, worker))
-        search = _Search(judge, worker, work, most, progress.say if job.progress else lambda _: None)
-        found = search.run(source, itertools.islice((one.values for one in validating.feeds()), _FEEDS))
+            asked = ByPipeline(job, worker)
+        if feeds is None:
+            validating = stack.enter_context(validator(source, on_disk(source, work / "input"), job, worker))
+            feeds = itertools.islice((one.values for one in validating.feeds()), _FEEDS)
+        search = _Search(asked, worker, work, most, progress.say if job.progress else lambda _: None)
+        found = search.run(source, iter(feeds))
         if found.outcome == "reduced" and folder is not None and search.part is not None:
-            files = write(folder, search.part, f"{found.why} ({judge.how})", search.other(check, against))
+            files = write(folder, search.part, f"{found.why} ({asked.how})", search.other(check, against))
             found = dataclasses.replace(found, folder=str(folder), files=files)
     return dataclasses.replace(found, model=str(source.path or "the model"), seconds=time.perf_counter() - start)
 
@@ -257,7 +263,9 @@ class _Search:
 
     def folder(self) -> Path:
         """A folder of its own."""
-        return Path(tempfile.mkdtemp(dir=self.work))
+        made = self.work / str(self.evaluations)
+        made.mkdir(exist_ok=True)
+        return made
 
     def other(self, check: Command | None, against: Source | None) -> tuple[str, Source] | None:
         """The second model that belongs to the part, and what its file is called."""

@@ -102,9 +102,19 @@ def _rounding(trial: Trial, index: int, name: str, new: Value, found: Difference
 
 def _noise(trial: Trial) -> list[Results]:
     """The original's outputs under changes that mean nothing over the reals."""
+    key = f"noise {len(trial.feeds or ())}"  # of one model, the same feeds without some
+    if key not in trial.memory:
+        trial.memory[key] = _measured_noise(trial)
+    found: list[Results] = trial.memory[key]
+    return found
+
+
+def _measured_noise(trial: Trial) -> list[Results]:
     feeds = trial.feeds or ()
     up, down = ([_nudged(one, way) for one in feeds] for way in (np.inf, -np.inf))
     nudged = [outputs_of(trial.data, up), outputs_of(trial.data, down)]
+    if not trial.memory.get("usual", True):
+        return nudged
     try:
         return [outputs_of(trial.data, feeds, USUAL), *nudged]
     except WorkerFailure:  # there are models that only run when nobody looks at them

@@ -21,10 +21,24 @@ USUAL = Options(optimize=True, prepack=True, threads=1)
 """How users run a model, on one thread."""
 
 
+_INSIDE = False
+
+
 @functools.cache
 def shared_worker() -> Worker:
     """The worker of this process; it starts at the first use and ends with the process."""
+    if _INSIDE:
+        from graphopt.testing.inside import InsideWorker
+
+        return InsideWorker()
     return Worker(seconds=120.0)
+
+
+def run_inside() -> None:
+    """Run models in this process from now on: ten times as fast, for a process that may die of a model."""
+    global _INSIDE
+    _INSIDE = True
+    shared_worker.cache_clear()
 
 
 def outputs_of(model: bytes, feeds: Sequence[Feeds], options: Options = PLAIN) -> Results:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import get_args
 
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from graphopt.pipeline.protocol import Part
 from graphopt.testing.breach import LawBroken
@@ -33,12 +33,20 @@ def _part(proto: ModelProto, part: Part) -> list[tuple[str, bytes]]:
         return [(one.domain or "ai.onnx", str(one.version).encode()) for one in proto.opset_import]
     if part == "defaults":
         inputs = {one.name for one in proto.graph.input}
-        found = [(one.name, one.SerializeToString(deterministic=True)) for one in proto.graph.initializer]
-        found += [
-            (one.values.name, one.SerializeToString(deterministic=True)) for one in proto.graph.sparse_initializer
-        ]
-        return sorted(one for one in found if one[0] in inputs)
+        found = [(one.name, _said(one)) for one in proto.graph.initializer if one.name in inputs]
+        sparse = [one for one in proto.graph.sparse_initializer if one.values.name in inputs]
+        found += [(one.values.name, one.SerializeToString(deterministic=True)) for one in sparse]
+        return sorted(found)
     return _infos(proto.graph.input if part == "inputs" else proto.graph.output)
+
+
+def _said(tensor: TensorProto) -> bytes:
+    """A default without its documentation, which is not what callers get."""
+    copy = TensorProto()
+    copy.CopyFrom(tensor)
+    copy.ClearField("doc_string")
+    said: bytes = copy.SerializeToString(deterministic=True)
+    return said
 
 
 def _infos(infos: Iterable[ValueInfoProto]) -> list[tuple[str, bytes]]:

@@ -62,6 +62,7 @@ class Trial:
     """A pipeline and the model it is tried on.
 
     `data` is the model's canonical bytes; `expected` are its outputs on `feeds`, which may be none.
+    `memory` keeps what is measured of the model itself, for all pipelines that are tried on it.
     """
 
     pipeline: Pipeline
@@ -69,6 +70,7 @@ class Trial:
     data: bytes
     feeds: Sequence[Mapping[str, Any]] | None = None
     expected: Results = field(default_factory=list)
+    memory: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def _calibration(self) -> Sequence[Mapping[str, Any]]:
         """The feeds that the pass may learn from: those that it is tried on."""

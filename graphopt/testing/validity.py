@@ -37,5 +37,7 @@ def _make_dense(proto: onnx.ModelProto) -> bool:
             dense.raw_data = bytes(byte_count(dense))
         del graph.sparse_initializer[:]
         for attribute in (one for node in graph.node for one in node.attribute):
-            pending.extend([attribute.g, *attribute.graphs])
+            if attribute.type == onnx.AttributeProto.GRAPH:  # touching `g` of another one would make it have one
+                pending.append(attribute.g)
+            pending.extend(attribute.graphs)
     return found

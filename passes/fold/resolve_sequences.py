@@ -66,7 +66,7 @@ class ResolveSequences(Pass):
 class _Work:
     def __init__(self, graph: Graph, ctx: Context) -> None:
         self.graph, self.ctx = graph, ctx
-        self.contents = SequenceContents(graph)
+        self.moved: dict[Tensor, Tensor] = {}  # what this sweep replaced, which its knowledge still speaks of
         self.annotations, self.effects = Annotations(graph), Effects(graph)
         self.applied = 0
         self.old = 0 < int(graph.ir_version or 0) < _INITIALIZERS_ALONE
@@ -74,6 +74,7 @@ class _Work:
     def sweep(self) -> int:
         """Go over the model once; how many rewrites there were."""
         self.applied = SplitSequences(self.graph, self.ctx).sweep()
+        self.contents = SequenceContents(self.graph)
         in_function = False
         for scope in self.graph.scopes():
             in_function = in_function or scope.is_function
@@ -83,8 +84,18 @@ class _Work:
                     rule(self, node, in_function)
         return self.applied
 
+    def elements(self, sequence: Tensor) -> Elements | None:
+        """What is in a sequence, as the values that are there now."""
+        found = self.contents.elements(sequence)
+        return None if found is None else tuple(self.now(one) for one in found)
+
+    def now(self, value: Tensor) -> Tensor:
+        while value in self.moved:
+            value = self.moved[value]
+        return value
+
     def at(self, node: Node, in_function: bool) -> None:
-        elements, place = self.contents.elements(node.inputs[0]), position(node, 1)
+        elements, place = self.elements(node.inputs[0]), position(node, 1)
         if elements is None:
             return
         if place is None:
@@ -97,7 +108,7 @@ class _Work:
         if held is None and node.graph is not None and node.graph.opset_of() >= 18:
             held = node.inputs[0] if self.ctx.shapes.onnx_dtype(node.inputs[0]) else None
         if held is not None:
-            self.hand_on("optional-get", node, held)
+            self.hand_on("optional-get", node, self.now(held))
 
     def length(self, node: Node, in_function: bool) -> None:
         elements = self.contents.elements(node.inputs[0])
@@ -110,7 +121,7 @@ class _Work:
             self.keep("optional-has", node, np.array(filled), in_function)
 
     def concat(self, node: Node, in_function: bool) -> None:
-        elements, scope, axis = self.contents.elements(node.inputs[0]), node.graph, node.attrs.get("axis")
+        elements, scope, axis = self.elements(node.inputs[0]), node.graph, node.attrs.get("axis")
         if not elements or scope is None or not isinstance(axis, int):
             return
         if node.attrs.get("new_axis", 0):
@@ -151,6 +162,7 @@ class _Work:
         elif self.ctx.rewrite(rule, node):
             if why is None:
                 scope.replace_uses(old, new)
+                self.moved[old] = new
             else:
                 node.outputs.clear()
                 scope.insert(Node("Identity", node.name, {}, [new], [old]), before=node)

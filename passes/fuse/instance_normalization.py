@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.analysis.constants import constant_of, constant_values
+from graphopt.analysis.dim_bounds import at_least
 from graphopt.analysis.matching import integers
 from graphopt.analysis.pattern import Match
 from graphopt.analysis.pattern_terms import is_constant
@@ -29,6 +30,8 @@ def _normalization(match: Match, facts: Facts) -> Build | str | None:
     if rank < _LEAST_RANK or axes != [list(range(2, rank))] * 2:
         return None
     why = facts.why_not_dtype(x, FLOAT) or facts.why_not_same_shape(x, match["y"])
+    if why is None and not all(at_least(dim, 1) for dim in dims[2:]):
+        why = f"{x.name!r} may have channels without places, of which the operator's kernel may crash"
     for tensor in (scale, bias):
         if why is None and not _is_per_channel(tensor, rank, dims[1]):
             why = f"{tensor.name!r} is not one number for each channel"
@@ -90,7 +93,8 @@ class InstanceNormalization(Pass):
 
     When not
         Other element types than float, which onnxruntime computes with casts or not at all. Channels that
-        come last, scales that are computed, or none: they would have to be stored.
+        come last, scales that are computed, or none: they would have to be stored. Sizes after the channels
+        that are not known to be 1 or more: onnxruntime's kernel may crash where there is nothing to add up.
 
     Contract
         ROUNDING. One kernel adds up in another order.

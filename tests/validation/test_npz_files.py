@@ -151,3 +151,10 @@ def test_files_are_sorted_as_people_count() -> None:
     assert [path.name for path in sorted(map(Path, names), key=natural_key)] == [
         "2.npz", "a.npz", "b1c9.npz", "b1c10.npz", "part1.npz", "part2.npz", "part10.npz",
     ]  # fmt: skip
+
+
+def test_a_header_that_is_half_an_expression(tmp_path: Path) -> None:
+    damaged = bytearray(npy(X))
+    damaged[damaged.index(b"(2, 3)") + 5] = ord("(")
+    with pytest.raises(UsageError, match=r"a\.npz is not a readable \.npz file"):
+        read_npz(archive(tmp_path / "a.npz", x__npy=bytes(damaged)))

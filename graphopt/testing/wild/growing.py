@@ -6,14 +6,16 @@ value knows what it is on each of the feeds that the model is grown on.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from graphopt.errors import GraphoptError
@@ -101,7 +103,8 @@ class Growing:
         return [*outer, *(one for one, _ in self.inputs), *(one for one, _ in self.weights), *self.made]
 
     def pick(self, kinds: str = "f", fits: Callable[[Known], bool] = lambda _: True) -> Known | None:
-        """A value whose dtype is of `kinds` (f, i, b; "" for any) and that fits; late ones preferred."""
+        """A value whose dtype is of `kinds` (f, i, b, O for text, V for narrow ones; "" for any) and that fits;
+        late ones preferred."""
         found = [
             one
             for one in self.visible()
@@ -112,7 +115,7 @@ class Growing:
         if not found:
             return None
         if self.chance(0.6):  # mostly what nobody reads yet, so that what belongs together stays by itself
-            read = {name for node in self.nodes for name in _read(node)}
+            read = {name for node in self.nodes for name in read_by(node)}
             found = [one for one in found if one.name not in read] or found
         return found[max(self.rng.randrange(len(found)) for _ in range(3))]
 
@@ -126,7 +129,7 @@ class Growing:
                 return known
         if self.depth and self.chance(0.5) and self.outer is not None:
             return self.outer.constant(array)
-        if self.chance(0.2):
+        if self.chance(0.2) and (self.opset >= 9 or array.dtype.kind == "f"):
             self.nodes.append(helper.make_node("Constant", [], [proto.name], value=proto))
             self.made.append(made)
         else:
@@ -146,6 +149,10 @@ class Growing:
             values = [self.rng.choice(choices) for _ in range(count)]
         return self.constant(np.array(values).astype(dtype).reshape(shape))
 
+    def number_like(self, like: Known, value: float) -> Known:
+        """A constant scalar of the type of another value."""
+        return self.constant(np.array(value).astype(like.dtype))
+
     def ints(self, *numbers: int) -> Known:
         """A constant int64 vector."""
         return self.constant(np.array(numbers, np.int64))
@@ -156,6 +163,8 @@ class Growing:
 
     def add(self, op: str, inputs: Sequence[Known | None], count: int = 1, **attributes: Any) -> list[Known]:
         """Add a node if it runs on all feeds; the empty list when it does not. A None input leaves a slot out."""
+        if not attributes.get("domain") and not known(op, self.opset):
+            return []
         names = [one.name if one is not None else "" for one in inputs]
         outputs = [self.name("v") for _ in range(count)]
         label = self.name(f"{op}_") if self.chance(0.3) else ""
@@ -183,12 +192,12 @@ class Growing:
 
     def leaves(self) -> list[Known]:
         """What the nodes here make and none of them reads, constants aside."""
-        read = {name for node in self.nodes for name in _read(node)}
+        read = {name for node in self.nodes for name in read_by(node)}
         return [one for one in self.made if not one.fixed and one.name not in read]
 
     def drop_unread(self) -> None:
         """Forget the constants that no node reads: the leftovers of what did not run."""
-        read = {name for node in self.nodes for name in _read(node)}
+        read = {name for node in self.nodes for name in read_by(node)}
         self.weights = [pair for pair in self.weights if pair[0].name in read]
         self.nodes = [one for one in self.nodes if one.op_type != "Constant" or one.output[0] in read]
 
@@ -209,14 +218,16 @@ class Growing:
 
     def _probe(self, nodes: Sequence[NodeProto], names: Sequence[str]) -> list[Known]:
         """What the nodes make of their inputs on each feed; [] when they do not run or make something unfit."""
-        known = {one.name: one for one in self.visible()}
-        read = dict.fromkeys(name for node in nodes for name in _read(node))
-        needed = [known[name] for name in read if name in known]
+        there = {one.name: one for one in self.visible()}
+        read = dict.fromkeys(name for node in nodes for name in read_by(node))
+        needed = [there[name] for name in read if name in there]
         infos = [one.info() for one in needed]
         outputs = [helper.make_value_info(name, helper.make_tensor_type_proto(1, None)) for name in names]
         for info in outputs:
             info.ClearField("type")
         data = self.model(helper.make_graph(nodes, "probe", infos, outputs)).SerializeToString()
+        if any(_divides_by_nothing(node, there) for node in nodes):
+            return []
         feeds = [{one.name: one.runs[index] for one in needed} for index in range(3)]
         try:
             results = outputs_of(data, feeds)
@@ -233,20 +244,39 @@ class Growing:
         return made
 
 
+@functools.cache
+def known(op: str, opset: int) -> bool:
+    """Whether the operator is one of ONNX's at this version; onnxruntime knows some before they are."""
+    return bool(onnx.defs.has(op, opset)) and not onnx.defs.get_schema(op, opset).deprecated
+
+
+def _divides_by_nothing(node: NodeProto, known: Mapping[str, Known]) -> bool:
+    """Whether integers are divided by zero, or the least by minus one: onnxruntime's process dies of it."""
+    if node.op_type not in ("Div", "Mod") or any(name not in known for name in node.input):
+        return False
+    pairs = list(zip(*(known[name].runs for name in node.input), strict=True))
+    if pairs[0][0].dtype.kind not in "iu":
+        return False
+    least = np.iinfo(pairs[0][0].dtype).min
+    return any(bool((by == 0).any() or ((of == least).any() and (by == -1).any())) for of, by in pairs)
+
+
 def _fit(run: Array) -> bool:
-    return run.dtype.kind in "fiub" and run.size <= _MOST and run.ndim <= 5
+    return run.dtype.kind in "fiubVOc" and run.size <= _MOST and run.ndim <= 5
 
 
 def _tame(run: Array) -> bool:
     if run.dtype.kind == "f":
         return bool(np.all(np.abs(run) < _LARGE))
-    return run.dtype.kind == "b" or run.size == 0 or int(np.abs(run.astype(np.float64)).max()) < 2**20
+    if run.dtype.kind in "bOcV" or run.size == 0:
+        return True
+    return int(np.abs(run.astype(np.float64)).max()) < 2**20
 
 
-def _read(node: NodeProto) -> Iterator[str]:
+def read_by(node: NodeProto) -> Iterator[str]:
     """All names that a node reads, in its bodies too (those that the bodies make themselves among them)."""
     yield from node.input
     for attribute in node.attribute:
         for inner in attribute.g.node:
-            yield from _read(inner)
+            yield from read_by(inner)
         yield from (one.name for one in attribute.g.output)

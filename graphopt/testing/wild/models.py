@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from random import Random
 
+import ml_dtypes
 import numpy as np
 import onnx
-from onnx import ModelProto, helper
+from onnx import ModelProto, ValueInfoProto, helper
 
 from graphopt.errors import GraphoptError
 from graphopt.testing.feeds import feeds_for
 from graphopt.testing.running import outputs_of
 from graphopt.testing.validity import invalid
+from graphopt.testing.wild.attention import ATTENTION
 from graphopt.testing.wild.blocks import BLOCKS
 from graphopt.testing.wild.bodies import BODIES
+from graphopt.testing.wild.collections import COLLECTIONS
+from graphopt.testing.wild.dressing import dressed
 from graphopt.testing.wild.elementwise import ELEMENTWISE
+from graphopt.testing.wild.grids import GRIDS
 from graphopt.testing.wild.growing import Growing, Known, Stock
 from graphopt.testing.wild.linear import LINEAR
+from graphopt.testing.wild.mutating import nearly
+from graphopt.testing.wild.odd_types import ODD_TYPES
+from graphopt.testing.wild.patterns import PATTERNS
 from graphopt.testing.wild.sizes import SIZES
+from graphopt.testing.wild.spatial import SPATIAL
 from graphopt.testing.wild.views import VIEWS
+from graphopt.testing.wild.wrapping import WRAPPINGS
 
-OPSETS = (9, 11, 13, 17, 18, 21, 23)
+FORMS = 8
 
-_GROUPS = (ELEMENTWISE, ELEMENTWISE, VIEWS, VIEWS, SIZES, LINEAR, BLOCKS, BLOCKS)
+OPSETS = (*range(7, 26), 13, 17, 17, 18, 21, 21, 23)
+
+_GROUPS = (
+    ELEMENTWISE, ELEMENTWISE, ELEMENTWISE, VIEWS, VIEWS, VIEWS, SIZES, SIZES, LINEAR, LINEAR, BLOCKS, BLOCKS, BLOCKS,
+    PATTERNS, PATTERNS, PATTERNS, ATTENTION, SPATIAL, GRIDS, ODD_TYPES, COLLECTIONS,
+)  # fmt: skip
 _INPUTS = (
     ("x", np.float32, ("N", 4)),
     ("s", np.float32, ("N", "M", 6)),
@@ -36,27 +53,68 @@ _INPUTS = (
     ("b", np.bool_, ("N", 4)),
     ("v", np.float32, ("M",)),
     ("q", np.float32, ()),
+    ("a", np.float32, ("N", 3, 4)),
+    ("e", np.float32, ("N", 0)),
+    ("w", np.object_, (4,)),
+    ("m", ml_dtypes.bfloat16, ("N", 4)),
+    ("g", np.float32, (1, 2, 4, 3)),
+    ("y", np.int8, ("N", 4)),
+    ("z", np.uint32, (3,)),
 )
 
 
-def wild_model(seed: int, *, nodes: int = 14) -> ModelProto:
-    """The random model of a seed, with about `nodes` nodes in its main graph.
+def wild_model(seed: int, *, nodes: int = 14, discarded: Callable[[str], object] = lambda why: None) -> ModelProto:
+    """The random model of a seed, with at most about `nodes` nodes in its main graph.
 
     What it holds: views of all kinds, slices, gathers and scatters; arithmetic on shapes; elementwise
-    operators with broadcasting constants, in several types; casts; reductions; linear operators with
-    scales, biases and pads around; spelled-out normalizations and activations; Q/DQ pairs; bodies,
-    nested ones and such on constant conditions; functions with attribute references; sequences; inputs
-    with defaults; outputs in the middle. Opsets are those of `OPSETS`.
+    operators with broadcasting constants; every element type that onnxruntime runs; reductions; linear
+    operators, pools, recurrences, resizes; attention, normalizations and activations written out and as
+    operators; grids; bodies, nested ones and such on constant conditions; functions with attribute references
+    and overloads; sequences and optionals; inputs with defaults; outputs in the middle. Opsets are those of
+    `OPSETS`.
+
+    `FORMS` seeds in a row are forms of one model that grew: as it grew, then with nodes of it in functions and
+    bodies, with a thing or two off, and stored in other ways. `discarded` hears of each attempt that gave
+    no valid model that runs, and why.
     """
+    base, heard = _grown(seed // FORMS, nodes)
+    if seed % FORMS == 0:
+        for why in heard:
+            discarded(why)
+    if base is None:
+        raise RuntimeError(f"no attempt at the model of seed {seed} gave a valid one")
+    proto: ModelProto = ModelProto.FromString(base)
+    return _formed(proto, Random(f"form {seed}"), seed % FORMS)
+
+
+@functools.lru_cache(maxsize=2)
+def _grown(seed: int, nodes: int) -> tuple[bytes | None, tuple[str, ...]]:
+    """The file of a model that grew, and why each attempt before it was given up."""
+    heard: list[str] = []
     for attempt in range(20):
         made = _attempt(Random(f"{seed} {attempt}"), seed, nodes)
-        if made is not None:
-            return made
-    raise RuntimeError(f"no attempt at the model of seed {seed} gave a valid one")
+        if not isinstance(made, str):
+            return made.SerializeToString(), tuple(heard)
+        heard.append(made)
+    return None, tuple(heard)
 
 
-def _attempt(rng: Random, seed: int, nodes: int) -> ModelProto | None:
+def _formed(proto: ModelProto, rng: Random, form: int) -> ModelProto:
+    """One of the forms of a model; what gives no model that runs is as if it had not been tried."""
+    declare = bool(proto.graph.value_info)
+    for at, way in enumerate((_wrapped, _nearly, dressed)):
+        tries = 0 if form == 0 else 3 if form % 3 == at else int(rng.random() < 0.3)
+        for _ in range(tries):
+            made = _closed(way(proto, rng), declare)
+            if not isinstance(made, str):
+                proto = made
+                break
+    return proto
+
+
+def _attempt(rng: Random, seed: int, nodes: int) -> ModelProto | str:
     main = Growing(Stock(rng, rng.choice(OPSETS)))
+    nodes = rng.choice((nodes // 4, nodes // 3, nodes * 2 // 3, nodes))
     _inputs(main)
     default = _default(main) if main.chance(0.25) else None
     for _ in range(6 * nodes):
@@ -72,18 +130,35 @@ def _attempt(rng: Random, seed: int, nodes: int) -> ModelProto | None:
     made = {name for node in main.nodes for name in node.output}
     outputs = [one for one in outputs if one.name in made]
     if not outputs:
-        return None
+        return "nothing is made"
     graph = main.graph(f"wild{seed}", outputs)
     if default is not None and any(one is default for one, _ in main.weights):
         graph.input.append(default.info(default.shape))
-    if main.opset == 9 and main.chance(0.3):  # IR 3: every initializer is an input with a default
+    inner = any(at.g.initializer for node in main.nodes for at in node.attribute)
+    if main.opset <= 9 and main.chance(0.3) and not inner:  # IR 3: every initializer is an input with a default
         graph.input.extend(one.info(one.shape) for one, _ in main.weights if one is not default)
         proto = main.model(graph, 3)
     else:
         proto = main.model(graph, 10)
     if proto.functions and proto.ir_version < 8:
-        return None
+        return "functions in an old file format"
     return _closed(proto, main.chance(0.4))
+
+
+def _wrapped(proto: ModelProto, rng: Random) -> ModelProto:
+    made = ModelProto()
+    made.CopyFrom(proto)
+    for _ in range(rng.choice((1, 1, 2))):
+        rng.choice(WRAPPINGS)(made, rng)
+    return made
+
+
+def _nearly(proto: ModelProto, rng: Random) -> ModelProto:
+    """A near miss, with types of the outputs that it has more."""
+    made = nearly(proto, rng)
+    if all(one.type.WhichOneof("value") for one in made.graph.output):
+        return made
+    return onnx.shape_inference.infer_shapes(made)
 
 
 def grow(graph: Growing) -> None:
@@ -115,18 +190,28 @@ def _default(main: Growing) -> Known:
     return known
 
 
-def _closed(proto: ModelProto, declare: bool) -> ModelProto | None:
-    """The model with its values declared or not; None when it is not valid or does not run on its feeds."""
+def _closed(proto: ModelProto, declare: bool) -> ModelProto | str:
+    """The model with its values declared or not; why not, when it is not valid or does not run on its feeds."""
     data = proto.SerializeToString()
     if invalid(data):
-        return None
+        return "not valid"
     if declare:
         proto = onnx.shape_inference.infer_shapes(proto)
         data = proto.SerializeToString()
         if invalid(data):
-            return None
+            return "not valid with its values declared"
     try:
-        outputs_of(data, feeds_for(proto))
+        results = outputs_of(data, feeds_for(proto))
     except GraphoptError:
-        return None
+        return "does not run as a whole"
+    if any(not _as_declared(one, result[one.name]) for one in proto.graph.output for result in results):
+        return "gives another shape than it declares"  # behind a body, where no checker sees it
     return proto
+
+
+def _as_declared(info: ValueInfoProto, value: object) -> bool:
+    kind = info.type.tensor_type
+    if not isinstance(value, np.ndarray) or not kind.HasField("shape"):
+        return True
+    dims = [one.dim_value if one.HasField("dim_value") else None for one in kind.shape.dim]
+    return len(dims) == value.ndim and all(a is None or a == b for a, b in zip(dims, value.shape, strict=True))

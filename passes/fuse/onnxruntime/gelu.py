@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphopt.analysis.constants import constant_values
 from graphopt.analysis.matching import only_reader
 from graphopt.analysis.pattern import Match, Miss, Pattern, first_match
 from graphopt.analysis.pattern_terms import attribute
@@ -95,7 +96,11 @@ def _written_out(site: Site, node: Node) -> None:
             continue
         found = first_match(patterns, node)
         if isinstance(found, Match):
-            _fuse(site, node, list(found.nodes), found["x"], op, rule)
+            wide = _widening(site, found)
+            if wide is not None:
+                site.ctx.missed(rule, node, f"{wide.name!r} may have more dims than {found['x'].name!r}")
+            else:
+                _fuse(site, node, list(found.nodes), found["x"], op, rule)
             return
         if found is not None and (nearest is None or found.depth > nearest[1].depth):
             nearest = rule, found
@@ -106,6 +111,12 @@ def _written_out(site: Site, node: Node) -> None:
     reader = only_reader(node.outputs[0])
     if nearest is not None and (reader is None or not reader.is_op("Mul")):  # else its last node may come yet
         site.ctx.missed(nearest[0], node, nearest[1].why)
+
+
+def _widening(site: Site, found: Match) -> Tensor | None:
+    """A number among the operands that may add dims to the value, which no operator would."""
+    numbers = [one for node in found.nodes for one in node.inputs if constant_values(one) is not None]
+    return next((one for one in numbers if not site.keeps_rank(found["x"], one)), None)
 
 
 def _quick(site: Site, node: Node, found: Match) -> None:

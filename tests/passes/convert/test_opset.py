@@ -130,3 +130,42 @@ def test_weights_of_the_model_are_not_copied_about() -> None:
 def test_a_silly_version_is_refused(version: int) -> None:
     with pytest.raises(ValueError, match="to must be a version such as 21"):
         Opset(to=version)
+
+
+@pytest.mark.parametrize(
+    ("op", "given", "outputs", "opset"),
+    [
+        ("Pad", {"mode": "edge", "pads": [0, 1], "value": 1.0}, ["y"], 9),  # the converter leaves value behind
+        ("Dropout", {}, ["a", "y"], 9),  # whose mask was of the type of the data
+    ],
+)
+def test_what_the_converter_gets_wrong_is_refused(
+    op: str, given: dict[str, object], outputs: list[str], opset: int
+) -> None:
+    before = at(opset, [helper.make_node(op, ["x"], outputs, **given)], {"x": [4]}, {"y": [None]})
+    found = apply(Opset(to=21), before)
+    assert not found.applied and versions(found.after) == {"": opset}
+    assert_missed(found, "raise", f"ONNX's converter refuses {op}")
+
+
+def test_bounds_of_another_type_are_refused() -> None:
+    clip = helper.make_node("Clip", ["x"], ["y"], min=0.0)
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT16, [3]) for name in ("x", "y")]
+    graph = helper.make_graph([clip], "g", infos[:1], infos[1:])
+    before = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)], ir_version=8)
+    assert not apply(Opset(to=21), before).applied
+
+
+@pytest.mark.parametrize(("listed", "ir_version", "told"), [(True, 3, True), (True, 8, False), (False, 8, False)])
+def test_weights_that_runtimes_take_for_constants_no_more(listed: bool, ir_version: int, told: bool) -> None:
+    before = at(8, [helper.make_node("Add", ["x", "w"], ["y"])], {"x": [2, 3]}, {"y": [2, 3]})
+    before.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(3, np.float32), "w"))
+    if listed:
+        before.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [3]))
+    before.ir_version = ir_version
+    done = apply(Opset(to=13), before, feeds=[{"x": np.ones((2, 3), np.float32)}])
+    assert versions(done.after) == {"": 13}
+    if told:
+        assert_missed(done, "raise", "1 weights are inputs, which callers may override from IR version 4 on")
+    else:
+        assert not done.missed

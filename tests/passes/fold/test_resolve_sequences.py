@@ -237,3 +237,46 @@ def test_long_chains_take_linear_time() -> None:
     start = time.process_time()
     assert len(apply(ResolveSequences(), proto, laws=False).applied) == 1
     assert time.process_time() - start < 20
+
+
+@pytest.mark.parametrize(
+    ("into", "out"),
+    [
+        ("p = Optional({0})", "{1} = OptionalGetElement(p)"),
+        ("p = SequenceConstruct({0}, x)", "{1} = SequenceAt(p, zero)"),
+    ],
+)
+def test_an_element_that_was_an_element_itself(into: str, out: str) -> None:
+    """What the first reader made is gone when the second one's turn comes: what it stood for is handed on."""
+    first, second = f"{into} {out}".format("a", "b"), f"{into} {out}".format("b", "y").replace("p", "q")
+    text = (
+        f"g (float[N] x) => (float[N] z) {{ a = Neg(x) {first} {second.replace('Oqtional', 'Optional')} z = Relu(y) }}"
+    )
+    weights = {"zero": 0} if "zero" in text else {}
+    assert resolve(text, **weights).body == "a = Neg(x)\nz = Relu(a)"
+
+
+def test_parts_of_what_was_an_element() -> None:
+    done = resolve(
+        """g (float[N] x) => (float[P] y) {
+            a = Neg(x)  s = SequenceConstruct(a)  b = SequenceAt(s, zero)  t = SequenceConstruct(b, x)
+            y = ConcatFromSequence<axis = 0>(t)
+        }""",
+        zero=0,
+    )
+    assert done.body == "a = Neg(x)\ny = Concat<axis=0>(a, x)"
+
+
+@pytest.mark.parametrize("place", [2, 3, -3])
+def test_a_position_that_no_element_has(place: int) -> None:
+    """Every run would fail: that is left to the run."""
+    text = (
+        "g (float[N] a, float[N] b) => (float[N] y) { s = SequenceConstruct(a, b)  u = SequenceAt(s, p)  y = Neg(u) }"
+    )
+    assert resolve(text, runs=False, p=place).applied == ()
+
+
+@pytest.mark.parametrize("place", [2, -3])
+def test_a_part_that_a_split_does_not_make(place: int) -> None:
+    text = "g (float[4] x) => (float[N] y) { s = SplitToSequence(x, k)  u = SequenceAt(s, p)  y = Neg(u) }"
+    assert resolve(text, runs=False, k=2, p=place).applied == ()

@@ -55,3 +55,11 @@ def test_a_scale_that_others_read() -> None:
     found = done(NODES.replace("y = Add(g, bias)", "h = Add(g, bias) y = Mul(h, scale)"))
     assert not found.applied
     assert_missed(found, "mean-of-each-channel", "would have to be stored twice")
+
+
+@pytest.mark.parametrize("shape", ["1, 5, 0, 4", "N, 5, H, 4"])
+def test_channels_that_may_be_empty(shape: str) -> None:
+    """onnxruntime's kernel reads past the end of memory, and may crash, where a channel has no places."""
+    found = done(shape=shape)
+    assert not found.applied
+    assert_missed(found, "mean-of-each-channel", "may have channels without places")

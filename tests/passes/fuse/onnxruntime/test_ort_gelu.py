@@ -127,3 +127,14 @@ def test_other_dtypes_stay() -> None:
     done = apply(OrtGelu(), before, feeds=())  # onnxruntime has no Erf of doubles either
     assert_missed(done, "gelu", "not known to be float32")
     assert done.after == done.before
+
+
+@pytest.mark.parametrize("name", ["i", "one", "half"])
+def test_a_number_that_adds_a_dim_is_no_part_of_it(name: str) -> None:
+    weights = {"i": F(np.sqrt(0.5)), "one": F(1), "half": F(0.5)}
+    weights[name] = weights[name].reshape(1, 1, 1, 1)
+    text = "a = Mul(x, i) t = Erf(a) u = Add(t, one) v = Mul(x, u) y = Mul(v, half)"
+    before = model(f"g (float[N, M, 4] x) => (float[1, N, M, 4] y) {{ {text} }}", **weights)
+    done = apply(OrtGelu(), before)
+    assert not done.applied
+    assert_missed(done, "gelu", "may have more dims than")
