@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
@@ -93,7 +94,10 @@ def _value(value: Any) -> str:
     values = value.values
     if values.size <= _SMALL:
         return f"{head} {{{', '.join(str(one) for one in values.ravel().tolist())}}}"
-    data = repr(values.tolist()).encode() if values.dtype == object else values.tobytes()
+    if values.dtype == object:
+        data = memoryview(repr(values.tolist()).encode())
+    else:
+        data = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))  # of the file, where it lies in one
     digest = hashlib.sha256(data).hexdigest()[:12]
     value.forget()
     return f"{head} #{digest}"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+import hashlib
+from typing import Any
 
-from graphopt.ir import decode
+import numpy as np
+import pytest
+
+from graphopt.ir import Constant, decode
 from graphopt.ir.text import to_text
 from graphopt.storage.read import from_proto
 from graphopt.testing import model
@@ -35,3 +39,17 @@ def test_the_hash_tells_weights_apart_and_small_ones_are_written_out() -> None:
     assert text(w=ones) == text(w=ones.copy())
     assert text(w=ones) != text(w=ones * 2)
     assert "float[4,2] {1.0, 1.0" in text(w=np.ones((4, 2), np.float32))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_weight_is_hashed_without_a_copy_of_its_bytes(order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from graphopt.ir import text
+
+    values = np.asarray(np.random.default_rng(0).standard_normal((40, 50)).astype(np.float32), order=order)
+    wanted = hashlib.sha256(values.tobytes()).hexdigest()[:12]
+    seen = []
+    whole = hashlib.sha256
+    monkeypatch.setattr(text.hashlib, "sha256", lambda data: seen.append(data) or whole(data))
+    assert text.content(Constant("w", values)) == f"float[40,50] #{wanted}"
+    (data,) = seen
+    assert np.shares_memory(np.frombuffer(data, np.uint8), values) == (order == "C")
