@@ -97,7 +97,7 @@ def _value(value: Any) -> str:
     if values.dtype == object:
         data = memoryview(repr(values.tolist()).encode())
     else:
-        data = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))  # of the file, where it lies in one
+        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data  # of the file, where it lies in one
     digest = hashlib.sha256(data).hexdigest()[:12]
     value.forget()
     return f"{head} #{digest}"
