@@ -173,6 +173,9 @@ class Staged:
                     self.path.chmod(target.mode)
                 sidecars = tuple(target.folder / place for place in self._sidecars)
                 size = self.path.stat().st_size + sum(path.stat().st_size for path in sidecars)
+                for path in old:  # nobody's, once the new model is there
+                    if path not in sidecars:
+                        self._hidden.note(PurePosixPath(path.name), path)
                 with held():  # until all that belongs to it is done: a signal waits
                     self._replace()
                     return self._settled(sidecars, size, old, left)
@@ -233,7 +236,7 @@ class Staged:
                 raise
         self._done = True
         if self._source is not None:
-            self._source.results.add(stamp(self._target.path.stat()))
+            self._source.results.add(stamp(status))
 
     def _begin(self) -> None:
         if self._complete:
