@@ -17,6 +17,7 @@ from passes.prune.channel_cutting import RULE, Cut, Sweep
 from passes.prune.channel_readers import Reader, by_magnitude, look, readers_of, removal
 from passes.prune.channel_shares import by_error, counts, evenly
 from passes.prune.narrowing import Narrowing, why_not_narrow
+from passes.prune.overridable import advised
 from passes.prune.repair_targets import Target, targets
 from passes.prune.repairing import TOGETHER, Terms
 
@@ -126,7 +127,7 @@ class Channels(Pass):
             else:
                 if group.figures and group.obstacle == why:
                     why += ", which normalized=true lets change"
-                ctx.missed(RULE, group.subject, why)
+                ctx.missed(RULE, group.subject, advised(why))
         if not groups:
             return
         if self.share == 0:
