@@ -114,9 +114,9 @@ STUDIES: Final = {
             {
                 "one, nothing instead": "blocks{share=1 count=1 instead=nothing}",
                 "one": "blocks{share=1 count=1}",
-                "one, repaired": "blocks{share=1 count=1},repair",
+                "one, repaired": "blocks{share=1 count=1},reconstruct",
                 "two": "blocks{share=1 count=2}",
-                "two, repaired": "blocks{share=1 count=2},repair",
+                "two, repaired": "blocks{share=1 count=2},reconstruct",
             },
         ),
         Study(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from graphopt.errors import GraphoptError, OverLimit, Unsafe, UsageError
 from graphopt.ir.wording import shown, shown_path
+from graphopt.storage.refused import is_full, is_scarce, why
 from graphopt.storage.source import Source
 
 
@@ -121,12 +122,9 @@ def writing(what: Path) -> Iterator[None]:
 def failure(what: Path, error: OSError) -> GraphoptError:
     """The sentence for an error of the operating system while writing `what`."""
     name = shown_path(what)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OverLimit(
-            f"cannot write {name}: {os.strerror(error.errno).lower()}; make room or choose another output, "
-            "nothing was changed"
-        )
+    if is_full(error):
+        return OverLimit(f"cannot write {name}: {why(error)}; make room or choose another output, nothing was changed")
     if error.errno in (errno.EACCES, errno.EPERM):
         return UsageError(f"cannot write {name}: permission denied; nothing was changed")
-    reason = os.strerror(error.errno).lower() if error.errno else str(error)
-    return UsageError(f"cannot write {name}: {reason}; nothing was changed")
+    kind = OverLimit if is_scarce(error) else UsageError
+    return kind(f"cannot write {name}: {why(error)}; nothing was changed")

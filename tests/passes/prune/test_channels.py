@@ -15,8 +15,8 @@ from graphopt.pipeline import Pipeline
 from graphopt.testing import apply, model
 from graphopt.testing.apply import Applied, assert_missed
 from graphopt.testing.running import outputs_of
+from passes.distill.reconstruct import Reconstruct
 from passes.prune.channels import Channels
-from passes.prune.repair import Repair
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -233,7 +233,7 @@ def test_a_refused_group_stays_and_others_go() -> None:
 
 def test_twice_in_a_row_and_repaired_again() -> None:
     """The second cut compares with the original by the channels that the first one left."""
-    pipeline = Pipeline((Channels(share=0.2, multiple=2), Channels(share=0.2, multiple=2), Repair()))
+    pipeline = Pipeline((Channels(share=0.2, multiple=2), Channels(share=0.2, multiple=2), Reconstruct()))
     done = run(pipeline, mobile(), feeds=images(3))
     assert cost(done.after) < 0.7 * cost(done.before)
     assert sqnr(done, images(3, seed=9)) > 5
