@@ -41,12 +41,12 @@ _CHANNELS: Final = {
     "second-order": "channels{{share={cut} multiple=8 repair=false}}",
     "second-order, repair": "channels{{share={cut} multiple=8}}",
 }
-_TRAINING: Final = "distill{{steps={steps} loss=kl features=0.5}}"
+_TRAINING: Final = "distill{{steps={steps}}}"
 TECHNIQUES: Final = {
     **{name: (pruning, "") for name, pruning in _CHANNELS.items()},
     "second-order, repair, distill": (
         _CHANNELS["second-order, repair"],
-        "distill{{steps={steps} loss=kl features=0.5}}",
+        "distill{{steps={steps}}}",
     ),
     "blocks, repair": ("blocks{{share={cut}}},repair", ""),
     "low-rank": ("low-rank{{share={cut}}}", ""),
