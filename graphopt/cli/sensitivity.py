@@ -68,6 +68,8 @@ def command(
         typer.Option("--plot", metavar="FILE", help="write the plot alone (.svg)", rich_help_panel=options.WRITE),
     ] = None,
     calibration: options.Calibration = None,
+    cache_dir: options.CacheDir = None,
+    resume: options.Resume = False,
     *,
     run: Run,
 ) -> None:
@@ -95,6 +97,7 @@ def command(
         quick=quick,
         verify=count,
         samples=most_samples,
+        cache_dir=options.cache(cache_dir, resume),
         progress=run.progress,
         **run.limits,
     )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from contextlib import suppress
 from types import FrameType
 
+from graphopt.errors import OUT_OF_MEMORY, OverLimit
 from graphopt.stopping import settled
 
 SIGNALS = {
@@ -25,9 +28,24 @@ def main() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _leave)
-    from graphopt.cli.app import main as run
+    try:
+        from graphopt.cli.app import main as run
 
-    run()
+        run()
+    except (MemoryError, OSError) as error:  # before the command line itself could see to it
+        if "--debug" in sys.argv:
+            raise
+        said = OUT_OF_MEMORY if isinstance(error, MemoryError) else f"the system refused to go on: {error}"
+        _say(said)
+        sys.exit(OverLimit.exit_code)
+    finally:
+        for number in SIGNALS:  # all is done and said; the end of the interpreter must not be cut short, either
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        os.write(2, f"graphopt: {text}\n".encode(errors="backslashreplace"))
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -36,6 +54,6 @@ def _leave(number: int, frame: FrameType | None) -> None:
         return
     code, word = SIGNALS[number]
     try:
-        os.write(2, f"graphopt: {word}; nothing was begun\n".encode())
+        _say(f"{word}; nothing was begun")
     finally:
         os._exit(code)

@@ -31,6 +31,15 @@ def command(
     budget: options.BudgetOf = None,
     labels: options.LabelsOf = None,
     metric: options.Metric = None,
+    segments: Annotated[
+        bool,
+        typer.Option(
+            "--segments",
+            help="run the models a segment at a time and say which is wrong, as is done anyway where they would "
+            "not fit in memory",
+            rich_help_panel=options.JUDGE,
+        ),
+    ] = False,
     *,
     run: Run,
 ) -> None:
@@ -50,6 +59,7 @@ def command(
         labels=labels,
         metric=metric,
         budget=budget,
+        segments=segments,
         **run.limits,
     )
     run.output.show(verdict.to_json, lambda console: print_verdict(verdict, console, run.verbose))

@@ -82,14 +82,17 @@ class Worker:
                 self._end = weakref.finalize(self, self._process.end)
                 self.generation += 1
 
-    def load(self, model: Path | str | bytes, options: Options | None = None, *, label: str = "") -> Session:
+    def load(
+        self, model: Path | str | bytes, options: Options | None = None, *, label: str = "", folder: Path | None = None
+    ) -> Session:
         """Load a model: a file, with its external data next to it, or the bytes of a whole model.
 
         label: what to call it in messages; its file name, or `the model`, by default. A model in
         bytes is kept (not copied) for loading it again after a failure; a file must not change.
+        folder: where the external data of a model in bytes are.
         Raises WorkerFailure, its kind `rejected` when onnxruntime does not take the model.
         """
-        session = Session(self, model, options or Options(), label)
+        session = Session(self, model, options or Options(), label, folder)
         with self.lock:
             session.ensure()
         return session

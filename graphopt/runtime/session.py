@@ -26,8 +26,11 @@ class Session:
     inputs: what must be fed. overridable: initializers that may be fed. outputs: what it gives.
     """
 
-    def __init__(self, worker: Worker, model: Path | str | bytes, options: Options, label: str) -> None:
+    def __init__(
+        self, worker: Worker, model: Path | str | bytes, options: Options, label: str, folder: Path | None = None
+    ) -> None:
         self.worker = worker
+        self._folder = "" if folder is None else str(folder.absolute())
         self._model = model if isinstance(model, bytes) else Path(model).absolute()
         self.options = options
         name = "the model" if isinstance(self._model, bytes) else f"'{self._model.name}'"
@@ -99,7 +102,7 @@ class Session:
         request = {"do": "load", "session": self.number, "options": self.options.as_dict()}
         doing = f"loading {self.label}"
         if isinstance(self._model, bytes):
-            loaded, _ = self.worker.request(request, self._model, doing)
+            loaded, _ = self.worker.request({**request, "folder": self._folder}, self._model, doing)
         else:
             loaded, _ = self.worker.request({**request, "path": str(self._model)}, None, doing)
         ports = [tuple(_port(each) for each in loaded[kind]) for kind in ("inputs", "outputs", "overridable")]

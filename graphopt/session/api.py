@@ -204,14 +204,16 @@ def validate(
     metric: str | Function | None = None,
     budget: Budgets = None,
     seed: int = 0,
+    segments: bool = False,
     custom_ops: Sequence[str | os.PathLike[str]] = (),
     worker_seconds: float = 600.0,
     worker_memory: int | None = None,
 ) -> Verdict:
     """Compare two models on the same inputs; the verdict says how far `candidate` moved.
 
-    Without a `contract` it is LOSSY when a `budget` is given, else ROUNDING. The other arguments
-    are those of `optimize`.
+    Without a `contract` it is LOSSY when a `budget` is given, else ROUNDING. With `segments` the
+    models are run a segment at a time, as those that would not fit in memory are anyway. The other
+    arguments are those of `optimize`.
     """
     budgets = parse_budgets((budget,) if isinstance(budget, str) else tuple(budget or ()))
     if contract is None:
@@ -223,6 +225,7 @@ def validate(
         feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds),
         labels,
         metric,
+        validate="segments" if segments else "end",
         seed=seed,
         custom_ops=tuple(Path(one) for one in custom_ops),
         worker_seconds=worker_seconds,

@@ -71,6 +71,7 @@ def validator(source: Source, reference: Path, job: Job, worker: Worker) -> Vali
         labels=job.labels,
         metric=job.metric,
         seed=job.seed,
+        how="segments" if job.validate == "segments" else "auto",
     )
 
 
@@ -83,6 +84,15 @@ def input_row(source: Source, counted: Facts) -> ModelRow:
         counted,
         lambda: _macs(source),
         lambda: _compressed(source),
+    )
+
+
+def outgrown(written: Source) -> str:
+    """That the weights of a model which was one file are beside it now, and why."""
+    size = written.size + sum(one.size for one in written.external)
+    return (
+        f"its weights are in a file beside the model: in one file it would have about {size} bytes, and readers take "
+        "no more than 2 GB"
     )
 
 

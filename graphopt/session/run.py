@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,12 +31,13 @@ from graphopt.session.evidence import (
     input_row,
     latency,
     on_disk,
+    outgrown,
     output_row,
     refuse_invalid,
     validator,
 )
 from graphopt.session.job import Job, Target
-from graphopt.session.planning import plan_of
+from graphopt.session.planning import foretold, plan_of
 from graphopt.session.services import WorkerServices
 from graphopt.session.student import UNTOUCHED, read_student
 from graphopt.storage.scratch import Scratch
@@ -75,10 +76,10 @@ class Result:
         Raises UsageError when the model is larger than the 2 GB that a message can hold.
         """
         encoded = encode(self.graph)
-        data = b"".join(join(encoded.proto, encoded.store))
-        if len(data) >= 2**31:
+        pieces = list(join(encoded.proto, encoded.store))
+        if sum(map(len, pieces)) >= 2**31:
             raise UsageError("the model is larger than 2 GB and cannot be one message; save it to a file instead")
-        made: onnx.ModelProto = onnx.ModelProto.FromString(data)
+        made: onnx.ModelProto = onnx.ModelProto.FromString(b"".join(pieces))
         return made
 
     def raise_unless_passed(self) -> Result:
@@ -167,6 +168,7 @@ def run(
         if job.planner is not None:
             with clock.phase("plan"):
                 job, planned = plan_of(source, reference, job, worker)
+        job = foretold(job)
         calibrating = Calibrating(source, reference, job, worker)
         calibrating.prepare()
         watch = _Watch(job, start, validating, work)
@@ -193,11 +195,13 @@ def run(
         report.warnings += [over(name, count, job.limits) for name, count in services.reached.items()]
         with clock.phase("write"):
             written = _put(staged, start, outcome.graph, touched)
+        if target is not None and written.external and not start.external and start.path is not None:
+            report.warnings.append(outgrown(written))
         report.after = output_row(written, outcome.graph, report.before, changed)
         with clock.phase("validate"):
             watch.progress.say("validating")
             contract = outcome.contract if student is None else job.contract
-            report.verdict = _verdict(job, contract, staged.path, validating, changed)
+            report.verdict = _verdict(job, contract, staged.path, validating, changed, outcome.origins)
         if job.latency and validating is not None:
             with clock.phase("latency"):
                 watch.progress.say("measuring latency")
@@ -261,12 +265,15 @@ def _report(source: Source, job: Job, outcome: manager.Outcome, watch: _Watch, c
     )
 
 
-def _verdict(job: Job, contract: Contract, candidate: Path, validating: Validator | None, changed: bool) -> Verdict:
+def _verdict(
+    job: Job, contract: Contract, candidate: Path, validating: Validator | None, changed: bool,
+    origins: Mapping[str, tuple[str, ...]],
+) -> Verdict:  # fmt: skip
     if not changed:
         return not_validated("nothing was changed", Contract.EXACT)
     if job.validate == "none" or validating is None:
         return not_validated("validation was switched off", contract)
-    return validating.check(candidate, contract, job.budgets)
+    return validating.check(candidate, contract, job.budgets, origins=origins)
 
 
 def _commit(report: Report, staged: Staged, target: Target, touched: bool) -> None:

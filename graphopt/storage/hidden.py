@@ -56,7 +56,8 @@ class Hidden:
             self._end = weakref.finalize(self, _clear, self.path, self.beside, self._lock, os.getpid())
 
     def note(self, place: PurePosixPath, file: Path) -> None:
-        """Note that `file` is about to be put in place before its model is; should we die, somebody must know."""
+        """Note that `file` is about to be put in place before its model is, or belongs to the model that is about to be
+        replaced: should we die, the next run removes it unless a model names it."""
         status = file.stat()
         with (self.path / _NOTES).open("a") as notes:
             notes.write(json.dumps([str(place), status.st_dev, status.st_ino]) + "\n")
@@ -109,7 +110,7 @@ class Partial:
 def remove_tree(path: Path) -> None:
     """Remove a folder and all in it; what cannot be removed is left."""
     for _ in range(_ATTEMPTS):
-        with suppress(MemoryError):
+        with suppress(MemoryError, OSError):  # which it does not ignore all of
             shutil.rmtree(path, ignore_errors=True)  # refuses links
             if not os.path.lexists(path):
                 return
@@ -148,12 +149,12 @@ def sweep(folder: Path) -> None:
 
 
 def _take_back(notes: Path, folder: Path) -> None:
-    """Remove what a run that died had put in place before its model, and that no model names: where the model
-    itself is in place, that one does. Raises OSError and ValueError."""
+    """Remove what a run that died has noted and no model names: what it had put in place before its model, or the data
+    of the one that it had replaced. Raises OSError and ValueError."""
     for line in notes.read_text().splitlines():
         name, device, inode = json.loads(line)
         placed = folder / name
-        with turn(folder):
+        with turn(folder), suppress(FileNotFoundError):
             status = placed.lstat()
             if (status.st_dev, status.st_ino) == (device, inode) and not mentioned(placed):
                 placed.unlink()

@@ -27,6 +27,7 @@ from graphopt.storage.external import ExternalFile
 from graphopt.storage.hidden import Hidden, remove_file
 from graphopt.storage.layout import EMBEDDED_LIMIT, External, Layout
 from graphopt.storage.leftovers import old_sidecars, remove_unused, sidecar_name
+from graphopt.storage.moving import is_same, move, plain_way, stamp
 from graphopt.storage.read import read
 from graphopt.storage.refused import why
 from graphopt.storage.source import Source
@@ -137,7 +138,7 @@ class Staged:
                 self._refuse_link()
             files = {PurePosixPath(file.location): file for file in source.external}
             self._sidecars = list(files)
-            self._there = {place: _stamp((self._target.folder / place).stat()) for place in shared}
+            self._there = {place: stamp((self._target.folder / place).stat()) for place in shared}
             if files and shared.issuperset(files):
                 self.path = self._hidden.beside
             else:
@@ -172,6 +173,9 @@ class Staged:
                     self.path.chmod(target.mode)
                 sidecars = tuple(target.folder / place for place in self._sidecars)
                 size = self.path.stat().st_size + sum(path.stat().st_size for path in sidecars)
+                for path in old:  # nobody's, once the new model is there
+                    if path not in sidecars:
+                        self._hidden.note(PurePosixPath(path.name), path)
                 with held():  # until all that belongs to it is done: a signal waits
                     self._replace()
                     return self._settled(sidecars, size, old, left)
@@ -198,9 +202,11 @@ class Staged:
     def _see_input(self) -> None:
         """Refuse to go on where the input, which the result was held against, is another file by now."""
         source = self._source
+        if source is None or (source.path is not None and self._is_result(source, source.path)):
+            return
         for path, identity, size in [
-            *([(source.path, source.identity, source.size)] if source is not None and source.path is not None else []),
-            *((file.path, file.identity, file.size) for file in (source.external if source is not None else ())),
+            *([(source.path, source.identity, source.size)] if source.path is not None else []),
+            *((file.path, file.identity, file.size) for file in source.external),
         ]:
             try:
                 status = path.stat()
@@ -212,16 +218,25 @@ class Staged:
                     f"{shown_path(path)} was changed while it was being optimized; run again, nothing was changed"
                 )
 
+    @staticmethod
+    def _is_result(source: Source, path: Path) -> bool:
+        """Whether what stands in the place of the input was put there for the same input before."""
+        with suppress(FileNotFoundError):
+            return stamp(path.stat()) in source.results
+        return False
+
     def _replace(self) -> None:
         """The rename after which the new model is in place; whatever happens to it, `_done` says whether it is."""
         status = self.path.stat()
         try:
             self.path.replace(self._target.path)
         except BaseException:
-            self._done = _is(self._target.path, status)  # a network may lose the answer alone
+            self._done = is_same(self._target.path, status)  # a network may lose the answer alone
             if not self._done:
                 raise
         self._done = True
+        if self._source is not None:
+            self._source.results.add(stamp(status))
 
     def _begin(self) -> None:
         if self._complete:
@@ -252,7 +267,7 @@ class Staged:
             data.rename(self._files / name)
             self._sidecars.append(PurePosixPath(name))
             if taken:
-                self._there[PurePosixPath(name)] = _stamp(final.stat())
+                self._there[PurePosixPath(name)] = stamp(final.stat())
             return name
         raise UsageError(f"all names for external data of {shown(self._target.name)} are taken; choose another output")
 
@@ -266,7 +281,7 @@ class Staged:
                 return None
             if final.exists() and final.samefile(file.path):
                 shared.add(place)
-            elif os.path.lexists(final) or not _plain_way(self._target.folder, place):
+            elif os.path.lexists(final) or not plain_way(self._target.folder, place):
                 return None
         return shared
 
@@ -275,7 +290,7 @@ class Staged:
         final, own = self._target.folder / place, self._files / place
         if os.path.lexists(final):
             there = self._there.get(place)
-            if there == _stamp(final.lstat()) or (own.exists() and same_content(final, own)):
+            if there == stamp(final.lstat()) or (own.exists() and same_content(final, own)):
                 return
             raise UsageError(f"{shown_path(final)} has appeared in the meantime; run again, nothing was changed")
         if not own.exists():
@@ -287,7 +302,7 @@ class Staged:
                 self._made.append(folder)
         self._hidden.note(place, own)
         with held():
-            _move(own, final, self._placed)
+            move(own, final, self._placed)
 
     def _withdraw(self) -> None:
         """Take back what was put in place before the model: files, then the folders made for them."""
@@ -296,43 +311,3 @@ class Staged:
         for folder in reversed(self._made):
             with suppress(OSError):
                 folder.rmdir()
-
-
-def _plain_way(folder: Path, place: PurePosixPath) -> bool:
-    """Whether the folders on the way to `place` are real ones in `folder`, or can be made."""
-    for part in place.parts[:-1]:
-        folder = folder / part
-        if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
-            return False
-    return True
-
-
-def _move(path: Path, new: Path, moved: list[Path]) -> None:
-    """Rename a file to a name that is not taken: by a link where they work, because a rename replaces.
-
-    Then it is one of those `moved`. Its old name must go before the model is there: some readers refuse data
-    that have two."""
-    try:
-        os.link(path, new, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except OSError:
-        path.rename(new)
-        moved.append(new)
-    else:
-        moved.append(new)
-        path.unlink()
-
-
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
-    """What tells a file from another one, or from itself before it was changed."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _is(path: Path, status: os.stat_result) -> bool:
-    """Whether a file is the one with this status."""
-    try:
-        found = path.stat()
-    except OSError:
-        return False
-    return (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)

@@ -8,6 +8,7 @@ tests give their own feeds.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any
 
@@ -57,13 +58,17 @@ def _feeds(wanted: tuple[Input, ...], index: int, sizes: dict[str, int]) -> Feed
 
 
 def _value(wanted: Input, index: int, sizes: dict[str, int]) -> Any:
-    digest = hashlib.sha256(f"{index}\0{wanted.name}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     shape = wanted.shape(sizes) if wanted.dims is not None else (2, 3)
-    special = index == SPECIAL
-    if wanted.form == "sequence" or wanted.inner == "sequence":
-        return [_tensor(wanted.dtype, shape, rng, special) for _ in range(3)]
-    return _tensor(wanted.dtype, shape, rng, special)
+    many = wanted.form == "sequence" or wanted.inner == "sequence"
+    drawn = [one.copy() for one in _drawn(index, wanted.name, wanted.dtype, tuple(shape), 3 if many else 1)]
+    return drawn if many else drawn[0]
+
+
+@functools.lru_cache(maxsize=1024)
+def _drawn(index: int, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], count: int) -> list[Array]:
+    digest = hashlib.sha256(f"{index}\0{name}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    return [_tensor(dtype, shape, rng, index == SPECIAL) for _ in range(count)]
 
 
 def _tensor(dtype: np.dtype[Any], shape: tuple[int, ...], rng: np.random.Generator, special: bool) -> Array:

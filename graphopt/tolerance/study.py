@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,9 +17,11 @@ from graphopt.runtime.failure import WorkerFailure
 from graphopt.tolerance.compressions import COMPRESSIONS, SHARES, scale_axis, weak, without
 from graphopt.tolerance.curve import Curve, Point
 from graphopt.tolerance.importance import Importance
+from graphopt.tolerance.kept_rows import KeptRows
 from graphopt.tolerance.layers import Layer
 from graphopt.tolerance.rig import Anew, Behind, Bench, Rig, Tail
 from graphopt.tolerance.table import Row
+from graphopt.tolerance.worst import worst
 from graphopt.validation.compare import Difference, compare
 
 Array = np.ndarray[Any, Any]
@@ -43,6 +45,10 @@ class Plan:
     tried: frozenset[str] = frozenset()
     compressions: tuple[str, ...] = ()
 
+    def text(self) -> str:
+        """The same text for equal plans."""
+        return f"{self.ladder} {self.drops} {self.seeds} {sorted(self.tried)} {self.compressions}"
+
 
 @dataclass
 class Study:
@@ -52,10 +58,25 @@ class Study:
     plan: Plan
     say: Callable[[str], None] = lambda text: None
     warnings: list[str] = field(default_factory=list)
+    kept: KeptRows | None = None
     _known: dict[Layer, Importance] = field(default_factory=dict)
 
     def rows(self, layers: Sequence[Layer]) -> Iterator[Row]:
-        """A row for each layer, in order. Raises WorkerFailure where the model itself does not run."""
+        """A row for each layer, in order: one that is kept, or a new one. Raises WorkerFailure where the model itself
+        does not run."""
+        kept = {layer: None if self.kept is None else self.kept.get(layer.name) for layer in layers}
+        new = self._measured([layer for layer in layers if kept[layer] is None])
+        for layer in layers:
+            row = kept[layer]
+            if row is None:
+                row = next(new)
+                if self.kept is not None:
+                    self.kept.put(row)
+            yield row
+
+    def _measured(self, layers: Sequence[Layer]) -> Iterator[Row]:
+        if not layers:
+            return
         places = {layer: Behind.of(self.bench, _stored(layer)) for layer in layers if not layer.inside}
         done = 0
         self._known = {layer: Importance.of(layer) for layer in layers}
@@ -239,21 +260,6 @@ def _mean(found: Sequence[Point]) -> Iterator[Point]:
     """The mean of what several draws of one strength gave."""
     if found:
         yield Point(sum(one.perturbation for one in found) / len(found), sum(one.error for one in found) / len(found))
-
-
-def worst(found: Collection[Difference]) -> float:
-    """The energy of the error of the worst floating-point output, relative to that output's own; infinite for a new
-    NaN or infinity."""
-    floats = [one for one in found if one.kind in ("float", "mixed")]
-    if any(one.problem or one.nonfinite for one in floats):
-        return math.inf
-    return max((_relative(one) for one in floats), default=0.0)
-
-
-def _relative(one: Difference) -> float:
-    if one.noise == 0.0:
-        return 0.0
-    return one.noise / one.signal if one.signal > 0.0 else math.inf
 
 
 def _weights(layer: Layer) -> dict[str, Any]:

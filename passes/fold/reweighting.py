@@ -159,7 +159,8 @@ def _change(linear: Linear, spread: Vector, cover: Array, bias: Vector | None) -
     lost = False
     for start in range(0, len(old), rows):
         part = slice(start, start + rows)
-        exact = old[part].astype(np.float64) * scales[part]
+        with np.errstate(over="ignore"):  # what is infinite then leaves the range, and that is said
+            exact = old[part].astype(np.float64) * scales[part]
         if not (np.abs(exact) <= largest).all():
             return beyond
         if any_faint:

@@ -112,7 +112,13 @@ def test_no_model_and_no_telling_have_their_own_codes(cli: Cli, tmp_path: Path) 
     assert done.sentence.startswith("could not tell: RandomNormalLike")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}'])
+OVERFLOWING = (
+    '{"format": 1, "model": "m", "layers": [], "left": [], "feeds": "f", "ladder": [], "seeds": 1e999, "checks": [], '
+    '"warnings": [], "runs": 1, "work": 1, "seconds": 1}'
+)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, '{"format": 1}', OVERFLOWING])
 def test_a_table_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "table.json"
     path.write_text(text)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import interposer
 from interposer import KINDS, SHORT, SIGNAL
-from invariant import Baseline, faults, undisturbed
+from invariant import Baseline, externals, faults, undisturbed
 from scenes import SCENES, set_up
 from warmed import Fault, Warmed
 
@@ -84,25 +84,29 @@ def tried(base: Baseline, fault: Fault, root: Path, warmed: Warmed) -> tuple[lis
     set_up(base.scene, root)
     ended = warmed.run(root, base.scene.arguments, fault)
     killed = fault.action == SIGNAL and fault.error == signal.SIGKILL
-    found = faults(base, root, ended, killed)
-    if killed and ended.status == -9 and not found:
+    found = faults(base, root, ended, killed, unavoidable=killed or fault.on)
+    if (killed or fault.on) and not found:
         found += [f"after the next run: {one}" for one in next_run(base, root, warmed)]
     where = f"{ended.log[0] if ended.log else '-'} | status {ended.status} {ended.err.strip()[:300]}"
     return found, where
 
 
 def next_run(base: Baseline, root: Path, warmed: Warmed) -> list[str]:
-    """After a run that was killed: the next one ends as if there had been none, and clears up."""
+    """After a run that left something: the next one clears up, and what it writes is whole."""
     work = root / "work"
-    for one in base.scene.beside:  # a folder that must be new
-        if one == "snapshots/" or one == "small/":
-            shutil.rmtree(work / one, ignore_errors=True)
+    for one in ("snapshots", "small"):  # folders that must be new
+        shutil.rmtree(work / one, ignore_errors=True)
     ended = warmed.run(root, base.scene.arguments)
-    if base.scene.output is not None and ended.status == base.scene.code:
-        if "--in-place" in base.scene.arguments:
-            return [f"left: {one}" for one in hidden(root)]
-        return faults(base, root, ended)
-    return [f"left: {one}" for one in hidden(root)]
+    found = [f"left: {one}" for one in hidden(root)]
+    if ended.status not in (base.scene.code, 0):
+        found.append(f"it ended with {ended.status}: {ended.err}")
+    if base.scene.output is not None:
+        output = work / base.scene.output
+        used = externals(output.read_bytes()) if output.exists() else set()
+        found += [f"there is no {one}" for one in used if not (output.parent / one).is_file()]
+        data = {one.name for one in output.parent.glob(f"{output.name}*.data")}
+        found += [f"left: {one}" for one in data - used]
+    return found
 
 
 def hidden(root: Path) -> list[str]:

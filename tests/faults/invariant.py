@@ -71,9 +71,9 @@ def externals(data: bytes) -> set[str]:
     }
 
 
-def faults(base: Baseline, root: Path, ended: Ended, killed: bool = False, may_say_nothing: bool = False) -> list[str]:
-    """Everything that does not hold; `killed`: the process had no say, so that hidden leftovers are for the
-    next run to remove."""
+def faults(base: Baseline, root: Path, ended: Ended, killed: bool = False, unavoidable: bool = False) -> list[str]:
+    """Everything that does not hold; `killed`: the process had no say. Where leftovers are `unavoidable`, they are
+    for the next run to remove, which finds them by their names and by the notes in them."""
     scene, now = base.scene, files(root / "work")
     found = []
     state = "none"
@@ -86,7 +86,7 @@ def faults(base: Baseline, root: Path, ended: Ended, killed: bool = False, may_s
             litter.pop(name, None)
         if state == "new":
             late = {one for one in base.before if one not in base.after and one in now}
-            if late and not any(one in ended.out + ended.err for one in late) and not killed:
+            if late and not any(one in ended.out + ended.err for one in late) and not unavoidable:
                 found.append(f"external data of the old model is left, and nothing is said of it: {sorted(late)}")
             for one in late:
                 litter.pop(one, None)
@@ -98,14 +98,13 @@ def faults(base: Baseline, root: Path, ended: Ended, killed: bool = False, may_s
             found += [] if state == "new" and name not in base.after else [f"{name} is gone"]
     for name in list(litter):
         if any(name == one or (one.endswith("/") and name.startswith(one)) for one in scene.beside):
-            why = _whole(name, litter.pop(name), hidden=killed)
+            why = _whole(name, litter.pop(name), hidden=unavoidable)
             if why:
                 found.append(why)
-    hidden = [one for one in litter if any(part.startswith(".graphopt-") for part in one.split("/"))]
-    rest = [one for one in litter if not (killed and one in hidden)]
+    rest = [one for one in litter if not (unavoidable and _ours(one, scene, base))]
     if rest:
         found.append(f"left behind: {rest}")
-    left = [one for one in files(root / "tmp") if not (killed and ".graphopt-" in one)]
+    left = [one for one in files(root / "tmp") if not (unavoidable and ".graphopt-" in one)]
     if left:
         found.append(f"left in the temporary folder: {left}")
     if ended.left:
@@ -113,8 +112,14 @@ def faults(base: Baseline, root: Path, ended: Ended, killed: bool = False, may_s
     if ended.named_memory:
         found.append("a file in /dev/shm was opened")
     if not killed:
-        found += _said(base, state, now, ended, may_say_nothing)
+        found += _said(base, state, now, ended)
     return found
+
+
+def _ours(name: str, scene: Scene, base: Baseline) -> bool:
+    """Whether a file is a hidden one, or external data that was in place before its model."""
+    hidden = any(part.startswith(".graphopt-") for part in name.split("/"))
+    return hidden or (name in base.after and name != scene.output and scene.output is not None)
 
 
 def _state(output: str, base: Baseline, now: Files) -> tuple[str, set[str]]:
@@ -166,7 +171,7 @@ def _whole(name: str, data: bytes, hidden: bool) -> str | None:
     return None
 
 
-def _said(base: Baseline, state: str, now: Files, ended: Ended, may_say_nothing: bool) -> list[str]:
+def _said(base: Baseline, state: str, now: Files, ended: Ended) -> list[str]:
     found = []
     said = ended.err + ended.out
     if ended.status is None:
@@ -188,7 +193,7 @@ def _said(base: Baseline, state: str, now: Files, ended: Ended, may_say_nothing:
         ]
         if lacking and not all(one.rstrip("/") in ended.out for one in lacking):
             found.append(f"it ended well without {lacking}")
-    elif not one_line and not (ended.status in (1, 6) and not ended.err and ended.out) and not may_say_nothing:
+    elif not one_line and not (ended.status in (1, 6) and not ended.err and ended.out):
         found.append("it failed and says not one line of why")
     if ended.status != 0 and one_line:
         if state == "new" and (_NOT_WRITTEN.search(ended.err) or not _WRITTEN.search(ended.err)):

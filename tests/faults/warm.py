@@ -208,4 +208,5 @@ if __name__ == "__main__":
 
         atexit._run_exitfuncs()
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 1)

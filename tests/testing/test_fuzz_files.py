@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from graphopt.testing.fuzz import damage, files
 from graphopt.testing.fuzz.files import Ended
-from graphopt.testing.fuzz.victims import VICTIMS, prepare
+from graphopt.testing.fuzz.victims import VICTIMS, Victim, prepare
 from graphopt.testing.samples import samples
 
 MODEL = next(one.proto for one in samples() if one.name == "branches").SerializeToString()
@@ -75,10 +75,25 @@ def test_what_is_written_or_changed_is_a_fault() -> None:
     assert not files._fault(done, VICTIMS[0], {"a": b"1"}, {"a": b"1", "out.onnx": b""})
 
 
-def test_a_fixed_budget_of_damaged_files_holds(tmp_path: Path) -> None:
-    """What a test run can afford: each of the ten files once, unharmed and damaged."""
+@pytest.fixture(scope="module")
+def unharmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
     files.warm()
-    prepare(tmp_path, files.run)
-    ended = [(name, code, fault) for name, code, fault in (files.one_file(seed, tmp_path) for seed in range(10))]
-    assert {name for name, _, _ in ended} == {one.name for one in VICTIMS}
-    assert [one for one in ended if one[2]] == []
+    prepare(folder, files.run)
+    return folder
+
+
+@pytest.mark.parametrize("start", range(0, 30, 5))
+def test_a_fixed_budget_of_damaged_files_holds(unharmed: Path, start: int) -> None:
+    """What a test run can afford: each of the ten files three times."""
+    ended = {seed: files.one_file(seed, unharmed) for seed in range(start, start + 5)}
+    assert [name for name, _, _ in ended.values()] == [VICTIMS[seed % 10].name for seed in ended]
+    assert {seed: one for seed, one in ended.items() if one[2]} == {}
+
+
+@pytest.mark.parametrize("victim", [one for one in VICTIMS if one.name != "a report"], ids=lambda one: one.file)
+def test_files_that_are_not_damaged_are_read(unharmed: Path, victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what is refused is refused for its damage."""
+    monkeypatch.setattr(files, "damaged", lambda data, rng: ("not at all", data))
+    name, code, fault = files.one_file(VICTIMS.index(victim), unharmed)
+    assert (name, code, fault) == (victim.name, 0, "")

@@ -169,16 +169,14 @@ def test_what_was_judged_is_still_there() -> None:
 
 
 def test_a_small_pass_is_tried(tmp_path: Path) -> None:
-    """The whole tool on a dozen mutants, and again: then it has nothing to do."""
+    """The whole tool on a few mutants."""
     kept = tmp_path / "mutants.json"
     command = [sys.executable, "-m", "graphopt.testing.mutation", "--passes", "unused-functions"]
-    command += ["--sample", "12", "--models", "1", "--json", str(kept)]
-    for _ in range(2):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode in (0, 1), done.stderr
-        assert "| **all** | 12 |" in done.stdout
-    assert "12 mutants" not in done.stderr
+    command += ["--sample", "8", "--models", "1", "--json", str(kept)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    assert "| **all** | 8 |" in done.stdout
     fates = [Fate(**one) for one in json.loads(kept.read_text())]
     killed = [one for one in fates if one.by == "tests"]
-    assert len(killed) >= 6
-    assert all(one.how.startswith("tests/passes/eliminate/test_unused_functions.py::") for one in killed)
+    assert len(killed) >= 4
+    assert all(one.how.startswith("tests/passes/") for one in killed)

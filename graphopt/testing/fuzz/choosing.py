@@ -123,19 +123,24 @@ def _varied(one: type[Pass], rng: Random) -> Pass:
     if rng.random() < 0.5:
         return one()
     given: dict[str, object] = {}
-    hints = typing.get_type_hints(one)
-    for field in dataclasses.fields(one):
+    for name, choices in _choices(one):
         if rng.random() < 0.5:
-            continue
-        choices = [value for value in _values(field.name, hints[field.name], field.default) if value != field.default]
-        if choices:
-            given[field.name] = rng.choice(choices)
+            given[name] = rng.choice(choices)
     try:
         made = one(**given)
         Pipeline((made,))
     except (ValueError, UsageError):  # a value out of its range, which the pass says itself
         return _small(one)
     return made
+
+
+@functools.cache
+def _choices(one: type[Pass]) -> list[tuple[str, list[object]]]:
+    """The options of a pass that can be changed, and to what."""
+    hints = typing.get_type_hints(one)
+    found = [(each, _values(each.name, hints[each.name], each.default)) for each in dataclasses.fields(one)]
+    pairs = [(each.name, [value for value in values if value != each.default]) for each, values in found]
+    return [(name, values) for name, values in pairs if values]
 
 
 def _small(one: type[Pass]) -> Pass:

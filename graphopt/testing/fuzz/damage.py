@@ -59,7 +59,7 @@ def in_archive(data: bytes, rng: Random) -> bytes:
                 made.writestr(name, damaged(content, rng)[1] if name == chosen else content)
                 if name == chosen and rng.random() < 0.1:
                     made.writestr(f"../{name}" if rng.random() < 0.5 else f"{name}.more", content)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, ValueError, IndexError, EOFError, OSError):
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, IndexError, EOFError, OSError):
         return flip_bits(data, rng)
     return held.getvalue()
 

@@ -48,7 +48,7 @@ class Victim:
 _MADE = ("-o", "out.onnx")
 _QUICK = ("--validate", "none")
 _PRUNING = (
-    "-p", "magnitude{min-elements=8}", "--budget", "sqnr_db>=3", "--to", "macs=0.9", "--sensitivity", "table.json",
+    "-p", "neurons{multiple=1}", "--budget", "sqnr_db>=1", "--to", "macs=0.9", "--sensitivity", "table.json",
 )  # fmt: skip
 
 VICTIMS = (

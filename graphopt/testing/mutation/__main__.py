@@ -62,7 +62,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="for --sample")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no mutant after so many minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep what became of each there, and go on from it")
-    parser.add_argument("--again", action="store_true", help="try those again that an earlier run left alive")
+    parser.add_argument("--again", action="store_true", help="try what an earlier run left alive, and no others")
     parser.add_argument("--models", type=int, default=100, metavar="N", help="seeds of random models, of two kinds")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
     return parser.parse_args(arguments)

@@ -63,12 +63,13 @@ def hunt(options: Options, before: dict[str, Fate]) -> dict[str, Fate]:
         fates = {key: one for key, one in fates.items() if one.file not in files or key in present}
         if options.sample is not None:
             sites = random.Random(options.seed).sample(sites, min(options.sample, len(sites)))
-        left = [(a, b) for a, b in sites if b.key not in fates or (options.again and not fates[b.key].by)]
+        alive = {key for key, one in fates.items() if not one.by}
+        left = [pair for pair in sites if (pair[1].key in alive if options.again else pair[1].key not in fates)]
         for one in judged.stale(site for source in group.sources for site in source.sites):
             _tell(f"judged, but not there any more: {dict(one)}")
         if left:
             chase = Chase(options, group, left, fates, judged, models, until)
-            collect(options.root, group.tests, Suite(group.sources, chase.run))
+            collect(options.root, group.tests, Suite(group.sources, chase.run, {one.name for one in group.passes}))
         if options.json:
             save(options.json, fates.values())
     return fates
@@ -147,7 +148,8 @@ def _group(root: Path, family: str, files: list[Path], registry: Registry) -> Gr
         return Group(family, sources, tuple(one for one in tests if one.is_dir()), tuple(candidates(registry)))
     folder = root / "tests" / "passes" / family
     odd = root / "tests" / "passes" / "test_odd_nodes.py"
-    own = sorted(one for file in files for one in folder.rglob(f"test_*{file.stem}*.py")) if len(files) == 1 else []
+    each = [sorted(folder.rglob(f"test_*{file.stem}*.py")) for file in files]
+    own = list(dict.fromkeys(one for found in each for one in found)) if all(each) else []
     every = [registry.get(one) for one in registry.names()]
     modules = {source.module for source in sources}
     near = [one for one in every if one.__module__.startswith(f"passes.{family}.") and _draws(one)]

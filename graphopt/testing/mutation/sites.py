@@ -57,6 +57,7 @@ def read(root: Path, path: Path) -> Source:
 
 def _sites(file: str, tree: ast.Module) -> Iterator[Site]:
     pending: list[tuple[ast.AST, tuple[str, ...], bool, ast.stmt | None]] = [(tree, (), False, None)]
+    heads: dict[ast.stmt, str] = {}
     while pending:
         holder, scope, inside, statement = pending.pop()
         for field, index, node in children(holder):
@@ -64,13 +65,14 @@ def _sites(file: str, tree: ast.Module) -> Iterator[Site]:
             deferred = inside or (isinstance(holder, ast.FunctionDef) and field == "body")
             if around is not None and not isinstance(around, ast.ClassDef):
                 for edit in edits_of(holder, field, index, node):
-                    yield _site(file, ".".join(scope) if deferred else "", edit, around)
+                    if around not in heads:
+                        heads[around] = head(around)
+                    yield _site(file, ".".join(scope) if deferred else "", edit, around, heads[around])
             below = (*scope, node.name) if isinstance(node, ast.FunctionDef | ast.ClassDef) else scope
             pending.append((node, below, deferred, around))
 
 
-def _site(file: str, function: str, edit: Edit, statement: ast.stmt) -> Site:
-    before = head(statement)
+def _site(file: str, function: str, edit: Edit, statement: ast.stmt, before: str) -> Site:
     edit.swap()
     # A statement that is left out stands in its holder no more.
     after = "pass" if edit.kind == "skip the statement" else head(statement)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from types import CodeType
@@ -27,13 +27,21 @@ LONGEST = 1.0  # seconds; longer tests say how long things take, and take too lo
 class Suite:
     """A pytest plugin that collects tests, learns what each runs, and then calls `work` instead of the end."""
 
-    def __init__(self, sources: Sequence[Source], work: Callable[[Suite], None]) -> None:
+    def __init__(
+        self, sources: Sequence[Source], work: Callable[[Suite], None], passes: Collection[str] | None = None
+    ) -> None:
+        """`passes` are those of whom tests are wanted that take the name of a pass; None for all."""
         self.files = {str(one.path) for one in sources}
-        self.work = work
+        self.work, self.passes = work, passes
         self.cover: Cover[int] = Cover()
         self.items: list[pytest.Item] = []
         self.failing: list[str] = []
         self.left_out = 0
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave out what is about other passes."""
+        if self.passes is not None:
+            items[:] = [one for one in items if _subject(one) is None or _subject(one) in self.passes]
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Instead of running the tests once."""
@@ -123,6 +131,14 @@ def collect(root: Path, tests: Sequence[Path], suite: Suite) -> None:
     status = pytest.main([*QUIET, *map(str, tests)], plugins=[suite])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise RuntimeError(f"pytest ended with {status} on {', '.join(map(str, tests))}")
+
+
+def _subject(item: pytest.Item) -> str | None:
+    """The pass that a test of the whole catalogue is about, where it is one."""
+    if item.path.parent.name != "passes":
+        return None
+    name = item.callspec.params.get("name") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    return name if isinstance(name, str) else None
 
 
 def _passes(item: pytest.Item, following: pytest.Item | None) -> bool:
