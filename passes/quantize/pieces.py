@@ -65,19 +65,21 @@ class _Face:
         self.values, self.scales = values, scales
 
     def cut(self) -> Iterator[tuple[Piece, Piece]]:
+        """Pieces in the order in which elements lie in memory: what is read once is not read again for the next."""
         shape = self.values.shape
-        wanted = -(-math.prod(shape) // _PIECE)
-        along = next((i for i, size in enumerate(shape) if size >= wanted), int(np.argmax(shape)))
-        width = -(-shape[along] // max(wanted, 1))
-        for start in range(0, shape[along], max(width, 1)):
-            yield _part(self.values, along, start, width), _part(self.scales, along, start, width)
+        along = next(i for i in range(len(shape)) if math.prod(shape[i + 1 :]) <= _PIECE)
+        count = -(-shape[along] * math.prod(shape[along + 1 :]) // _PIECE)
+        width = max(-(-shape[along] // max(count, 1)), 1)
+        for outer in np.ndindex(*shape[:along]):
+            before = tuple(slice(one, one + 1) for one in outer)
+            for start in range(0, shape[along], width):
+                place = (*before, slice(start, start + width))
+                yield _part(self.values, place), _part(self.scales, place)
 
 
-def _part(whole: Piece, along: int, start: int, width: int) -> Piece:
-    if whole.shape[along] == 1:
-        return whole
-    place = (slice(None),) * along + (slice(start, start + width),)
-    return Piece(whole.axis, whole.span, whole.shape, place)
+def _part(whole: Piece, place: tuple[slice, ...]) -> Piece:
+    own = tuple(slice(None) if size == 1 else one for size, one in zip(whole.shape, place, strict=False))
+    return Piece(whole.axis, whole.span, whole.shape, own)
 
 
 def _faces(shape: tuple[int, ...], axis: int | None, block: int) -> list[_Face]:
