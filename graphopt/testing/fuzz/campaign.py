@@ -36,6 +36,7 @@ _WARM = (
     "graphopt.runtime.engine", "graphopt.testing.inside", "graphopt.calibration.observe",
     "graphopt.calibration.measuring", "onnx.version_converter", "onnx.reference", "graphopt.training.trainer",
 )  # fmt: skip
+_NO_KERNEL = "Could not find an implementation"
 _UNREAD_INPUT = re.compile(r"Type 'tensor\(\w+\)' of input parameter \(\w+\) of operator \((part|fn)\d")
 """onnxruntime takes the types of a function's inputs from the nodes that read them: of one that nobody reads
 any more it takes some types only, which ONNX does not ask for."""
@@ -104,6 +105,9 @@ def _judged(failure: Failure, ground: Ground, counts: Counter[str]) -> Failure:
         return failure
     if _UNREAD_INPUT.search(failure.sentence):
         counts["unsure failures, type of what a function does not read"] += 1
+        return replace(failure, law=UNSURE)
+    if _NO_KERNEL in failure.sentence and "opset" in failure.pipeline:
+        counts["unsure failures, no kernel for an operator's newer version"] += 1
         return replace(failure, law=UNSURE)
     if wavers(ground.data, ground.feeds):
         counts["unsure failures, not twice the same"] += 1
