@@ -261,7 +261,9 @@ def test_a_mean_of_channels_is_for_readers_that_spread_it() -> None:
         """g (float[2, 1, 2, 2] x) => (float[2, 1, 2, 2] y) {
             s = Shape(x)  e = Expand(k, s)  a = Add(e, x)  m = MatMul(a, w)  y = Add(m, b)
         }""",
-        k=np.float32([0.5, 0.05]), w=draw(2, 2), b=draw(2),
+        k=np.float32([0.5, 0.05]),
+        w=np.float32([[-0.69, 0.831], [-0.668, 0.824]]),
+        b=np.float32([-1.118, 0.82]),
     )  # fmt: skip
     feeds = [{"x": np.zeros((2, 1, 2, 2), np.float32)}]
     done = apply(Operators(theta=0.01, spread=0.5), before, feeds=feeds)
