@@ -1,10 +1,12 @@
 # make demo   set up, then optimize the embedded model and print the report
 # make test   set up with the dev extra, then run the test suite
+# make commands   run every command that README and docs show
+# make mutants  flip each side condition of the PASSES, and count what tests, laws and validator notice
 # make fuzz   hold all passes to their laws on random models for MINUTES, then damage files for FILE_MINUTES;
 #             what fails is reduced in build/fuzz, and a second call goes on where the first stopped
 #
 # All that is needed is Python 3.11 or newer with pip. pip's own configuration (PIP_INDEX_URL,
-# pip.conf, ...) is left alone and applies. Variables: PYTHON, VENV, PYTEST_ARGS, MINUTES, FILE_MINUTES, SEEDS.
+# pip.conf, ...) is left alone and applies. Variables: PYTHON, VENV, PYTEST_ARGS, MINUTES, FILE_MINUTES, SEEDS, PASSES.
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -13,12 +15,13 @@ PYTEST_ARGS ?=
 MINUTES ?= 60
 FILE_MINUTES ?= 5
 SEEDS ?= 0:1000000
+PASSES ?= eliminate,fold,fuse,layout,convert,tidy,perturb,quantize,prune,distill
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
-.PHONY: demo test fuzz setup setup-dev lint types clean
+.PHONY: demo test commands fuzz mutants setup setup-dev lint types clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -27,11 +30,19 @@ demo: setup
 test: setup-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+commands: setup-dev
+	$(BIN)/python -m pytest tests/site -m site $(PYTEST_ARGS)
+
 fuzz: setup-dev
 	mkdir -p build/fuzz
 	$(BIN)/python -m graphopt.testing.fuzz --seeds $(SEEDS) --minutes $(MINUTES) \
 		--save build/fuzz --state build/fuzz/state.json
 	$(BIN)/python -m graphopt.testing.fuzz.files --seeds $(SEEDS) --minutes $(FILE_MINUTES) --save build/fuzz/files
+
+# What build/mutants.json holds already is not tried again: so it goes on where it stopped.
+mutants: setup-dev
+	@mkdir -p build
+	$(BIN)/python -m graphopt.testing.mutation --passes $(PASSES) --json build/mutants.json --markdown build/mutants.md
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -1,5 +1,5 @@
 """`python -m graphopt` is the command line, too."""
 
-from graphopt.cli.app import main
+from graphopt.cli.start import main
 
 main()

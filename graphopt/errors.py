@@ -56,3 +56,7 @@ class InternalError(GraphoptError):
     """A fault of graphopt itself, or of a pass: it raised, or broke a law of passes."""
 
     exit_code: ClassVar[int] = 70
+
+
+OUT_OF_MEMORY = "out of memory; give the machine more, or use a smaller model"
+"""What is said where memory ran out in this process."""

@@ -19,14 +19,15 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 NOTHING: frozenset[str] = frozenset()
-ERRORS = frozenset({"errors"})
-BASE = frozenset({"errors", "contract", "limits"})
+ERRORS = frozenset({"errors", "stopping"})
+BASE = frozenset({"errors", "contract", "limits", "stopping"})
 
 ARROWS: dict[str, frozenset[str]] = {
     # room          may import
     "errors": NOTHING,
     "contract": NOTHING,
     "limits": ERRORS,
+    "stopping": NOTHING,  # how a signal ends a run, and the steps that it must not cut in two
     "demo": ERRORS,
     "ir": ERRORS | {"limits"},
     "runtime": ERRORS,

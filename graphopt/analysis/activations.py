@@ -237,7 +237,7 @@ class Gram:
 
 def _planes(value: Array, axis: int | None) -> Array:
     """The value as (what is before an axis, the axis, what is after it); all of it is after where there is none."""
-    if axis is None:
+    if axis is None or not value.ndim:
         return value.reshape(1, 1, -1)
     axis %= value.ndim
     before, size = int(np.prod(value.shape[:axis], dtype=np.int64)), value.shape[axis]

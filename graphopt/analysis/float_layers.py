@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from graphopt.analysis.changes import Affine, Replacement
 from graphopt.analysis.constants import constant_node, constant_of, constant_values
 from graphopt.analysis.layer_inputs import Points, Rows, inputs_of
 from graphopt.analysis.matching import only_reader, operand
@@ -114,19 +115,39 @@ class FloatLayer:
         kind = np_dtype(self.held.onnx_dtype)
         return weights.astype(kind).astype(np.float64), bias.astype(kind).astype(np.float64)
 
+    def tensors(self, weights: Array, bias: Array) -> dict[int, Array]:
+        """What the node would read at its slots, in the shapes that are stored there, with these weights [groups,
+        inputs, outputs] and biases [groups, outputs]. The bias of a linear layer is not among them."""
+        if self.node.op == "BatchNormalization":
+            scale, _, mean, variance = self._normalization()
+            root = np.sqrt(variance + float(self.node.attrs.get("epsilon", 1e-5)))
+            moved = bias[:, 0] + mean.reshape(-1) * weights.reshape(-1)
+            return {1: (weights.reshape(-1) * root).reshape(scale.shape), 2: moved.reshape(scale.shape)}
+        turned = weights.transpose(0, 2, 1) if self.node.op == "Conv" else weights[0].T if self.flipped else weights[0]
+        return {1: np.ascontiguousarray(turned).reshape(self.shape)}
+
+    def replaced(self, weights: Array, bias: Array) -> tuple[tuple[Tensor, Replacement], ...]:
+        """These weights and biases as a change to be tried; of empty weights the bias alone."""
+        made: list[tuple[Tensor, Replacement]] = []
+        if weights.size or self.node.op == "BatchNormalization":
+            weights = weights if weights.size else self.weights()
+            made = [(self.node.inputs[slot], values) for slot, values in self.tensors(weights, bias).items()]
+        given = operand(self.holder, self.slot) if self.has_bias and self.node.op != "BatchNormalization" else None
+        flat = bias.reshape(-1)
+        if given is not None:
+            made.append((given, _like(values_of(given), flat)))
+        elif self.has_bias and self.node.op != "BatchNormalization" and flat.any():
+            after = len(self.shape) - 2 if self.node.op == "Conv" else 0
+            made.append((self.result, Affine(self.result, offset=flat.reshape(-1, *[1] * after))))
+        return tuple(made)
+
     def write(self, weights: Array, bias: Array) -> None:
         """Write other weights [groups, inputs, outputs] and biases [groups, outputs] in place of those there are."""
         graph = self.node.graph
         assert graph is not None, "it was found in a graph"
-        if self.node.op == "BatchNormalization":
-            scale, _, mean, variance = self._normalization()
-            root = np.sqrt(variance + float(self.node.attrs.get("epsilon", 1e-5)))
-            _set(graph, self.node, 1, (weights.reshape(-1) * root).reshape(scale.shape))
-            _set(graph, self.node, 2, (bias[:, 0] + mean.reshape(-1) * weights.reshape(-1)).reshape(scale.shape))
-            return
-        turned = weights.transpose(0, 2, 1) if self.node.op == "Conv" else weights[0].T if self.flipped else weights[0]
-        _set(graph, self.node, 1, np.ascontiguousarray(turned).reshape(self.shape))
-        if self.has_bias:
+        for slot, values in self.tensors(weights, bias).items():
+            _set(graph, self.node, slot, values)
+        if self.has_bias and self.node.op != "BatchNormalization":
             self.write_bias(bias)
 
     def write_bias(self, bias: Array) -> None:
@@ -144,8 +165,7 @@ class FloatLayer:
                     self.holder.inputs.append(made)
                 graph.rewire(self.holder, self.slot, made)
         else:
-            old = values_of(self.holder.inputs[self.slot])
-            _set(graph, self.holder, self.slot, flat.reshape(old.shape if old.size == flat.size else (-1,)))
+            _set(graph, self.holder, self.slot, _like(values_of(self.holder.inputs[self.slot]), flat))
 
     def _normalization(self) -> tuple[Array, Array, Array, Array]:
         scale, offset, mean, variance = (values_of(one).astype(np.float64) for one in self.node.inputs[1:5])
@@ -234,6 +254,10 @@ def values_of(tensor: Tensor) -> Array:
     values = constant_values(tensor)
     assert values is not None, "checked when the layer was found"
     return values
+
+
+def _like(old: Array, flat: Array) -> Array:
+    return flat.reshape(old.shape if old.size == flat.size else (-1,))
 
 
 def _set(graph: Graph, node: Node, slot: int, values: Array) -> None:

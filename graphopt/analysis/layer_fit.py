@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.analysis.layer_inputs import Patches, Points, Rows, piecewise
+from graphopt.analysis.resumable import Resumable
 
 Array = np.ndarray[Any, Any]
 
@@ -35,6 +36,14 @@ class Sums:
         """Those of a layer that reads only the inputs `which` of every group."""
         rows = np.append(which, self.gram.shape[1] - 1)
         return Sums(self.count, self.gram[:, rows[:, None], rows], self.cross[:, rows], self.energy)
+
+    def of_outputs(self, which: Array) -> Sums:
+        """Those of a layer that has only the outputs `which` of every group."""
+        return Sums(self.count, self.gram, self.cross[:, :, which], self.energy[:, which])
+
+    def scaled(self, scale: Array) -> Sums:
+        """Those of results that are multiplied by `scale` [groups, outputs]."""
+        return Sums(self.count, self.gram, self.cross * scale[:, None], self.energy * np.square(scale))
 
     def missed(self, weights: Array) -> float:
         """The sum of squares by which `weights` [groups, inputs + 1, outputs] miss y."""
@@ -82,11 +91,34 @@ class LayerFit:
         first, second = self.halves
         return second if first is None else first if second is None else first + second
 
+    def state(self) -> dict[str, Array]:
+        """What it has summed up, to be kept."""
+        found = {"turn": np.array(self._turn)}
+        for half, one in enumerate(self.halves):
+            if one is not None:
+                found |= {f"{half}.{name}": np.asarray(value) for name, value in vars(one).items()}
+        return found if self.trouble is None else found | {"trouble": np.array(self.trouble)}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Be as one that had this state."""
+        self._turn = int(state["turn"])
+        self.trouble = str(state["trouble"]) if "trouble" in state else None
+        for half in (0, 1):
+            parts = (state.get(f"{half}.{name}") for name in ("count", "gram", "cross", "energy"))
+            count, *sums = parts
+            self.halves[half] = None if count is None else Sums(int(count), *(np.asarray(one) for one in sums))
+
     def of_inputs(self, which: Array) -> LayerFit:
         """What it would have seen of a layer that reads only the inputs `which` of every group."""
+        return self._of([None if one is None else one.of_inputs(which) for one in self.halves])
+
+    def scaled(self, scale: Array) -> LayerFit:
+        """What it would have seen of results that are multiplied by `scale` [groups, outputs]."""
+        return self._of([None if one is None else one.scaled(scale) for one in self.halves])
+
+    def _of(self, halves: list[Sums | None]) -> LayerFit:
         made = LayerFit(self.rows, self.most, self.kept)
-        made.halves = [None if one is None else one.of_inputs(which) for one in self.halves]
-        made.trouble = self.trouble
+        made.halves, made.trouble = halves, self.trouble
         return made
 
     def update(self, *values: Array) -> None:
@@ -154,11 +186,13 @@ class LayerFit:
         self.halves[half] = new if old is None else old + new
 
 
-class Distance:
+class Distance(Resumable):
     """How far the first of two values is from the second: sums of squares, and the variance of the second in all.
 
     Of a second value with more channels than the first, those with the indices `kept` of an axis count.
     """
+
+    sums = ("apart", "_energy", "_sum", "_count")
 
     def __init__(self, kept: Mapping[int, Array] | None = None) -> None:
         self.kept = dict(kept or {})

@@ -11,40 +11,33 @@ from typing import Any, Final
 
 import numpy as np
 
-from graphopt.analysis.layer_fit import LayerFit, Sums
-from graphopt.analysis.least_squares import LEAST, Fit, centred, damped, matching_bias
-
 Array = np.ndarray[Any, Any]
 
-TRIED: Final = (0.001, 0.01, 0.1, 1.0, 10.0)
-"""Shares that are tried where none is given."""
-
+_FEW: Final = 8  # one of so many inputs held, at the most, and weights are solved for at once
 _STEPS: Final = 100
 _ENOUGH: Final = 1e-5  # of the first gradient that may be left
-_COLUMNS: Final = 64  # outputs of each group by which the damping is chosen
 
 
-def fitted_where(
-    seen: LayerFit, weights: Array, bias: Array, free: Array, has_bias: bool, damping: float = 0.0
-) -> Fit | str:
-    """As `least_squares.fitted`, but weights where `free` (bool, of their shape) is False stay as they are."""
-    if seen.trouble is not None:
-        return seen.trouble
-    sums = seen.whole
-    if sums is None or sums.cross.shape[1:] != (weights.shape[1] + 1, weights.shape[2]):
-        return "no data of the size of its weight were seen"
-    if not sums.finite:
-        return "its data or results have NaN or infinities"
-    if not free.any():
-        return "all its weights are zero"
-    before = sums.error(np.concatenate([weights, bias[:, None, :]], axis=1))
-    share = damping or _best(seen, weights, bias, free, has_bias)
-    values = descended(*damped(*centred(sums, has_bias), weights, max(share, LEAST)), weights, free)
-    made = matching_bias(sums, values) if has_bias else bias
-    after = sums.error(np.concatenate([values, made[:, None, :]], axis=1))
-    if not after < before:
-        return "its error on the calibration feeds would not get smaller"
-    return Fit(values, made, before, after, share)
+def held(gram: Array, linear: Array, weights: Array, free: Array) -> Array:
+    """Weights [groups, inputs, outputs] that are as they were where not `free` (bool), and best where they are.
+
+    Where few are held, each output's are found from the best ones without that (with Lagrange's multipliers, as in
+    Optimal Brain Surgeon): v - H^-1_:S (H^-1_SS)^-1 (v - w)_S. Else all are descended to. Raises
+    numpy.linalg.LinAlgError where a matrix is no use.
+    """
+    if (~free).sum(1).max(initial=0) * _FEW > free.shape[1]:
+        return descended(gram, linear, weights, free)
+    found = np.linalg.solve(gram, linear)
+    for group in range(len(free)):
+        if free[group].all():
+            continue
+        inverse = np.linalg.inv(gram[group])
+        for output in np.flatnonzero(~free[group].all(0)):
+            kept = np.flatnonzero(~free[group, :, output])
+            apart = found[group, kept, output] - weights[group, kept, output]
+            found[group, :, output] -= inverse[:, kept] @ np.linalg.solve(inverse[np.ix_(kept, kept)], apart)
+            found[group, kept, output] = weights[group, kept, output]
+    return found
 
 
 def descended(gram: Array, linear: Array, weights: Array, free: Array) -> Array:
@@ -69,25 +62,3 @@ def descended(gram: Array, linear: Array, weights: Array, free: Array) -> Array:
         way = towards + np.where(now > 0, then / np.where(now > 0, now, 1.0), 0.0) * way
         now = then
     return found
-
-
-def _best(seen: LayerFit, weights: Array, bias: Array, free: Array, has_bias: bool) -> float:
-    """Of `TRIED`, the share with which what is fitted to one half of the samples misses least of the other."""
-    first, second = seen.halves
-    if first is None or second is None:
-        return TRIED[-1]
-    some = np.arange(0, weights.shape[2], max(weights.shape[2] // _COLUMNS, 1))
-    first, second = _outputs(first, some), _outputs(second, some)
-    weights, bias, free = weights[:, :, some], bias[:, some], free[:, :, some]
-    missed = dict.fromkeys(TRIED, 0.0)
-    for one, other in ((first, second), (second, first)):
-        gram, linear = centred(one, has_bias)
-        for share in TRIED:
-            values = descended(*damped(gram, linear, weights, share), weights, free)
-            made = matching_bias(one, values) if has_bias else bias
-            missed[share] += other.missed(np.concatenate([values, made[:, None, :]], axis=1))
-    return min(TRIED, key=lambda share: missed[share])
-
-
-def _outputs(sums: Sums, which: Array) -> Sums:
-    return Sums(sums.count, sums.gram, sums.cross[:, :, which], sums.energy[:, which])

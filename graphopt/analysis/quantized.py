@@ -49,6 +49,8 @@ def quantized_weight(tensor: Tensor) -> QuantizedWeight | None:
     zero = constant_values(node.inputs[2]) if len(node.inputs) == 3 and node.inputs[2].name else None
     if scale is None or values is None or (zero is None and _has_zero(node)):
         return None
+    if zero is not None and zero.size != scale.size:
+        return None
     block = int(node.attrs.get("block_size", 0))
     axis = int(node.attrs.get("axis", _AXIS))
     if scale.size == 1 and not block:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from graphopt.analysis.layer_fit import LayerFit
-from graphopt.analysis.layer_inputs import Patches, Points
 
 Array = np.ndarray[Any, Any]
 
@@ -24,7 +23,7 @@ class ResidualFit(LayerFit):
 
     def update(self, *values: Array) -> None:
         data, total, other = values
-        axis = 1 if isinstance(self.rows, Patches | Points) else -1
+        axis = self.channel_axis
         if self.kept is not None and self.kept.size and total.ndim and total.shape[axis] > self.kept.max():
             total = np.take(total, self.kept, axis)
         if total.shape != other.shape:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -73,6 +74,22 @@ class ScaleFit:
     @property
     def key(self) -> str:
         return "scale fit" + ("" if self.kept is None else f" kept={self.kept.tolist()}")
+
+    def state(self) -> dict[str, Array]:
+        """What it has summed up, to be kept."""
+        found = {"turn": np.array(self._turn)}
+        for half, one in enumerate(self.halves):
+            if one is not None:
+                found |= {f"{half}.{name}": np.asarray(value) for name, value in vars(one).items()}
+        return found if self.trouble is None else found | {"trouble": np.array(self.trouble)}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Be as one that had this state."""
+        self._turn = int(state["turn"])
+        self.trouble = str(state["trouble"]) if "trouble" in state else None
+        for half in (0, 1):
+            count, *sums = (state.get(f"{half}.{one.name}") for one in fields(Channels))
+            self.halves[half] = None if count is None else Channels(int(count), *(np.asarray(one) for one in sums))
 
     @property
     def whole(self) -> Channels | None:

@@ -23,6 +23,12 @@ Array = np.ndarray[Any, Any]
 _STEPS: Final = 256  # units go so many at a time that there are at most so many steps
 _JUDGED: Final = 24  # how often the error is judged on the way
 
+STEADYING: Final = 0.03
+"""Share of each input's own energy that is added to it where what is learned from few samples is not to be taken at
+its word."""
+
+_LEAST: Final = 1e-9
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -44,8 +50,8 @@ Judge = Callable[[Sequence[Array]], float]
 
 @dataclass(frozen=True)
 class Removal:
-    """Units in the order in which they go, all but one, and the error when that many are gone: `errors[n]`
-    after n units, beyond the error with all of them, as a share of the variance of the results."""
+    """Units in the order in which they go, and the error when that many are gone: `errors[n]` after n units, beyond
+    the error with all of them, as a share of the variance of the results."""
 
     order: Array
     errors: Array
@@ -55,6 +61,20 @@ def reading(sums: Sums, weights: Array, has_bias: bool, columns: Array, damping:
     """What sums over data of a layer with one group tell of its units; `weights` [1, inputs, outputs]."""
     gram, linear = damped(*centred(sums, has_bias), weights, max(damping, LEAST))
     return Reading(columns, gram[0], linear[0], sums.variance / sums.count)
+
+
+def steadied(sums: Sums, weights: Array, has_bias: bool, columns: Array) -> tuple[Reading, Judge]:
+    """What sums tell of units where each input is damped by a share of its own energy, towards `weights` [inputs,
+    outputs], and the squared error a row without that; errors are not shares."""
+    gram, linear = (one[0] for one in centred(sums, has_bias))
+    diagonal = np.maximum(np.diagonal(gram), 0.0)
+    mean = float(diagonal.mean()) or 1.0
+    ridge = STEADYING * np.maximum(diagonal, _LEAST * mean) + _LEAST * mean
+
+    def missed(found: Sequence[Array]) -> float:
+        return float((found[0] * (gram @ found[0] - 2 * linear)).sum())
+
+    return Reading(columns, gram + np.diag(ridge), linear + ridge[:, None] * weights, 1.0), missed
 
 
 def why_no_reading(seen: LayerFit, weights: Array) -> str | None:
@@ -69,11 +89,18 @@ def why_no_reading(seen: LayerFit, weights: Array) -> str | None:
     return None if sums.variance > 0 else "its results do not vary"
 
 
-def second_order(readings: Sequence[Reading], judge: Judge | None = None) -> Removal | str:
+def second_order(
+    readings: Sequence[Reading],
+    judge: Judge | None = None,
+    count: int | None = None,
+    steps: int = _STEPS,
+    between: int = 0,
+) -> Removal | str:
     """The units in the order in which the layers that read them lose least, or a clause.
 
     The errors of several layers, each as a share of its variance, are added. With a `judge`, the errors are those
-    that it finds, now and then, of the weights of all layers as they are by then.
+    that it finds, now and then, of the weights of all layers as they are by then: after `between` steps, if given.
+    `count` units go (None: all but one), in at most so many `steps`.
     """
     try:
         inverses = [np.linalg.inv(one.gram) for one in readings]
@@ -84,13 +111,14 @@ def second_order(readings: Sequence[Reading], judge: Judge | None = None) -> Rem
     alive = np.ones(units, np.bool_)
     order, errors = list[int](), [0.0]
     judged = {0: judge(weights)} if judge is not None else {}
-    step, every = -(-units // _STEPS), max(units // _JUDGED, 1)
-    while (left := int(alive.sum())) > 1:
+    step = -(-(units if count is None else count) // steps)
+    every, last = step * between or max(units // _JUDGED, 1), units - 1 if count is None else count
+    while (left := last - len(order)) > 0:
         losses = np.zeros(units)
         for one, inverse, values in zip(readings, inverses, weights, strict=True):
             losses += _losses(one.columns, inverse, values) / one.variance
         losses[~alive] = np.inf
-        going = np.argsort(losses, kind="stable")[: min(step, left - 1)]
+        going = np.argsort(losses, kind="stable")[: min(step, left)]
         alive[going] = False
         grown = 0.0
         for index, one in enumerate(readings):
@@ -100,12 +128,28 @@ def second_order(readings: Sequence[Reading], judge: Judge | None = None) -> Rem
         share = np.cumsum(losses[going])
         share *= grown / share[-1] if share[-1] > 0 else 0.0  # what they cost together, by what each costs alone
         errors += (errors[-1] + share).tolist()
-        if judge is not None and (len(order) >= max(judged) + every or left - len(going) <= 1):
+        if judge is not None and (len(order) >= max(judged) + every or left == len(going)):
             judged[len(order)] = judge(weights)
     if judge is not None:
         points = sorted(judged)
-        errors = np.interp(np.arange(units), points, [judged[one] - judged[0] for one in points]).tolist()
+        errors = np.interp(np.arange(last + 1), points, [judged[one] - judged[0] for one in points]).tolist()
     return Removal(np.array(order, np.int64), np.maximum.accumulate(np.maximum(errors, 0.0)))
+
+
+def losing(one: Reading, packs: Sequence[Array]) -> list[Array]:
+    """The best weights [inputs, outputs] of a layer without the units of each pack, those of lost inputs zero.
+
+    Raises numpy.linalg.LinAlgError where the sums are no use.
+    """
+    inverse = np.linalg.inv(one.gram)
+    whole = inverse @ one.linear
+    found = []
+    for pack in packs:
+        columns = one.columns[pack].ravel()
+        weights = whole - inverse[:, columns] @ np.linalg.solve(inverse[np.ix_(columns, columns)], whole[columns])
+        weights[columns] = 0.0
+        found.append(weights)
+    return found
 
 
 def _losses(columns: Array, inverse: Array, weights: Array) -> Array:

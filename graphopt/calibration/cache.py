@@ -1,21 +1,17 @@
 """Statistics that were computed before: in memory for the runs of this process, and in a folder if one is named.
 
 What was computed is named by a hash of all that it depends on: the model that was run and its weights, the feeds, the
-values, the accumulator and what it had seen before, and the version of onnxruntime. Files are complete or not there,
-so that a folder may be shared, and anything in it deleted, at any time.
+values, the accumulator and what it had seen before, and the versions of what computes. Files are complete or not
+there, so that a folder may be shared, and anything in it deleted, at any time.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import tempfile
-import tokenize
-import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -24,12 +20,7 @@ import numpy as np
 
 from graphopt.analysis.activations import Array, Observation
 from graphopt.errors import UsageError
-
-UNREADABLE: Final = (
-    OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, RuntimeError, MemoryError,
-    tokenize.TokenError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""What reading an archive of arrays raises when it is not whole."""
+from graphopt.storage.hidden import Partial
 
 State = Mapping[str, Array]
 
@@ -94,7 +85,7 @@ class Cache:
         state = _state(one)
         if state is None:
             return None
-        digest = hashlib.sha256(repr((_FORMAT, _onnxruntime(), self._of, list(places), one.accumulator.key)).encode())
+        digest = hashlib.sha256(repr((_FORMAT, _versions(), self._of, list(places), one.accumulator.key)).encode())
         for name, array in sorted(state.items()):
             digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -110,7 +101,7 @@ class Cache:
             return False
         try:
             _restore(one, {name: array.copy() for name, array in state.items()})
-        except (LookupError, ValueError, TypeError):  # a file that somebody has changed
+        except Exception:  # noqa: BLE001 - a file that somebody has changed
             return False
         if not found:
             self._memory.put(key, state)
@@ -160,9 +151,15 @@ def _restore(one: Observation, state: State) -> None:
     getattr(one.accumulator, "restore")(state)  # noqa: B009 - it has one, or it had no key
 
 
-def _onnxruntime() -> str:
+@cache
+def _versions() -> tuple[str, ...]:
+    """Of all that decides what comes out; what another version has kept is not used."""
+    return tuple(map(_version, ("graphopt", "onnxruntime", "numpy")))
+
+
+def _version(package: str) -> str:
     try:
-        return metadata.version("onnxruntime")
+        return metadata.version(package)
     except metadata.PackageNotFoundError:  # another build of it
         return "unknown"
 
@@ -173,22 +170,25 @@ def _size(state: State) -> int:
 
 def _read(path: Path) -> State | None:
     """The arrays of a file; None when it is not there, or not whole."""
+    if not path.is_file():  # a pipe of that name would be waited for
+        return None
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except UNREADABLE:
+    except Exception:  # noqa: BLE001 - there may be anything in the folder, and it may make numpy fail in any way
         return None
 
 
 def _write(path: Path, state: State) -> None:
     """A file that is complete, or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **state)  # type: ignore[arg-type]
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+        partial = Partial(path)
+    except FileNotFoundError:  # somebody removes the folder at this very moment
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Partial(path)
+    try:
+        np.savez(partial.stream, **state)  # type: ignore[arg-type]
+        partial.settle(0o600, durable=False)
+    finally:
+        partial.remove()

@@ -6,7 +6,6 @@ lies behind it is computed anew. Outputs of the model as it was read are compute
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from graphopt.calibration.tapped import MODE, Tapped, reads_of
 from graphopt.ir import Graph, encode
 from graphopt.runtime.client import Session, Worker
 from graphopt.runtime.failure import WorkerFailure
+from graphopt.storage.scratch import Scratch
 
 BOUND: Final = 256 << 20
 """Bytes of recorded values that are held at a time."""
@@ -67,7 +67,7 @@ class Measurer:
         why = self.why_not
         if why is not None:
             return Measured(refused=dict.fromkeys(changes, why))
-        with tempfile.TemporaryDirectory(prefix="graphopt-measuring-") as name:
+        with Scratch("measuring") as name:
             now = encode(self._graph)
             try:
                 expected = self._expected(samples, Path(name) / "original")

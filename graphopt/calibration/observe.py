@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from graphopt.errors import GraphoptError
 from graphopt.ir import Constant, Graph, Tensor, encode
 from graphopt.ir.encode import Encoded
 from graphopt.runtime.client import Worker
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 
 
@@ -93,7 +93,7 @@ class Observer:
             if key is not None:
                 cache.keep(one, key)
 
-        with tempfile.TemporaryDirectory(prefix="graphopt-calibration-") as name:
+        with Scratch("calibration") as name:
             models = {
                 old: Tapped(sources[old].proto, sources[old].store, self._worker, Path(name) / str(old), values)
                 for old, values in ((False, inner), (True, {}))

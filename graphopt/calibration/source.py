@@ -77,6 +77,14 @@ def some_rows(feed: Feed, start: int, stop: int) -> Feed:
     return {name: value[start:stop] if value.ndim else value for name, value in feed.items()}
 
 
+def digest_of(feeds: Iterable[Feed]) -> str:
+    """A hash of some feeds."""
+    digest = hashlib.sha256()
+    for feed in feeds:
+        _digested(digest, feed)
+    return digest.hexdigest()
+
+
 def _digested(digest: Any, feed: Feed) -> int:
     """Add a feed to a hash; the bytes it has."""
     size = 0

@@ -13,7 +13,8 @@ from typer.core import TyperGroup
 from graphopt.cli.output import Output, one_line
 from graphopt.cli.signals import ending, stoppable
 from graphopt.cli.usage import CLICK_ERROR, take_as_parsed, usage_sentence
-from graphopt.errors import GraphoptError, InternalError, OverLimit
+from graphopt.errors import OUT_OF_MEMORY, GraphoptError, InternalError, OverLimit
+from graphopt.stopping import settle
 
 _AGAIN = "; run it again with --debug to see where"
 
@@ -41,7 +42,7 @@ class Commands(TyperGroup):
         def run() -> Any:
             return parse(given, "graphopt", complete_var, False, windows_expand_args, obj=output, **extra)
 
-        with warnings.catch_warnings(), stoppable():
+        with warnings.catch_warnings(), stoppable(output.debug):
             if not output.debug and not sys.warnoptions:
                 warnings.simplefilter("ignore")  # libraries warn their callers, not our users
             code = _guarded(run, output, given)
@@ -74,12 +75,18 @@ class Commands(TyperGroup):
 def _guarded(run: Callable[[], Any], output: Output, given: Sequence[str]) -> int:
     """Run to the end; report how it ended unless it ended well. Returns the exit code."""
     try:
-        code = run()
+        try:
+            code = run()
+        finally:
+            settle()
         return code if isinstance(code, int) else 0
     except CLICK_ERROR as error:
         sentence, code = usage_sentence(error, given), 2
-    except (typer.Abort, KeyboardInterrupt):
+    except typer.Abort:
         sentence, code = "interrupted", 130
+    except KeyboardInterrupt as stop:
+        ended = ending(stop)
+        sentence, code = str(ended), ended.exit_code
     except GraphoptError as error:
         _trace(output)
         sentence, code = str(error), error.exit_code
@@ -87,7 +94,13 @@ def _guarded(run: Callable[[], Any], output: Output, given: Sequence[str]) -> in
             sentence = sentence.rstrip(".") + _AGAIN
     except MemoryError:
         _trace(output)
-        sentence, code = "out of memory; give the machine more, or use a smaller model", OverLimit.exit_code
+        sentence, code = OUT_OF_MEMORY, OverLimit.exit_code
+    except OSError as error:
+        _trace(output)
+        from graphopt.storage.refused import unforeseen
+
+        refused = unforeseen(error)
+        sentence, code = str(refused), refused.exit_code
     except Exception as error:  # noqa: BLE001 - a fault of ours ends in a sentence, too
         _trace(output)
         sentence, code = f"internal error ({type(error).__name__}: {error})", InternalError.exit_code

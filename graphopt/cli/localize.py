@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from graphopt.cli import options
-from graphopt.cli.options import Debug, Json, Quiet, Verbose
-from graphopt.cli.output import Output
+from graphopt.cli.running_options import Run, running
 
 
+@running
 def command(
     ctx: typer.Context,
     reference: Annotated[str, typer.Argument(metavar="A", help="the model that is right")],
@@ -25,25 +25,12 @@ def command(
             rich_help_panel=options.JUDGE,
         ),
     ] = None,
-    feeds: options.Feeds = None,
-    input_value: options.InputValues = None,
-    dim: options.Dims = None,
-    seed: options.Seed = "0",
-    custom_ops: options.CustomOps = None,
-    timeout: options.Timeout = "600",
-    memory: options.Memory = None,
-    max_: options.Max = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    run: Run,
 ) -> None:
     """Find the first value at which B parts from A, whatever it is called there; exits with 1 if there is one."""
-    output: Output = ctx.obj.ask(json=json, quiet=quiet, debug=debug, verbose=verbose)
     limit = None if sqnr_db is None else options.decibels("--sqnr-db", sqnr_db)
-    number, clock = options.whole("--seed", seed), options.seconds("--timeout", timeout)
-    most = options.size("--memory", memory)
-    plan = options.feed_plan(feeds, None, input_value, dim)
+    plan = run.plan()
 
     from graphopt.report.localized import located_json, print_located
     from graphopt.session.comparing import localize
@@ -54,10 +41,7 @@ def command(
         report=report,
         feeds=plan,
         sqnr_db=limit,
-        seed=number,
-        worker_seconds=clock,
-        worker_memory=most,
-        custom_ops=custom_ops or (),
+        **run.limits,
     )
-    output.show(lambda: located_json(found), lambda console: print_located(found, console, verbose))
+    run.output.show(lambda: located_json(found), lambda console: print_located(found, console, run.verbose))
     raise typer.Exit(0 if found.first is None else 1)

@@ -10,7 +10,7 @@ from graphopt.cli.options import CHOOSE, JUDGE, RUN, SHOW, WRITE, one_of, passes
 
 BATCH = "Many models"
 
-VALIDATE = ("end", "each", "none")
+VALIDATE = ("end", "segments", "each", "none")
 ON_ERROR = ("stop", "skip")
 TARGETS = ("portable", "onnxruntime", "tensorrt", "openvino", "qnn")
 
@@ -166,7 +166,8 @@ SensitivityFile = Annotated[
     typer.Option(
         "--sensitivity",
         metavar="FILE",
-        help="the table that `graphopt sensitivity --table FILE` wrote: planning measures less",
+        help="the table that `graphopt sensitivity --table FILE` wrote: planning measures less with it, "
+        "and channels go where the outputs lose little",
         rich_help_panel=RUN,
     ),
 ]
@@ -228,8 +229,9 @@ ValidateWhen = Annotated[
     str,
     typer.Option(
         "--validate",
-        metavar="end|each|none",
-        help="compare outputs at the end, after each step too, or not at all; end unless given",
+        metavar="end|segments|each|none",
+        help="compare outputs at the end, with the models run a segment at a time, after each step too, or not at "
+        "all; end unless given, by segments where the model would not fit in memory",
         rich_help_panel=JUDGE,
         autocompletion=one_of(*VALIDATE),
     ),

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from graphopt.cli import options
-from graphopt.cli.options import Debug, Json, Quiet, Verbose
-from graphopt.cli.output import Output
+from graphopt.cli.running_options import Run, running
 
 
+@running
 def command(
     ctx: typer.Context,
     reference: Annotated[str, typer.Argument(metavar="A", help="the original")],
@@ -27,25 +27,12 @@ def command(
         str | None,
         typer.Option("--plot", metavar="FILE", help="write a plot (.svg)", rich_help_panel=options.WRITE),
     ] = None,
-    feeds: options.Feeds = None,
-    input_value: options.InputValues = None,
-    dim: options.Dims = None,
-    seed: options.Seed = "0",
-    custom_ops: options.CustomOps = None,
-    timeout: options.Timeout = "600",
-    memory: options.Memory = None,
-    max_: options.Max = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    run: Run,
 ) -> None:
     """Show how far every value of B lies from A, what of it is born where, and which layers to return to A's."""
-    output: Output = ctx.obj.ask(json=json, quiet=quiet, debug=debug, verbose=verbose)
     most_layers = options.whole("--top", top)
-    number, clock = options.whole("--seed", seed), options.seconds("--timeout", timeout)
-    most = options.size("--memory", memory)
-    plan = options.feed_plan(feeds, None, input_value, dim)
+    plan = run.plan()
 
     from graphopt.report.error_plot import check_plot, save_plot
     from graphopt.report.profiled import print_profile, profile_json
@@ -59,11 +46,8 @@ def command(
         report=report,
         feeds=plan,
         top=most_layers,
-        seed=number,
-        worker_seconds=clock,
-        worker_memory=most,
-        custom_ops=custom_ops or (),
+        **run.limits,
     )
     if plot is not None:
         save_plot(Path(plot), found)
-    output.show(lambda: profile_json(found), lambda console: print_profile(found, console, verbose))
+    run.output.show(lambda: profile_json(found), lambda console: print_profile(found, console, run.verbose))

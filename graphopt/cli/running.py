@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphopt.cli.output import Output
 from graphopt.cli.signals import ending
-from graphopt.errors import BadModel, GraphoptError, Unsafe, UsageError
+from graphopt.errors import OUT_OF_MEMORY, BadModel, GraphoptError, OverLimit, Unsafe, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,28 +85,48 @@ def optimized(model: Path, job: Job, target: Target | None, extras: Extras = Ext
     extras.check(_taken(source, job, target))
     recording, history = _recording(extras), _history(extras)
     before = _stamp(target)
-    try:
-        result = run(source, job, target, recording, history)
-    except KeyboardInterrupt as stop:
-        raise ending(stop, _became(target, before)) from stop
-    except GraphoptError as error:
-        if not isinstance(error, UsageError | BadModel | Unsafe):
-            _pack_failure(error, extras, source, job, recording)
-        raise
-    for path in _pack(extras, source, job, recording, result=result):
-        result.report.warnings.append(_where(path))
-    if extras.report is not None or extras.remarks is not None:
-        from graphopt.report.saved import save, save_remarks
+    with telling(lambda: _became(target, before), lambda: _stamp(target) != before):
+        try:
+            result = run(source, job, target, recording, history)
+        except GraphoptError as error:
+            if not isinstance(error, UsageError | BadModel | Unsafe):
+                _pack_failure(error, extras, source, job, recording)
+            raise
+        for path in _pack(extras, source, job, recording, result=result):
+            result.report.warnings.append(_where(path))
+        if extras.report is not None or extras.remarks is not None:
+            from graphopt.report.saved import save, save_remarks
 
-        if extras.report is not None:
-            save(extras.report, result.report.to_json())
-        if extras.remarks is not None:
-            save_remarks(extras.remarks, result.report.remarks)
-    if extras.html is not None and history is not None:
-        from graphopt.report.html import save_page
+            if extras.report is not None:
+                save(extras.report, result.report.to_json())
+            if extras.remarks is not None:
+                save_remarks(extras.remarks, result.report.remarks)
+        if extras.html is not None and history is not None:
+            from graphopt.report.html import save_page
 
-        save_page(extras.html, result.report, history)
+            save_page(extras.html, result.report, history)
     return result
+
+
+@contextmanager
+def telling(became: Callable[[], str], written: Callable[[], bool]) -> Iterator[None]:
+    """Whatever ends the block early says `became()`: a signal always, an error where something was `written()`."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise ending(stop, became()) from stop
+    except GraphoptError as error:
+        if written() and "written" not in str(error):
+            error.args = (f"{str(error).rstrip('.')}; {became()}",)
+        raise
+    except (MemoryError, OSError) as error:
+        if not written():
+            raise
+        from graphopt.storage.refused import unforeseen
+
+        ended = OverLimit(OUT_OF_MEMORY) if isinstance(error, MemoryError) else unforeseen(error)
+        ended.args = (f"{ended}; {became()}",)
+        raise ended from error
 
 
 def bisected(model: Path, job: Job, check: Command | None, most: int, extras: Extras) -> Finding:
@@ -203,7 +224,9 @@ def show(result: Result, output: Output, remarks_for: str | None = None) -> None
 
             print_remarks(result.report.remarks, remarks_for, console, output.verbose)
 
-    output.show(result.report.to_json, draw)
+    said = repr(result.report.written[0]) if result.report.written else ""
+    with telling(lambda: f"{said} was written already" if said else "nothing was written", lambda: bool(said)):
+        output.show(result.report.to_json, draw)
 
 
 def _taken(source: Source, job: Job, target: Target | None) -> Iterator[tuple[str, Path]]:

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from graphopt.cli import options
-from graphopt.cli.options import Debug, Json, Quiet, Verbose
-from graphopt.cli.output import Output
+from graphopt.cli.running_options import Run, running
 
 
+@running
 def command(
     ctx: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="the model to look into")],
@@ -67,35 +67,25 @@ def command(
         str | None,
         typer.Option("--plot", metavar="FILE", help="write the plot alone (.svg)", rich_help_panel=options.WRITE),
     ] = None,
-    feeds: options.Feeds = None,
     calibration: options.Calibration = None,
-    input_value: options.InputValues = None,
-    dim: options.Dims = None,
-    seed: options.Seed = "0",
-    custom_ops: options.CustomOps = None,
-    timeout: options.Timeout = "600",
-    memory: options.Memory = None,
-    max_: options.Max = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    cache_dir: options.CacheDir = None,
+    resume: options.Resume = False,
+    *,
+    run: Run,
 ) -> None:
     """Put noise on the weights of each layer, and predict what quantizing or pruning it would do to the outputs."""
-    output: Output = ctx.obj.ask(json=json, quiet=quiet, debug=debug, verbose=verbose)
     steps = None if ladder is None else options.numbers("--ladder", ladder)
     draws = None if seeds is None else options.whole("--seeds", seeds)
     most_samples = options.whole("--samples", samples)
-    count, number = options.whole("--verify", verify), options.whole("--seed", seed)
-    clock, most = options.seconds("--timeout", timeout), options.size("--memory", memory)
-    plan = options.feed_plan(feeds, None, input_value, dim)
+    count = options.whole("--verify", verify)
+    plan = run.plan()
 
     from graphopt.report.sensed import print_sensitivity
     from graphopt.report.sensitivity_files import check_files, save_files
     from graphopt.session.sensing import sensitivity
 
     files = {flag: Path(path) for flag, path in (("--table", table), ("--html", html), ("--plot", plot)) if path}
-    given = {"the model": model, "the file of --feeds": feeds, "the file of --calibration": calibration}
+    given = {"the model": model, "the file of --feeds": run.feeds, "the file of --calibration": calibration}
     check_files(files, {what: Path(path) for what, path in given.items() if path is not None})
     found = sensitivity(
         model,
@@ -107,11 +97,9 @@ def command(
         quick=quick,
         verify=count,
         samples=most_samples,
-        seed=number,
-        progress=not (quiet or json),
-        worker_seconds=clock,
-        worker_memory=most,
-        custom_ops=custom_ops or (),
+        cache_dir=options.cache(cache_dir, resume),
+        progress=run.progress,
+        **run.limits,
     )
     save_files(files, found)
-    output.show(found.to_json, lambda console: print_sensitivity(found, console, verbose))
+    run.output.show(found.to_json, lambda console: print_sensitivity(found, console, run.verbose))

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from graphopt.cli import options
-from graphopt.cli.options import Debug, Json, Quiet, Verbose
-from graphopt.cli.output import Output
+from graphopt.cli.running_options import Run, running
 
 _CONTRACTS = ("exact", "rounding", "lossy")
 
 
+@running
 def command(
     ctx: typer.Context,
     reference: Annotated[str, typer.Argument(metavar="A", help="the model to compare with")],
@@ -29,27 +29,23 @@ def command(
         ),
     ] = None,
     budget: options.BudgetOf = None,
-    feeds: options.Feeds = None,
     labels: options.LabelsOf = None,
     metric: options.Metric = None,
-    input_value: options.InputValues = None,
-    dim: options.Dims = None,
-    seed: options.Seed = "0",
-    custom_ops: options.CustomOps = None,
-    timeout: options.Timeout = "600",
-    memory: options.Memory = None,
-    max_: options.Max = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    segments: Annotated[
+        bool,
+        typer.Option(
+            "--segments",
+            help="run the models a segment at a time and say which is wrong, as is done anyway where they would "
+            "not fit in memory",
+            rich_help_panel=options.JUDGE,
+        ),
+    ] = False,
+    *,
+    run: Run,
 ) -> None:
     """Run two models on the same inputs and say whether B does what A does."""
-    output: Output = ctx.obj.ask(json=json, quiet=quiet, debug=debug, verbose=verbose)
     held = None if contract is None else options.choice("--contract", contract, _CONTRACTS)
-    number, clock = options.whole("--seed", seed), options.seconds("--timeout", timeout)
-    limit = options.size("--memory", memory)
-    plan = options.feed_plan(feeds, labels, input_value, dim)
+    plan = run.plan(labels)
 
     from graphopt.contract import Contract
     from graphopt.report.comparison import print_verdict
@@ -63,10 +59,8 @@ def command(
         labels=labels,
         metric=metric,
         budget=budget,
-        seed=number,
-        custom_ops=custom_ops or (),
-        worker_seconds=clock,
-        worker_memory=limit,
+        segments=segments,
+        **run.limits,
     )
-    output.show(verdict.to_json, lambda console: print_verdict(verdict, console, verbose))
+    run.output.show(verdict.to_json, lambda console: print_verdict(verdict, console, run.verbose))
     raise typer.Exit(verdict.exit_code)

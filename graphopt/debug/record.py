@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from onnx import ModelProto
 
 from graphopt.errors import OverLimit
 from graphopt.runtime.failure import WorkerFailure
+from graphopt.storage.hidden import remove_tree
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
 from graphopt.validation.runs import OFF, Spill
@@ -84,4 +84,4 @@ def loadable(proto: ModelProto, source: Source, folder: Path) -> Iterator[Path]:
             path = staged.commit().path
         yield path
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)

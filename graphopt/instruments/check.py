@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import onnx
@@ -12,6 +11,7 @@ from graphopt.ir import Graph, encode
 from graphopt.ir.skeleton import with_stand_ins
 from graphopt.pipeline.instrument import Instrument, Turn, Veto
 from graphopt.pipeline.protocol import Part
+from graphopt.storage.scratch import Scratch
 
 _LONGEST = 300
 
@@ -71,7 +71,7 @@ def check_fault(skeleton: onnx.ModelProto) -> str | None:
 
     Weights that the skeleton leaves out are stood in for by zeros that take no room.
     """
-    with tempfile.TemporaryDirectory(prefix="graphopt-check-") as folder:
+    with Scratch("check") as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(with_stand_ins(skeleton, Path(folder)).SerializeToString())
         try:

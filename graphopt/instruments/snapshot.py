@@ -8,6 +8,8 @@ from graphopt.errors import UsageError
 from graphopt.ir import Graph, encode
 from graphopt.ir.text import to_text
 from graphopt.pipeline.instrument import Instrument, Turn
+from graphopt.storage.files import replacing
+from graphopt.storage.target import writing
 from graphopt.storage.write import stage
 
 
@@ -27,8 +29,9 @@ class Snapshots(Instrument):
         self.written: list[Path] = []
 
     def begins(self, graph: Graph) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "000-input.txt").write_text(to_text(graph))
+        with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self._write("000-input", graph)
 
     def after_pass(self, turn: Turn, graph: Graph) -> None:
         if not turn.changed:
@@ -39,5 +42,11 @@ class Snapshots(Instrument):
         with stage(target, source=None) as staged:
             staged.put(encoded.proto, encoded.store)
             staged.commit()
-        (self._folder / f"{stem}.txt").write_text(to_text(graph))
+        self._write(stem, graph)
         self.written.append(target)
+
+    def _write(self, stem: str, graph: Graph) -> None:
+        with replacing(
+            self._folder / f"{stem}.txt", "the snapshot", "; nothing was written besides snapshots"
+        ) as stream:
+            stream.write(to_text(graph).encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from graphopt.ir import Graph, decode, encode
 from graphopt.ir.supplant import supplant
 from graphopt.pipeline.protocol import Context, Part, Pass, option
 from graphopt.storage.read import read
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
 from graphopt.storage.write import stage
@@ -77,7 +77,7 @@ class Foreign(Pass):
 @contextmanager
 def exchange(graph: Graph) -> Iterator[tuple[Path, Path]]:
     """A file that holds the model, and a place for another one, for as long as the block lasts."""
-    with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
+    with Scratch() as folder:
         encoded = encode(graph)
         given = Path(folder) / "in" / "in.onnx"
         wanted = Path(folder) / "out" / "out.onnx"

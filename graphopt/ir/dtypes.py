@@ -18,6 +18,11 @@ from graphopt.errors import BadModel, UsageError
 
 Array = np.ndarray[Any, Any]
 
+_TOGETHER = 1 << 22  # elements that are packed together: a multiple of eight
+
+MOST_AXES = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
+"""How many axes an array can have."""
+
 _NARROW = {
     "INT4": 4,
     "UINT4": 4,
@@ -83,7 +88,18 @@ def bits(onnx_type: int) -> int:
 
 def pack(codes: Array, width: int) -> Array:
     """Pack one code a byte (uint8, any shape) into `width` bits each, `width` in 2, 4, 6: uint8 [n]."""
-    flat = codes.reshape(-1) & np.uint8((1 << width) - 1)
+    flat = codes.reshape(-1)
+    if flat.size <= _TOGETHER:
+        return _packed(flat, width)
+    made = np.empty((flat.size * width + 7) // 8, np.uint8)
+    for start in range(0, flat.size, _TOGETHER):
+        part = _packed(flat[start : start + _TOGETHER], width)
+        made[start * width // 8 :][: part.size] = part
+    return made
+
+
+def _packed(flat: Array, width: int) -> Array:
+    flat = flat & np.uint8((1 << width) - 1)
     group = 4 if width == 6 else 8 // width
     size = (flat.size * width + 7) // 8
     padded = np.zeros(-(-flat.size // group) * group, np.uint8)
@@ -101,6 +117,17 @@ def pack(codes: Array, width: int) -> Array:
 
 def unpack(packed: Array, width: int, count: int) -> Array:
     """The inverse of `pack`: `count` codes of `width` bits from uint8 bytes, one a byte: uint8 [count]."""
+    if count <= _TOGETHER:
+        return _unpacked(packed, width, count)
+    made = np.empty(count, np.uint8)
+    for start in range(0, count, _TOGETHER):
+        part = made[start : start + _TOGETHER]
+        first = start * width // 8
+        part[:] = _unpacked(packed[first : first + (part.size * width + 7) // 8], width, part.size)
+    return made
+
+
+def _unpacked(packed: Array, width: int, count: int) -> Array:
     mask = np.uint8((1 << width) - 1)
     if width != 6:
         group = 8 // width

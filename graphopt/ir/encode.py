@@ -25,7 +25,8 @@ from graphopt.ir.garbage import collector_paused
 from graphopt.ir.graph import Function, Graph
 from graphopt.ir.node import Node
 from graphopt.ir.settle import settle
-from graphopt.ir.store import Store
+from graphopt.ir.shelf import Shelved
+from graphopt.ir.store import EMBEDDED, Store, refer
 from graphopt.ir.tensors import SparseStored, Stored, to_tensor_proto
 from graphopt.ir.transplant import Transplant
 from graphopt.ir.values import Constant
@@ -185,6 +186,10 @@ class _Encoder:
         if isinstance(stored, Stored) and (chosen is None or constant.onnx_dtype == stored.onnx_dtype):
             into.CopyFrom(stored.proto)
             self.transplant.tensor(into, stored.store)
+        elif isinstance(lying := constant.__dict__["_values"], Shelved) and constant.onnx_dtype == lying.onnx_dtype:
+            into.data_type = lying.onnx_dtype
+            into.dims.extend(lying.shape)
+            refer(into, EMBEDDED, *self.store.add(lying.data))
         else:
             values, wanted = constant.values, np_dtype(constant.onnx_dtype)
             if wanted is not None and values.dtype != wanted and values.dtype.kind not in "OUST":

@@ -7,6 +7,7 @@ they lie when first asked for, and what was only read is written back as it was.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,10 +19,13 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 from graphopt.ir.dtypes import bits, np_dtype, onnx_dtype
 from graphopt.ir.linked import Linked
 from graphopt.ir.links import Uses
+from graphopt.ir.resident import look
+from graphopt.ir.shelf import Shelved, is_mapped, shelved
 from graphopt.ir.tensors import SparseStored, Stored
 
 Array = np.ndarray[Any, Any]
 Dim = int | str | None
+_LARGE = 1 << 24  # bytes of unpacked values that are kept only as long as somebody looks at them
 Lazy = LazyValues
 """Values that are not read yet: `Stored`, `SparseStored`, or those of a stock graphsurgeon tensor."""
 
@@ -153,9 +157,12 @@ class Constant(Linked, gs.Constant):
         values = self.__dict__["_values"]
         if isinstance(values, np.ndarray):
             return values
-        loaded: Array | None = self.__dict__.get("_loaded")
+        held = self.__dict__.get("_loaded")
+        loaded: Array | None = held() if isinstance(held, weakref.ref) else held
         if loaded is None:
-            loaded = self.__dict__["_loaded"] = np.asarray(values.load())
+            loaded = np.asarray(values.load())
+            large = loaded.nbytes >= _LARGE and not is_mapped(loaded)
+            self.__dict__["_loaded"] = weakref.ref(loaded) if large else loaded
         return loaded
 
     @values.setter
@@ -163,9 +170,22 @@ class Constant(Linked, gs.Constant):
         self.__dict__["_values"] = _checked(values, self.name)
         self.__dict__.pop("_loaded", None)
 
+    def payload(self) -> memoryview | bytes | None:
+        """The bytes that the values have in a file, where these lie somewhere as they are; None elsewhere."""
+        values = self.__dict__["_values"]
+        if isinstance(values, Stored):
+            return values.payload()
+        if isinstance(values, Shelved):
+            return values.data
+        plain = isinstance(values, np.ndarray) and values.dtype.kind not in "OUST" and values.flags.c_contiguous
+        if not plain or values.dtype.byteorder == ">" or bits(onnx_number(values.dtype)) % 8:
+            return None
+        return memoryview(values.reshape(-1).view(np.uint8))
+
     def forget(self) -> None:
         """Let go of values that were only read; they can be read again."""
         self.__dict__.pop("_loaded", None)
+        look()
 
     @property
     def stored(self) -> Stored | SparseStored | None:
@@ -234,7 +254,9 @@ Tensor = Variable | Constant
 
 def _checked(values: Any, name: str) -> Any:
     """`values` as an array, unless they are lazy. Raises TypeError for what is neither."""
-    if isinstance(values, np.ndarray | LazyValues):
+    if isinstance(values, np.ndarray):
+        return shelved(values)
+    if isinstance(values, LazyValues):
         return values
     if isinstance(values, np.generic | bool | int | float | list | tuple):
         return np.asarray(values)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from graphopt.report.plain import cut, plain
 from graphopt.report.text import duration
+from graphopt.validation.segments.report import SegmentsReport
 from graphopt.validation.verdict import Outcome, OutputReport, Verdict
 
 _MARKS = {
@@ -28,6 +29,8 @@ def print_verdict(verdict: Verdict, console: Console, verbose: int = 0) -> None:
         console.print(f"  {plain(reason)}")
     for warning in verdict.warnings:
         console.print(f"  [yellow]note[/yellow] {plain(warning)}")
+    if verdict.segments is not None:
+        print_segments(verdict.segments, console, verbose)
     if verdict.outputs:
         console.print()
         _outputs(verdict.outputs, console, verbose)
@@ -38,6 +41,14 @@ def print_verdict(verdict: Verdict, console: Console, verbose: int = 0) -> None:
         for shapes in verdict.feeds.shapes if verbose else verdict.feeds.shapes[:3]:
             console.print(f"  [dim]{plain(shapes)}[/dim]")
     console.print(f"[dim]in {duration(verdict.seconds)}[/dim]")
+
+
+def print_segments(segments: SegmentsReport, console: Console, verbose: int = 0) -> None:
+    """Print how models were run that were not loaded whole, and which stretch is the worst; with `verbose` all."""
+    console.print(f"  [dim]{plain(segments.sentence())}[/dim]", highlight=False)
+    worst = [] if segments.worst is None else [segments.worst]
+    for row in segments.rows if verbose else worst:
+        console.print(f"  [dim]{'' if verbose else 'the worst is '}{plain(row.sentence())}[/dim]", highlight=False)
 
 
 def _outputs(reports: tuple[OutputReport, ...], console: Console, verbose: int) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -15,6 +12,7 @@ from graphopt.debug.readings import Reading
 from graphopt.errors import UsageError
 from graphopt.report.plain import printable
 from graphopt.report.profiled import shares
+from graphopt.storage.files import replacing
 from graphopt.validation.compare import Difference
 
 _TOP, _LEFT, _HEIGHT, _RIGHT = 48, 56, 320, 24
@@ -42,23 +40,9 @@ def check_plot(path: Path, inputs: Iterable[Path]) -> None:
 
 
 def save_plot(path: Path, found: Profile) -> None:
-    """Write the plot, atomically. Raises UsageError when it cannot be written."""
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=".graphopt-plot-", dir=path.absolute().parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(plot(found))
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(name).chmod(0o666 & ~mask)
-            Path(name).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
-    except OSError as error:
-        why = os.strerror(error.errno or 0).lower()
-        raise UsageError(f"cannot write the plot {printable(str(path))!r}: {why}") from None
+    """Write the plot, atomically. Raises UsageError or OverLimit when it cannot be written."""
+    with replacing(path, "the plot") as stream:
+        stream.write(plot(found).encode("utf-8"))
 
 
 def plot(found: Profile) -> str:

@@ -18,6 +18,7 @@ from graphopt.ir import Constant, Graph
 from graphopt.ir.tensors import SparseStored, Stored
 
 FORMAT = 1  # of the JSON; raised when a field changes its meaning
+_PIECE = 1 << 22  # elements that are counted together
 _BEGINNING = 60  # characters of a metadata value that are kept
 
 
@@ -227,7 +228,9 @@ def _zeros(constant: Constant, stored: Stored | SparseStored | None, elements: i
         return None
     if isinstance(stored, SparseStored):  # never made dense: only what is listed can be other than zero
         return elements - int(np.count_nonzero(Stored(stored.proto.values, stored.store).load()))
-    return elements - int(np.count_nonzero(constant.values))
+    flat = constant.values.reshape(-1)  # in pieces: pages that were read are given back in between
+    counted = sum(int(np.count_nonzero(flat[start : start + _PIECE])) for start in range(0, flat.size, _PIECE))
+    return elements - counted
 
 
 def _by_dtype(weights: tuple[Weight, ...]) -> tuple[Dtype, ...]:

@@ -43,7 +43,7 @@ def print_report(report: Report, console: Console, verbose: int = 0) -> None:
         console.print(_passes(report, every=verbose > 0))
     console.print(_sizes(report))
     console.print()
-    _verdict(report, console)
+    _verdict(report, console, verbose)
     _calibration(report, console)
     for one in report.skipped:
         console.print(f"  [yellow]left out[/yellow] {escape(one.pass_name)}: {escape(one.why)}", highlight=False)
@@ -127,7 +127,7 @@ def latency_cells(measured: Latency) -> tuple[str, str, str]:
     return duration(measured.a), duration(measured.b), times
 
 
-def _verdict(report: Report, console: Console) -> None:
+def _verdict(report: Report, console: Console, verbose: int) -> None:
     for step, verdict in report.step_verdicts:
         console.print(f"  {_MARKS[verdict.outcome]} {escape(step)}: {escape(verdict.sentence())}", highlight=False)
     verdict = report.verdict
@@ -139,6 +139,10 @@ def _verdict(report: Report, console: Console) -> None:
         console.print(f"    {escape(reason)}", highlight=False)
     for warning in verdict.warnings:
         console.print(f"  [yellow]note[/yellow] {escape(warning)}", highlight=False)
+    if verdict.segments is not None:
+        from graphopt.report.comparison import print_segments
+
+        print_segments(verdict.segments, console, verbose)
 
 
 def _calibration(report: Report, console: Console) -> None:

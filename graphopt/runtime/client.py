@@ -82,14 +82,17 @@ class Worker:
                 self._end = weakref.finalize(self, self._process.end)
                 self.generation += 1
 
-    def load(self, model: Path | str | bytes, options: Options | None = None, *, label: str = "") -> Session:
+    def load(
+        self, model: Path | str | bytes, options: Options | None = None, *, label: str = "", folder: Path | None = None
+    ) -> Session:
         """Load a model: a file, with its external data next to it, or the bytes of a whole model.
 
         label: what to call it in messages; its file name, or `the model`, by default. A model in
         bytes is kept (not copied) for loading it again after a failure; a file must not change.
+        folder: where the external data of a model in bytes are.
         Raises WorkerFailure, its kind `rejected` when onnxruntime does not take the model.
         """
-        session = Session(self, model, options or Options(), label)
+        session = Session(self, model, options or Options(), label, folder)
         with self.lock:
             session.ensure()
         return session
@@ -208,11 +211,13 @@ class Worker:
             self._exchange({"do": "library", "path": str(library)}, (), doing, seconds)
         self._ready = True
 
-    def request(self, message: Message, content: Layout | bytes | None, doing: str) -> tuple[Any, Parcel]:
+    def request(
+        self, message: Message, content: Layout | bytes | None, doing: str, seconds: float | None = None
+    ) -> tuple[Any, Parcel]:
         """One request and its answer, after `ready`.
 
         content: arrays or a whole model to go along. doing: such as `running 'm.onnx'`, for
-        messages. Raises WorkerFailure.
+        messages. seconds: for this request, where those are fewer than the clock. Raises WorkerFailure.
         """
         size = content.bytes if isinstance(content, Layout) else len(content or b"")
         if self._limit is not None and size > self._limit:
@@ -228,7 +233,7 @@ class Worker:
             reason = clean(os.strerror(error.errno or 0))
             raise WorkerFailure("memory", self._out_of_memory(doing, f"no shared memory, {reason}")) from error
         try:
-            return self._exchange(message, files, doing, self.seconds)
+            return self._exchange(message, files, doing, min(self.seconds, seconds or self.seconds))
         except BaseException:
             self._outbox.close()  # in doubt whether the worker has been told of a new block
             raise

@@ -61,6 +61,12 @@ def element_of(type_text: str) -> int | None:
     return _BY_TEXT.get(found[1]) if found else None
 
 
+def type_text(number: int) -> str:
+    """A tensor's type in onnxruntime's words, such as `tensor(float)`; "" for an element that it does not have."""
+    row = _TABLE.get(number)
+    return "" if row is None else f"tensor({row[0]})"
+
+
 @cache  # a dtype's name is slow to make
 def number_of(dtype: np.dtype[Any]) -> int | None:
     """ONNX's number for a numpy or ml_dtypes dtype; None for a dtype that ONNX does not have."""

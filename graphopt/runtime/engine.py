@@ -35,10 +35,13 @@ ort.set_default_logger_severity(_FATAL)
 class Loaded:
     """One onnxruntime session and what it declares."""
 
-    def __init__(self, path: str, options: Mapping[str, Any], libraries: list[str]) -> None:
-        self._session = ort.InferenceSession(
-            path, session_options(options, libraries), providers=_providers(options), enable_fallback=False
-        )
+    def __init__(self, path: str | bytes, options: Mapping[str, Any], libraries: list[str], folder: str = "") -> None:
+        chosen = session_options(options, libraries)
+        model: str | bytes = path
+        if folder:  # only a model in bytes may have its external data in another folder than its own
+            chosen.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+            model = path if isinstance(path, bytes) else Path(path).read_bytes()
+        self._session = ort.InferenceSession(model, chosen, providers=_providers(options), enable_fallback=False)
         self._types = {each.name: str(each.type) for each in self._session.get_outputs()}
         self._foreign = {name for name, text in self._types.items() if (element_of(text) or 0) >= BFLOAT16}
 

@@ -26,8 +26,11 @@ class Session:
     inputs: what must be fed. overridable: initializers that may be fed. outputs: what it gives.
     """
 
-    def __init__(self, worker: Worker, model: Path | str | bytes, options: Options, label: str) -> None:
+    def __init__(
+        self, worker: Worker, model: Path | str | bytes, options: Options, label: str, folder: Path | None = None
+    ) -> None:
         self.worker = worker
+        self._folder = "" if folder is None else str(folder.absolute())
         self._model = model if isinstance(model, bytes) else Path(model).absolute()
         self.options = options
         name = "the model" if isinstance(self._model, bytes) else f"'{self._model.name}'"
@@ -47,9 +50,14 @@ class Session:
         return self._model
 
     def run(
-        self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None, *, lent: bool = False
+        self,
+        feeds: Mapping[str, Any],
+        outputs: Sequence[str] | None = None,
+        *,
+        lent: bool = False,
+        seconds: float | None = None,
     ) -> dict[str, Value]:
-        """Run once.
+        """Run once, within `seconds` where those are fewer than the worker's clock.
 
         feeds: an array for each input, of its dtype (ml_dtypes' for bfloat16, fp8 and sub-byte
         types; object arrays of str); a list for a sequence, a dict for a map, None for an absent
@@ -66,7 +74,7 @@ class Session:
             request = {"do": "run", "session": self.number, "feeds": described, "outputs": names}
             if lent:
                 request["lent"] = True
-            results, parcel = self.worker.request(request, layout, f"running {self.label}")
+            results, parcel = self.worker.request(request, layout, f"running {self.label}", seconds)
             make = unpack_lent if lent else to_array(parcel)
             return {name: build(results[name], parcel, make) for name in names}
 
@@ -94,7 +102,7 @@ class Session:
         request = {"do": "load", "session": self.number, "options": self.options.as_dict()}
         doing = f"loading {self.label}"
         if isinstance(self._model, bytes):
-            loaded, _ = self.worker.request(request, self._model, doing)
+            loaded, _ = self.worker.request({**request, "folder": self._folder}, self._model, doing)
         else:
             loaded, _ = self.worker.request({**request, "path": str(self._model)}, None, doing)
         ports = [tuple(_port(each) for each in loaded[kind]) for kind in ("inputs", "outputs", "overridable")]

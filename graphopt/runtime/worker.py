@@ -105,10 +105,11 @@ class Server:
         # A model without a file is read through its descriptor: no second copy of its bytes, and
         # no folder in which onnxruntime would look for external data.
         paths = [f"/dev/fd/{file}" for file in files] or _paths(request["path"])
+        folder = request.get("folder", "")
         try:
-            session = self._first(paths, request["options"])
+            session = self._first(paths, request["options"], folder)
         except Exception as error:
-            if files and _EXTERNAL.search(str(error)):
+            if files and not folder and _EXTERNAL.search(str(error)):
                 why = "it has external data, which a model without a file cannot have"
                 raise ValueError(f"{why}; give its path") from error
             raise
@@ -118,14 +119,17 @@ class Server:
         self._sessions[request["session"]] = session
         return session.ports()
 
-    def _first(self, paths: list[str], options: Message) -> Loaded:
-        """The model from the first of `paths` whose external data onnxruntime finds and accepts."""
+    def _first(self, paths: list[str], options: Message, folder: str = "") -> Loaded:
+        """The model from the first of `paths` whose external data onnxruntime finds and accepts.
+
+        With `folder`, a model without a file whose external data are there.
+        """
         from graphopt.runtime.engine import Loaded
 
         refused: list[Exception] = []
         for path in paths:
             try:
-                return Loaded(path, options, self._libraries)
+                return Loaded(path, options, self._libraries, folder)
             except Exception as error:
                 if not _EXTERNAL.search(str(error)):
                     raise

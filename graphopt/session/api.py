@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,11 +19,13 @@ from graphopt.session.evidence import on_disk, validator
 from graphopt.session.job import Job, Target, Validate, plan
 from graphopt.session.run import Result, run
 from graphopt.storage.read import from_proto, read
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
 from graphopt.validation.budget import parse_budgets
+from graphopt.validation.endless import endless
 from graphopt.validation.plan import FeedPlan, Given
-from graphopt.validation.verdict import Verdict
+from graphopt.validation.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from graphopt.debug.finding import Finding
@@ -203,14 +204,16 @@ def validate(
     metric: str | Function | None = None,
     budget: Budgets = None,
     seed: int = 0,
+    segments: bool = False,
     custom_ops: Sequence[str | os.PathLike[str]] = (),
     worker_seconds: float = 600.0,
     worker_memory: int | None = None,
 ) -> Verdict:
     """Compare two models on the same inputs; the verdict says how far `candidate` moved.
 
-    Without a `contract` it is LOSSY when a `budget` is given, else ROUNDING. The other arguments
-    are those of `optimize`.
+    Without a `contract` it is LOSSY when a `budget` is given, else ROUNDING. With `segments` the
+    models are run a segment at a time, as those that would not fit in memory are anyway. The other
+    arguments are those of `optimize`.
     """
     budgets = parse_budgets((budget,) if isinstance(budget, str) else tuple(budget or ()))
     if contract is None:
@@ -222,14 +225,17 @@ def validate(
         feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds),
         labels,
         metric,
+        validate="segments" if segments else "end",
         seed=seed,
         custom_ops=tuple(Path(one) for one in custom_ops),
         worker_seconds=worker_seconds,
         worker_memory=worker_memory,
     )
     with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        work = stack.enter_context(Scratch())
         worker = stack.enter_context(Worker(seconds=worker_seconds, memory=worker_memory, custom_ops=job.custom_ops))
         first, second = source_of(reference), source_of(candidate)
+        if (why := endless(second.proto)) is not None:
+            return Verdict(Outcome.COULD_NOT_TELL, contract, reasons=(f"the second model cannot be run: {why}",))
         validating = stack.enter_context(validator(first, on_disk(first, work / "reference"), job, worker))
         return validating.check(on_disk(second, work / "candidate"), contract, budgets)

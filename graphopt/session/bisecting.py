@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from graphopt.session.evidence import on_disk, refuse_invalid, validator
 from graphopt.session.job import Job
 from graphopt.session.planning import settled
 from graphopt.session.trials import Judge, Ran, Trials, by_command, by_contract
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 
 MOST = 100  # models that are judged at most
@@ -51,7 +51,7 @@ def bisect(source: Source, job: Job, *, check: Command | None = None, most: int 
         raise UsageError("a run from a student cannot be bisected: give the student as the model, without the other")
     job = settled(source, job)
     with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        work = stack.enter_context(Scratch())
         worker = stack.enter_context(
             Worker(seconds=job.worker_seconds, memory=job.worker_memory, custom_ops=job.custom_ops)
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,6 +20,8 @@ from graphopt.runtime.client import Worker
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.session.api import Model, source_of
 from graphopt.session.evidence import on_disk
+from graphopt.storage.scratch import Scratch
+from graphopt.validation.endless import endless
 from graphopt.validation.plan import FeedPlan, Given
 from graphopt.validation.reference import random_operators
 from graphopt.validation.signature import required_inputs
@@ -87,11 +88,13 @@ def _compared(
     plan = feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds)
     plan = replace(plan, limit=min(plan.limit or FEEDS, FEEDS))
     with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        work = stack.enter_context(Scratch())
         worker = stack.enter_context(
             Worker(seconds=worker_seconds, memory=worker_memory, custom_ops=tuple(Path(one) for one in custom_ops))
         )
         old, new = source_of(reference), source_of(candidate)
+        if (why := endless(new.proto)) is not None:
+            raise CouldNotTell(f"the second model cannot be run: {why}")
         inputs = renamed_inputs(old, new)
         validating = stack.enter_context(
             Validator(on_disk(old, work / "reference"), worker=worker, plan=plan, source=old, seed=seed)

@@ -35,6 +35,7 @@ def on_disk(source: Source, folder: Path) -> Path:
 
 _COMPRESSED = 1 << 28  # bytes; larger files are not compressed to see what that gives
 _UNDEFINED = "No Op registered for"  # in the words of ONNX's checker
+_SHAPELESS = "Field 'shape' of 'type' is required but missing"
 
 
 def refuse_invalid(check: Check, reference: Path, worker: Worker, validated: bool) -> None:
@@ -51,6 +52,10 @@ def refuse_invalid(check: Check, reference: Path, worker: Worker, validated: boo
         worker.load(reference, Options(optimize=False, prepack=False)).close()
     except WorkerFailure as failure:
         if failure.kind == "rejected":
+            if fault.startswith(
+                _SHAPELESS
+            ):  # that alone is no reason to refuse a model, and onnxruntime has told the reason
+                fault = failure.message.rstrip(".")
             raise BadModel(f"the input is not a valid model: {fault}") from failure
 
 
@@ -66,6 +71,7 @@ def validator(source: Source, reference: Path, job: Job, worker: Worker) -> Vali
         labels=job.labels,
         metric=job.metric,
         seed=job.seed,
+        how="segments" if job.validate == "segments" else "auto",
     )
 
 
@@ -78,6 +84,15 @@ def input_row(source: Source, counted: Facts) -> ModelRow:
         counted,
         lambda: _macs(source),
         lambda: _compressed(source),
+    )
+
+
+def outgrown(written: Source) -> str:
+    """That the weights of a model which was one file are beside it now, and why."""
+    size = written.size + sum(one.size for one in written.external)
+    return (
+        f"its weights are in a file beside the model: in one file it would have about {size} bytes, and readers take "
+        "no more than 2 GB"
     )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from graphopt.validation.labels import Labels
     from graphopt.validation.metrics import Function
 
-Validate = Literal["end", "each", "none"]
+Validate = Literal["end", "segments", "each", "none"]
 
 _RECIPES = {"portable": "default", "onnxruntime": "onnxruntime"}
 """The recipe of each target where none is given: standard ONNX for any runtime, or operators that only
@@ -39,13 +39,16 @@ class Job:
 
     `budgets` are only needed for LOSSY passes. `worker_seconds` bounds each request to the worker
     process, `worker_memory` (bytes) its memory; `custom_ops` are operator libraries that only the
-    worker loads. `latency` measures input against output, interleaved.
+    worker loads. `validate` says when outputs are compared: at the `end` (models that would not fit in memory are
+    run by segments), by `segments` in any case, after `each` step, too, or not at all. `latency` measures input
+    against output, interleaved.
     `calibration` are the feeds that passes may learn from; None takes the first half of `feeds`, whose second
     half then validates, where a pass of the pipeline calibrates at all. With a `planner`, which learns too, the
     pipeline that runs is the one that it emits; then it was `planned`. `cache_dir` is a folder in which what was
     learned is kept for other runs. `student` is the file of a smaller model with the same interface: the pipeline
     starts from that, and what comes of it is held against the model. `sensitivity` is the file of a table of what
-    each layer tolerates, which spares a planner measurements. `limits` bound what a model may make the run hold or do.
+    each layer tolerates, which spares a planner measurements and tells passes
+    where little is lost. `limits` bound what a model may make the run hold or do.
     """
 
     pipeline: Pipeline
@@ -76,12 +79,16 @@ class Job:
     limits: Limits = field(default_factory=current)
 
     def __post_init__(self) -> None:
-        if self.validate not in ("end", "each", "none"):
-            raise UsageError(f"validate expects end, each or none, not {self.validate!r}")
+        if self.validate not in ("end", "segments", "each", "none"):
+            raise UsageError(f"validate expects end, segments, each or none, not {self.validate!r}")
         if self.on_error not in ("stop", "skip"):
             raise UsageError(f"on-error expects stop or skip, not {self.on_error!r}")
-        if self.sensitivity is not None and self.planner is None and not self.planned:
-            raise UsageError("a table of sensitivities is for recipes that plan, such as int8-auto; leave it out")
+        reads = self.planner is not None or self.planned or any(one.predicts for one in self.pipeline.passes())
+        if self.sensitivity is not None and not reads:
+            raise UsageError(
+                "a table of sensitivities is for recipes that plan, such as int8-auto, and for the pass channels; "
+                "leave it out"
+            )
         judged = any(budget.is_of_outputs for budget in self.budgets)
         if self.pipeline.contract is Contract.LOSSY and not judged and self.validate != "none":
             lossy = next(one.name for one in self.pipeline.passes() if one.contract is Contract.LOSSY)

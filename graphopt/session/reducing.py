@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -31,6 +30,7 @@ from graphopt.session.failing import Against, ByCommand, ByPipeline, Judge, Told
 from graphopt.session.job import Job
 from graphopt.session.reproducer import check_folder, write
 from graphopt.storage.read import read
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
 
@@ -55,7 +55,7 @@ def reduce(
     if folder is not None:
         check_folder(folder)
     with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        work = stack.enter_context(Scratch())
         worker = stack.enter_context(
             Worker(seconds=job.worker_seconds, memory=job.worker_memory, custom_ops=job.custom_ops)
         )
@@ -263,7 +263,9 @@ class _Search:
 
     def folder(self) -> Path:
         """A folder of its own."""
-        return Path(tempfile.mkdtemp(dir=self.work))
+        made = self.work / str(self.evaluations)
+        made.mkdir(exist_ok=True)
+        return made
 
     def other(self, check: Command | None, against: Source | None) -> tuple[str, Source] | None:
         """The second model that belongs to the part, and what its file is called."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from graphopt.session.recording import Recording
 from graphopt.session.run import run
 from graphopt.storage.copying import digest
 from graphopt.storage.read import read
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.validation.budget import parse_budgets
 from graphopt.validation.metrics import NAMES
@@ -65,7 +65,7 @@ def replay(path: Path, *, model: Path | None = None, allow_code: bool = False, p
     that would run code unless `allow_code`, and for an archive that leads out of its folder; UsageError
     for what is no bundle, and for another model than the one that was run.
     """
-    with tempfile.TemporaryDirectory(prefix="graphopt-replay-") as name, opened(path) as archive:
+    with Scratch("replay") as name, opened(path) as archive:
         folder = Path(name)
         manifest = read_manifest(archive, str(path))
         pipeline = Pipeline.parse(manifest.job.pipeline)
@@ -140,6 +140,9 @@ def _job(manifest: Manifest, pipeline: Pipeline, folder: Path, progress: bool) -
     packed: PackedJob = manifest.job
     known = frozenset(one.name for one in pipeline.passes())
     if manifest.feeds:
+        found = len(list((folder / bundle.FEEDS).glob("*.npz")))
+        if found != manifest.feeds:
+            raise UsageError(f"the bundle is damaged: it has {found} of the {manifest.feeds} feeds of its run")
         plan = FeedPlan(str(folder / bundle.FEEDS.rstrip("/")))
     else:
         plan = FeedPlan(packed.feeds, parse_values(packed.values), parse_sizes(packed.sizes))

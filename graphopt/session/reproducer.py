@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from graphopt.debug.extract import Part
 from graphopt.errors import OverLimit, UsageError
 from graphopt.ir.wording import shown_path
 from graphopt.session.failing import save_feeds
-from graphopt.storage.files import reason
+from graphopt.storage.hidden import Hidden
+from graphopt.storage.refused import is_scarce, why
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
 
@@ -59,28 +57,27 @@ def write(folder: Path, part: Part, what: str, other: tuple[str, Source] | None 
     """
     place = folder.absolute()
     try:
-        hidden = Path(tempfile.mkdtemp(prefix=".graphopt-", suffix=".partial", dir=place.parent))
+        hidden = Hidden(place.parent)
+        try:
+            made = hidden.files
+            for name, source in [(MODEL, part.source), *([other] if other is not None else [])]:
+                with stage(made / name, source=None) as staged:
+                    staged.put(source.proto, source.store)
+                    staged.commit()
+            save_feeds(made / FEEDS, part.feeds)
+            script = _HEAD.format(what=_quoted(what)) + (_ONE if other is None else _TWO.format(other=other[0]))
+            (made / SCRIPT).write_text(script, encoding="utf-8")
+            names = tuple(sorted(path.name for path in made.iterdir()))
+            made.chmod(0o777 & ~_mask())
+            if place.is_dir():
+                place.rmdir()
+            made.rename(place)
+        finally:
+            hidden.remove()
     except OSError as error:
-        raise UsageError(f"cannot write {shown_path(folder)}: {reason(error)}") from None
-    try:
-        for name, source in [(MODEL, part.source), *([other] if other is not None else [])]:
-            with stage(hidden / name, source=None) as staged:
-                staged.put(source.proto, source.store)
-                staged.commit()
-        save_feeds(hidden / FEEDS, part.feeds)
-        script = _HEAD.format(what=_quoted(what)) + (_ONE if other is None else _TWO.format(other=other[0]))
-        (hidden / SCRIPT).write_text(script, encoding="utf-8")
-        hidden.chmod(0o777 & ~_mask())
-        if place.is_dir():
-            place.rmdir()
-        hidden.rename(place)
-    except OSError as error:
-        kind = OverLimit if reason(error) == "no space left on device" else UsageError
-        raise kind(f"cannot write {shown_path(folder)}: {reason(error)}") from None
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(hidden)
-    return tuple(sorted(path.name for path in place.iterdir()))
+        kind = OverLimit if is_scarce(error) else UsageError
+        raise kind(f"cannot write {shown_path(folder)}: {why(error)}; nothing was written") from None
+    return names
 
 
 def _quoted(text: str) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from graphopt.instruments.progress import Progress
 from graphopt.instruments.size import Size
 from graphopt.instruments.timing import Timing
 from graphopt.ir import Graph, decode, encode
+from graphopt.ir.shelf import shelving
 from graphopt.limits import limited, over
 from graphopt.pipeline import manager
 from graphopt.pipeline.instrument import Instrument, Veto
@@ -31,14 +31,16 @@ from graphopt.session.evidence import (
     input_row,
     latency,
     on_disk,
+    outgrown,
     output_row,
     refuse_invalid,
     validator,
 )
 from graphopt.session.job import Job, Target
-from graphopt.session.planning import plan_of
+from graphopt.session.planning import foretold, plan_of
 from graphopt.session.services import WorkerServices
 from graphopt.session.student import UNTOUCHED, read_student
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
 from graphopt.storage.write import Staged, stage
@@ -74,10 +76,10 @@ class Result:
         Raises UsageError when the model is larger than the 2 GB that a message can hold.
         """
         encoded = encode(self.graph)
-        data = b"".join(join(encoded.proto, encoded.store))
-        if len(data) >= 2**31:
+        pieces = list(join(encoded.proto, encoded.store))
+        if sum(map(len, pieces)) >= 2**31:
             raise UsageError("the model is larger than 2 GB and cannot be one message; save it to a file instead")
-        made: onnx.ModelProto = onnx.ModelProto.FromString(data)
+        made: onnx.ModelProto = onnx.ModelProto.FromString(b"".join(pieces))
         return made
 
     def raise_unless_passed(self) -> Result:
@@ -146,7 +148,7 @@ def run(
     clock = _Clock()
     with ExitStack() as stack:
         stack.enter_context(limited(job.limits))
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        work = stack.enter_context(Scratch())
         worker = stack.enter_context(
             Worker(seconds=job.worker_seconds, memory=job.worker_memory, custom_ops=job.custom_ops)
         )
@@ -166,6 +168,7 @@ def run(
         if job.planner is not None:
             with clock.phase("plan"):
                 job, planned = plan_of(source, reference, job, worker)
+        job = foretold(job)
         calibrating = Calibrating(source, reference, job, worker)
         calibrating.prepare()
         watch = _Watch(job, start, validating, work)
@@ -179,7 +182,7 @@ def run(
             with clock.phase("check"):
                 first = reference if student is None else on_disk(student, work / "start")
                 refuse_invalid(watch.check, first, worker, job.validate != "none")
-        with clock.phase("passes"):
+        with clock.phase("passes"), shelving(staged.folder):
             services = WorkerServices(worker, job.limits, data=calibrating.data, say=watch.progress.say)
             outcome = _passes(start, job, services, watch)
         touched = outcome.rewrites > 0
@@ -192,11 +195,13 @@ def run(
         report.warnings += [over(name, count, job.limits) for name, count in services.reached.items()]
         with clock.phase("write"):
             written = _put(staged, start, outcome.graph, touched)
+        if target is not None and written.external and not start.external and start.path is not None:
+            report.warnings.append(outgrown(written))
         report.after = output_row(written, outcome.graph, report.before, changed)
         with clock.phase("validate"):
             watch.progress.say("validating")
             contract = outcome.contract if student is None else job.contract
-            report.verdict = _verdict(job, contract, staged.path, validating, changed)
+            report.verdict = _verdict(job, contract, staged.path, validating, changed, outcome.origins)
         if job.latency and validating is not None:
             with clock.phase("latency"):
                 watch.progress.say("measuring latency")
@@ -260,12 +265,15 @@ def _report(source: Source, job: Job, outcome: manager.Outcome, watch: _Watch, c
     )
 
 
-def _verdict(job: Job, contract: Contract, candidate: Path, validating: Validator | None, changed: bool) -> Verdict:
+def _verdict(
+    job: Job, contract: Contract, candidate: Path, validating: Validator | None, changed: bool,
+    origins: Mapping[str, tuple[str, ...]],
+) -> Verdict:  # fmt: skip
     if not changed:
         return not_validated("nothing was changed", Contract.EXACT)
     if job.validate == "none" or validating is None:
         return not_validated("validation was switched off", contract)
-    return validating.check(candidate, contract, job.budgets)
+    return validating.check(candidate, contract, job.budgets, origins=origins)
 
 
 def _commit(report: Report, staged: Staged, target: Target, touched: bool) -> None:
@@ -276,3 +284,5 @@ def _commit(report: Report, staged: Staged, target: Target, touched: bool) -> No
     written = staged.commit()
     report.written = tuple(str(path) for path in (written.path, *written.sidecars))
     report.kept_despite = report.exit_code != 0
+    for path in written.left:
+        report.warnings.append(f"{str(path)!r} may be left over of the old model, and could not be removed")

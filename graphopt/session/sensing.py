@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from graphopt.calibration.cache import check_folder
 from graphopt.calibration.source import rows_of, some_rows
 from graphopt.errors import CouldNotTell, UsageError
 from graphopt.instruments.progress import Progress
@@ -22,9 +22,11 @@ from graphopt.runtime.failure import WorkerFailure
 from graphopt.session.api import Model, source_of
 from graphopt.session.evidence import on_disk
 from graphopt.session.job import GENERATED
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.tolerance.agreement import checked, spread_out
 from graphopt.tolerance.compressions import COMPRESSIONS
+from graphopt.tolerance.kept_rows import KeptRows
 from graphopt.tolerance.layers import find
 from graphopt.tolerance.rig import Bench
 from graphopt.tolerance.study import DROPS, LADDER, Plan, Study
@@ -54,7 +56,7 @@ def sensitivity(
     model: Model, *, feeds: Given | FeedPlan | None = None, calibration: Given | FeedPlan | None = None,
     layers: str | Sequence[str] = "*", ladder: Sequence[float] | None = None, seeds: int | None = None,
     quick: bool = False, verify: int = 0, compressions: Sequence[str] = CHECKED, samples: int = SAMPLES, seed: int = 0,
-    progress: bool = False,
+    progress: bool = False, cache_dir: str | Path | None = None,
     worker_seconds: float = 600.0, worker_memory: int | None = None, custom_ops: Sequence[str | Path] = (),
 ) -> Sensitivity:  # fmt: skip
     """Perturb each layer of a model, and predict what quantizing or pruning it alone would do to the outputs.
@@ -63,7 +65,8 @@ def sensitivity(
     `seeds` times; `quick` measures least. With `verify`, so many layers are really quantized and thinned, and
     `checks` of what is returned says how well that was predicted: on `feeds`, where there is a `calibration` to
     measure on, else on their second half, and the first half measures; `compressions` are those that are tried.
-    No more than so many `samples` of either are run. Feeds are generated unless given.
+    No more than so many `samples` of either are run. Feeds are generated unless given. With a `cache_dir`, each
+    layer that was measured is kept in that folder, and what is there of an earlier study like this is used.
 
     Raises UsageError (no such layer, feeds that do not fit, a ladder that is none), BadModel, and CouldNotTell where
     nothing can be measured: the model draws random numbers, does not run, or gives no floating-point numbers.
@@ -80,6 +83,9 @@ def sensitivity(
     given = feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds)
     learning = calibration if isinstance(calibration, FeedPlan) or calibration is None else FeedPlan(calibration)
     start = time.perf_counter()
+    folder = None if cache_dir is None else Path(cache_dir)
+    if folder is not None:
+        check_folder(folder)
     source = source_of(model)
     graph = decode(source.proto, source.store)
     drawing = random_operators(source.proto)
@@ -91,17 +97,21 @@ def sensitivity(
     if not found.layers:
         raise UsageError(_no_layers(patterns, found.left))
     with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graphopt-")))
+        work = stack.enter_context(Scratch())
         worker = stack.enter_context(
             Worker(seconds=worker_seconds, memory=worker_memory, custom_ops=tuple(Path(one) for one in custom_ops))
         )
         rooms = _Rooms(source, on_disk(source, work / "model"), work, worker, seed, samples)
         told = Progress()
+
+        def kept(bench: Bench, plan: Plan, warnings: list[str]) -> KeptRows | None:
+            return None if folder is None else KeptRows(folder, source, list(bench.feeds), plan.text(), warnings.append)
+
         say = told.say if progress else _quiet
         own = learning or (replace(given, half="first") if verify and given.feeds is not None else given)
         try:
             bench, warnings = rooms.bench(own)
-            study = Study(bench, plan, say)
+            study = Study(bench, plan, say, kept=kept(bench, plan, warnings))
             rows = list(study.rows(found.layers))
             checks: tuple[Checked, ...] = ()
             others = None
@@ -110,7 +120,8 @@ def sensitivity(
                 others, more = rooms.bench(held, 1)
                 warnings += [one for one in more if one not in warnings]
                 tried = frozenset(spread_out(rows, ORDERED, verify))
-                trial = Study(others, Plan((), (), 0, tried, tuple(compressions)), say)
+                trying = Plan((), (), 0, tried, tuple(compressions))
+                trial = Study(others, trying, say, kept=kept(others, trying, warnings))
                 rows, checks = checked(
                     rows, list(trial.rows([one for one in found.layers if one.name in tried])), compressions
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from graphopt.pipeline.instrument import Instrument
 from graphopt.runtime.client import Worker
 from graphopt.session.job import Job
 from graphopt.session.services import WorkerServices
+from graphopt.storage.hidden import remove_tree
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
 from graphopt.validation.validate import Validator
@@ -141,5 +141,5 @@ class Trials:
                 path = staged.commit().path
             self._known[key] = self._judge(path, contract)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
         return self._known[key]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import onnx
 from onnx import SparseTensorProto, TensorProto
 
-from graphopt.errors import BadModel
-from graphopt.ir.dtypes import bits, np_dtype
+from graphopt.errors import BadModel, OverLimit
+from graphopt.ir.dtypes import MOST_AXES, bits, np_dtype
 from graphopt.ir.store import EMBEDDED, Store, byte_count, element_count, reference
 from graphopt.ir.wording import shown
 from graphopt.storage.external import Folder
@@ -28,7 +28,8 @@ _WIDE: dict[int, str] = {
 
 
 def check_tensor(proto: TensorProto, store: Store, folder: Folder | None) -> None:
-    """Raise BadModel when `proto` is not a whole tensor, Unsafe when its external file is refused.
+    """Raise BadModel when `proto` is not a whole tensor, Unsafe when its external file is refused, OverLimit for
+    more axes than arrays have.
 
     `store` holds the embedded payloads; `folder` is where external files may be, None when the model came without one.
     """
@@ -37,6 +38,8 @@ def check_tensor(proto: TensorProto, store: Store, folder: Folder | None) -> Non
         if not proto.ListFields():
             return  # the empty placeholder of an attribute that refers to a function's parameter
         raise BadModel(f"tensor {name} has element type {proto.data_type}, which onnx {onnx.__version__} does not know")
+    if len(proto.dims) > MOST_AXES:
+        raise OverLimit(f"tensor {name} has {len(proto.dims)} axes, more than the {MOST_AXES} that arrays can have")
     if proto.data_location == TensorProto.EXTERNAL:
         _check_external(proto, store, folder)
         return

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from graphopt.errors import InternalError
+from graphopt.ir.resident import look
 from graphopt.ir.wording import shown
 from graphopt.storage.external import open_regular
 from graphopt.storage.walk import Piece
@@ -49,6 +50,7 @@ def _chunks(pieces: Iterable[Piece]) -> Iterator[Piece]:
         view = memoryview(piece)
         for start in range(0, len(view), CHUNK):
             yield view[start : start + CHUNK]
+            look()
 
 
 def holds(path: Path, pieces: Iterable[Piece]) -> bool:

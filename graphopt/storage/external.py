@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from graphopt.errors import BadModel, GraphoptError, OverLimit, Unsafe
+from graphopt.ir.resident import watch
 from graphopt.ir.wording import shown, shown_path
 
 _MAPS = 64
@@ -55,7 +56,7 @@ def map_file(descriptor: int) -> memoryview:
     """All bytes of an open file, mapped read-only."""
     if os.fstat(descriptor).st_size == 0:
         return memoryview(b"")
-    return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+    return memoryview(watch(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)))
 
 
 class Maps:

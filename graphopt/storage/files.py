@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from graphopt.errors import OverLimit, UsageError
+from graphopt.storage.hidden import Partial
+from graphopt.storage.refused import is_scarce
 
 
 def check_place(path: Path, taken: Iterable[tuple[str, Path]] = (), *, flag: str, what: str) -> None:
@@ -41,30 +43,24 @@ def check_place(path: Path, taken: Iterable[tuple[str, Path]] = (), *, flag: str
 
 
 @contextmanager
-def replacing(path: Path, what: str) -> Iterator[IO[bytes]]:
+def replacing(path: Path, what: str, rest: str = "; the run itself is done") -> Iterator[IO[bytes]]:
     """A stream whose bytes become the file `path` when the block ends well: a reader finds the old file
     or the new one. A new file gets the permissions of the old one.
 
-    Raises UsageError or OverLimit, about `what` (such as "the report"), when it cannot be written.
+    Raises UsageError or OverLimit, about `what` (such as "the report") and ending with `rest`, when it cannot be
+    written.
     """
-    real = Path(os.path.realpath(path))
     try:
-        descriptor, name = tempfile.mkstemp(prefix=".graphopt-", suffix=".partial", dir=real.parent)
-        temporary = Path(name)
+        real = Path(os.path.realpath(path))
+        partial = Partial(real)
         try:
-            with os.fdopen(descriptor, "w+b") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(_mode(real))
-            temporary.replace(real)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+            yield partial.stream
+            partial.settle(_mode(real))
+        finally:
+            partial.remove()
     except OSError as error:
-        why = f"cannot write {what} {_printable(str(path))!r}: {reason(error)}; the run itself is done"
-        raise (OverLimit if reason(error) == "no space left on device" else UsageError)(why) from None
+        why = f"cannot write {what} {_printable(str(path))!r}: {reason(error)}{rest}"
+        raise (OverLimit if is_scarce(error) else UsageError)(why) from None
 
 
 def reason(error: Exception) -> str:

@@ -130,6 +130,10 @@ class Layout:
                 end = offsets[item.key] + item.size
         return offsets
 
+    def size(self, offsets: dict[Key, int]) -> int:
+        """About the bytes of model file and external file together, with what goes out at `offsets`."""
+        return self._embedded_bytes() + max((offset + key[2] for key, offset in offsets.items()), default=0)
+
     def external_file(self) -> Iterator[Piece]:
         """The bytes of the external file, as `place` lays them out."""
         end = 0

@@ -20,7 +20,8 @@ class Source:
 
     `path` is the model file as the user named it (None: from memory), `proto` the skeleton,
     `store` finds the payloads, `external` are the files of external data, `size` the bytes of the
-    model file, `identity` its device and inode, `buffer` its bytes, mapped.
+    model file, `identity` its device and inode, `buffer` its bytes, mapped. `results` has the stamps of files of
+    ours that have taken its place since (see `graphopt.storage.moving.stamp`).
     """
 
     path: Path | None
@@ -30,6 +31,7 @@ class Source:
     size: int = 0
     identity: tuple[int, int] | None = None
     buffer: memoryview | None = field(default=None, repr=False)
+    results: set[tuple[int, ...]] = field(default_factory=set, repr=False)
 
     def sha256(self) -> str:
         """SHA-256 (hex) of the model file, or of the canonical bytes of a model from memory."""

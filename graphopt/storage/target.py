@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from graphopt.errors import GraphoptError, OverLimit, Unsafe, UsageError
 from graphopt.ir.wording import shown, shown_path
+from graphopt.storage.refused import is_full, is_scarce, why
 from graphopt.storage.source import Source
 
 
@@ -94,6 +96,20 @@ def _spare(path: Path, status: os.stat_result | None, source: Source, in_place: 
         raise UsageError(f"{what} is the input itself; choose another output, or say --in-place to replace it")
 
 
+def check_room(target: Target, size: int) -> None:
+    """Raise OverLimit when the disk has no room for `size` more bytes beside what is there; an old file is kept
+    until the new one is whole."""
+    try:
+        free = shutil.disk_usage(target.folder).free
+    except OSError:
+        return  # the system does not say
+    if size > free:
+        raise OverLimit(
+            f"cannot write {shown_path(target.asked)}: it takes {size} bytes and the disk has room for {free}; make "
+            "room or choose another output, nothing was changed"
+        )
+
+
 @contextmanager
 def writing(what: Path) -> Iterator[None]:
     """Turn an operating system's error while writing `what` into one sentence."""
@@ -106,12 +122,9 @@ def writing(what: Path) -> Iterator[None]:
 def failure(what: Path, error: OSError) -> GraphoptError:
     """The sentence for an error of the operating system while writing `what`."""
     name = shown_path(what)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OverLimit(
-            f"cannot write {name}: {os.strerror(error.errno).lower()}; make room or choose another output, "
-            "nothing was changed"
-        )
+    if is_full(error):
+        return OverLimit(f"cannot write {name}: {why(error)}; make room or choose another output, nothing was changed")
     if error.errno in (errno.EACCES, errno.EPERM):
         return UsageError(f"cannot write {name}: permission denied; nothing was changed")
-    reason = os.strerror(error.errno).lower() if error.errno else str(error)
-    return UsageError(f"cannot write {name}: {reason}; nothing was changed")
+    kind = OverLimit if is_scarce(error) else UsageError
+    return kind(f"cannot write {name}: {why(error)}; nothing was changed")

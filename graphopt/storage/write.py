@@ -21,14 +21,18 @@ from graphopt.errors import InternalError, UsageError
 from graphopt.ir.store import Store
 from graphopt.ir.wording import shown, shown_path
 from graphopt.limits import Limits
+from graphopt.stopping import held
 from graphopt.storage.copying import digest, same_content, sync_folder, write_file
 from graphopt.storage.external import ExternalFile
-from graphopt.storage.hidden import Hidden
+from graphopt.storage.hidden import Hidden, remove_file
 from graphopt.storage.layout import EMBEDDED_LIMIT, External, Layout
 from graphopt.storage.leftovers import old_sidecars, remove_unused, sidecar_name
+from graphopt.storage.moving import is_same, move, plain_way, stamp
 from graphopt.storage.read import read
+from graphopt.storage.refused import why
 from graphopt.storage.source import Source
-from graphopt.storage.target import Target, aim, writing
+from graphopt.storage.target import Target, aim, check_room, writing
+from graphopt.storage.turn import turn
 from graphopt.storage.walk import resolved
 
 __all__ = ["Staged", "Written", "stage"]
@@ -38,11 +42,13 @@ _OWN = Limits(model_bytes=1 << 62, external_bytes=1 << 62, parts=1 << 62)
 
 @dataclass(frozen=True)
 class Written:
-    """What is in place now: the model file, its external files, and the bytes of all of them."""
+    """What is in place now: the model file, its external files, and the bytes of all of them; and what may be
+    left over of the model that it has replaced."""
 
     path: Path
     sidecars: tuple[Path, ...]
     bytes: int
+    left: tuple[Path, ...] = ()
 
 
 @contextmanager
@@ -82,9 +88,14 @@ class Staged:
         self._limit = limit
         self._placed: list[Path] = []
         self._made: list[Path] = []
-        self._new: list[PurePosixPath] = []
         self._sidecars: list[PurePosixPath] = []
+        self._there: dict[PurePosixPath, tuple[int, ...]] = {}
         self._complete = self._done = False
+
+    @property
+    def folder(self) -> Path:
+        """A folder on the target's file system, for files that nobody needs any more when the block is left."""
+        return self._hidden.path
 
     def put(self, proto: ModelProto, store: Store, external: External = "auto") -> Source:
         """Write the skeleton `proto` with the payloads that `store` knows: the source of what was written.
@@ -99,6 +110,7 @@ class Staged:
         layout.decide(external, self._limit)
         offsets = layout.place()
         name = ""
+        check_room(self._target, layout.size(offsets))
         with writing(self._target.asked):
             if offsets:
                 self._refuse_link()
@@ -126,10 +138,11 @@ class Staged:
                 self._refuse_link()
             files = {PurePosixPath(file.location): file for file in source.external}
             self._sidecars = list(files)
-            self._new = [place for place in files if place not in shared]
-            if files and not self._new:
+            self._there = {place: stamp((self._target.folder / place).stat()) for place in shared}
+            if files and shared.issuperset(files):
                 self.path = self._hidden.beside
             else:
+                check_room(self._target, source.size + sum(file.size for file in files.values()))
                 for place, file in files.items():
                     self._bring(source, file, place)
             write_file(self.path, lambda: [buffer])
@@ -148,31 +161,82 @@ class Staged:
         if not self._complete or self._done:
             raise InternalError("there is no staged model to commit")
         target = self._target
-        old = old_sidecars(target.path, self._source) if target.mode is not None else []
-        with writing(target.asked):
+        with writing(target.asked), turn(target.folder):
+            self._see_input()
+            old, left = old_sidecars(target.path, self._source) if target.path.exists() else ([], [])
             try:
-                for place in self._new:
+                for place in self._sidecars:
                     self._place(place)
                 for folder in dict.fromkeys(path.parent for path in self._placed + self._made):
                     sync_folder(folder)
                 if target.mode is not None:
                     self.path.chmod(target.mode)
-                size = self.path.stat().st_size
-                self.path.replace(target.path)
+                sidecars = tuple(target.folder / place for place in self._sidecars)
+                size = self.path.stat().st_size + sum(path.stat().st_size for path in sidecars)
+                for path in old:  # nobody's, once the new model is there
+                    if path not in sidecars:
+                        self._hidden.note(PurePosixPath(path.name), path)
+                with held():  # until all that belongs to it is done: a signal waits
+                    self._replace()
+                    return self._settled(sidecars, size, old, left)
             except BaseException:
-                self._withdraw()
+                if not self._done:
+                    self._withdraw()
                 raise
-        self._done = True
+
+    def _settled(self, sidecars: tuple[Path, ...], size: int, old: list[Path], left: list[Path]) -> Written:
+        """What is left to do once the new model is in place."""
+        target = self._target
         try:
             sync_folder(target.folder)
         except OSError as error:
-            reason = os.strerror(error.errno or 0).lower()
+            rest = [path for path in (*left, *old) if path not in sidecars]  # a crash may bring the old model back
+            kept = f"; {', '.join(map(shown_path, rest))} of the old model may be left" if rest else ""
             raise UsageError(
-                f"{shown_path(target.asked)} is written, but the disk does not confirm it ({reason}); check the disk"
+                f"{shown_path(target.asked)} is written, but the disk does not confirm it ({why(error)}); "
+                f"check the disk{kept}"
             ) from None
-        sidecars = tuple(target.folder / place for place in self._sidecars)
-        remove_unused([path for path in old if path not in sidecars], target.path)
-        return Written(target.asked, sidecars, size + sum(path.stat().st_size for path in sidecars))
+        left = left + remove_unused([path for path in old if path not in sidecars], target.path)
+        return Written(target.asked, sidecars, size, tuple(path for path in left if path not in sidecars))
+
+    def _see_input(self) -> None:
+        """Refuse to go on where the input, which the result was held against, is another file by now."""
+        source = self._source
+        if source is None or (source.path is not None and self._is_result(source, source.path)):
+            return
+        for path, identity, size in [
+            *([(source.path, source.identity, source.size)] if source.path is not None else []),
+            *((file.path, file.identity, file.size) for file in source.external),
+        ]:
+            try:
+                status = path.stat()
+                same = (status.st_dev, status.st_ino) == identity and status.st_size == size
+            except FileNotFoundError:
+                same = False
+            if not same:
+                raise UsageError(
+                    f"{shown_path(path)} was changed while it was being optimized; run again, nothing was changed"
+                )
+
+    @staticmethod
+    def _is_result(source: Source, path: Path) -> bool:
+        """Whether what stands in the place of the input was put there for the same input before."""
+        with suppress(FileNotFoundError):
+            return stamp(path.stat()) in source.results
+        return False
+
+    def _replace(self) -> None:
+        """The rename after which the new model is in place; whatever happens to it, `_done` says whether it is."""
+        status = self.path.stat()
+        try:
+            self.path.replace(self._target.path)
+        except BaseException:
+            self._done = is_same(self._target.path, status)  # a network may lose the answer alone
+            if not self._done:
+                raise
+        self._done = True
+        if self._source is not None:
+            self._source.results.add(stamp(status))
 
     def _begin(self) -> None:
         if self._complete:
@@ -202,8 +266,8 @@ class Staged:
                 continue
             data.rename(self._files / name)
             self._sidecars.append(PurePosixPath(name))
-            if not taken:
-                self._new.append(PurePosixPath(name))
+            if taken:
+                self._there[PurePosixPath(name)] = stamp(final.stat())
             return name
         raise UsageError(f"all names for external data of {shown(self._target.name)} are taken; choose another output")
 
@@ -217,47 +281,33 @@ class Staged:
                 return None
             if final.exists() and final.samefile(file.path):
                 shared.add(place)
-            elif os.path.lexists(final) or not _plain_way(self._target.folder, place):
+            elif os.path.lexists(final) or not plain_way(self._target.folder, place):
                 return None
         return shared
 
     def _place(self, place: PurePosixPath) -> None:
-        """Move one external file to its final name, which must still be free."""
-        final = self._target.folder / place
+        """Give one external file its final name, which must still be free, or be that of the same bytes."""
+        final, own = self._target.folder / place, self._files / place
+        if os.path.lexists(final):
+            there = self._there.get(place)
+            if there == stamp(final.lstat()) or (own.exists() and same_content(final, own)):
+                return
+            raise UsageError(f"{shown_path(final)} has appeared in the meantime; run again, nothing was changed")
+        if not own.exists():
+            raise UsageError(f"{shown_path(final)} was removed in the meantime; run again, nothing was changed")
         missing = [one for one in final.parents if not one.exists()]
         for folder in reversed(missing):
-            folder.mkdir()
-            self._made.append(folder)
-        if os.path.lexists(final):
-            raise UsageError(f"{shown_path(final)} has appeared in the meantime; run again")
-        _move(self._files / place, final)
-        self._placed.append(final)
+            with held():
+                folder.mkdir()
+                self._made.append(folder)
+        self._hidden.note(place, own)
+        with held():
+            move(own, final, self._placed)
 
     def _withdraw(self) -> None:
         """Take back what was put in place before the model: files, then the folders made for them."""
         for path in self._placed:
-            path.unlink(missing_ok=True)
+            remove_file(path)
         for folder in reversed(self._made):
             with suppress(OSError):
                 folder.rmdir()
-
-
-def _plain_way(folder: Path, place: PurePosixPath) -> bool:
-    """Whether the folders on the way to `place` are real ones in `folder`, or can be made."""
-    for part in place.parts[:-1]:
-        folder = folder / part
-        if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
-            return False
-    return True
-
-
-def _move(path: Path, new: Path) -> None:
-    """Rename a file to a name that is not taken: by a link where they work, because a rename replaces."""
-    try:
-        os.link(path, new, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except OSError:
-        path.rename(new)
-    else:
-        path.unlink()

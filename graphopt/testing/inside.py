@@ -38,20 +38,24 @@ class InsideWorker(Worker):
     def sync(self) -> None:
         self._dropped.clear()
 
-    def load(self, model: Path | str | bytes, options: Options | None = None, *, label: str = "") -> Session:
-        return InsideSession(self, model, options or Options(), label)
+    def load(
+        self, model: Path | str | bytes, options: Options | None = None, *, label: str = "", folder: Path | None = None
+    ) -> Session:
+        return InsideSession(self, model, options or Options(), label, folder)
 
 
 class InsideSession(Session):
     """A session of onnxruntime, held directly."""
 
-    def __init__(self, worker: Worker, model: Path | str | bytes, options: Options, label: str) -> None:
-        super().__init__(worker, model, options, label)
+    def __init__(
+        self, worker: Worker, model: Path | str | bytes, options: Options, label: str, folder: Path | None = None
+    ) -> None:
+        super().__init__(worker, model, options, label, folder)
         from graphopt.runtime.engine import Loaded
 
         given: Any = model if isinstance(model, bytes) else str(self._model)
         try:
-            self._loaded = Loaded(given, options.as_dict(), [])
+            self._loaded = Loaded(given, options.as_dict(), [], self._folder)
         except Exception as error:  # noqa: BLE001  (onnxruntime raises what it likes)
             text = f"onnxruntime cannot load {self.label}: {shorten(str(error))}"
             raise WorkerFailure("rejected", sentence(text)) from None
@@ -65,7 +69,12 @@ class InsideSession(Session):
             raise UsageError(f"the session of {self.label} is closed.")
 
     def run(
-        self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None, *, lent: bool = False
+        self,
+        feeds: Mapping[str, Any],
+        outputs: Sequence[str] | None = None,
+        *,
+        lent: bool = False,
+        seconds: float | None = None,
     ) -> dict[str, Value]:
         self.ensure()
         if outputs is None and self._plain and all(map(_is_plain, feeds.values())):

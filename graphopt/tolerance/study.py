@@ -17,6 +17,7 @@ from graphopt.runtime.failure import WorkerFailure
 from graphopt.tolerance.compressions import COMPRESSIONS, SHARES, scale_axis, weak, without
 from graphopt.tolerance.curve import Curve, Point
 from graphopt.tolerance.importance import Importance
+from graphopt.tolerance.kept_rows import KeptRows
 from graphopt.tolerance.layers import Layer
 from graphopt.tolerance.rig import Anew, Behind, Bench, Rig, Tail
 from graphopt.tolerance.table import Row
@@ -43,6 +44,10 @@ class Plan:
     tried: frozenset[str] = frozenset()
     compressions: tuple[str, ...] = ()
 
+    def text(self) -> str:
+        """The same text for equal plans."""
+        return f"{self.ladder} {self.drops} {self.seeds} {sorted(self.tried)} {self.compressions}"
+
 
 @dataclass
 class Study:
@@ -52,10 +57,25 @@ class Study:
     plan: Plan
     say: Callable[[str], None] = lambda text: None
     warnings: list[str] = field(default_factory=list)
+    kept: KeptRows | None = None
     _known: dict[Layer, Importance] = field(default_factory=dict)
 
     def rows(self, layers: Sequence[Layer]) -> Iterator[Row]:
-        """A row for each layer, in order. Raises WorkerFailure where the model itself does not run."""
+        """A row for each layer, in order: one that is kept, or a new one. Raises WorkerFailure where the model itself
+        does not run."""
+        kept = {layer: None if self.kept is None else self.kept.get(layer.name) for layer in layers}
+        new = self._measured([layer for layer in layers if kept[layer] is None])
+        for layer in layers:
+            row = kept[layer]
+            if row is None:
+                row = next(new)
+                if self.kept is not None:
+                    self.kept.put(row)
+            yield row
+
+    def _measured(self, layers: Sequence[Layer]) -> Iterator[Row]:
+        if not layers:
+            return
         places = {layer: Behind.of(self.bench, _stored(layer)) for layer in layers if not layer.inside}
         done = 0
         self._known = {layer: Importance.of(layer) for layer in layers}

@@ -104,7 +104,7 @@ class Sensitivity:
             "feeds": self.feeds,
             "ladder": list(self.ladder),
             "seeds": self.seeds,
-            "layers": [_row_json(row) for row in self.rows],
+            "layers": [row_json(row) for row in self.rows],
             "left": [list(one) for one in self.left],
             "checks": [
                 {"compression": one.compression, "layers": one.count, "spearman": _number(one.spearman),
@@ -125,7 +125,7 @@ class Sensitivity:
         try:
             return cls(
                 str(facts["model"]),
-                tuple(_row_of(one) for one in facts["layers"]),
+                tuple(row_of(one) for one in facts["layers"]),
                 tuple((str(name), str(why)) for name, why in facts["left"]),
                 str(facts["feeds"]),
                 tuple(float(one) for one in facts["ladder"]),
@@ -143,7 +143,8 @@ class Sensitivity:
             raise UsageError(f"the table of sensitivities cannot be read ({type(error).__name__}: {error})") from None
 
 
-def _row_json(row: Row) -> dict[str, Any]:
+def row_json(row: Row) -> dict[str, Any]:
+    """A row as plain data for `json.dumps`; `row_of` reads it."""
     return {
         "name": row.name,
         "op": row.op,
@@ -164,7 +165,8 @@ def _row_json(row: Row) -> dict[str, Any]:
     }
 
 
-def _row_of(facts: Mapping[str, Any]) -> Row:
+def row_of(facts: Mapping[str, Any]) -> Row:
+    """The row that `row_json` gave. Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
     return Row(
         str(facts["name"]),
         str(facts["op"]),

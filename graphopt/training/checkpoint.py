@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from graphopt.calibration.cache import UNREADABLE
+from graphopt.storage.hidden import Partial
 
 Array = np.ndarray[Any, Any]
 
@@ -23,15 +20,12 @@ def write(path: Path, arrays: Mapping[str, Array], figures: Mapping[str, Any]) -
     """Replace the file by arrays of numpy's own types, and figures that JSON holds (floats come back as they were)."""
     held = {_FIGURES: np.array(json.dumps(figures)), **arrays}
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
+    partial = Partial(path)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **held)  # type: ignore[arg-type]
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+        np.savez(partial.stream, **held)  # type: ignore[arg-type]
+        partial.settle(0o600, durable=False)
+    finally:
+        partial.remove()
 
 
 def read(path: Path) -> tuple[dict[str, Array], dict[str, Any]] | None:
@@ -40,5 +34,5 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, Any]] | None:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files if name != _FIGURES}
             return arrays, json.loads(str(stored[_FIGURES]))
-    except UNREADABLE:
+    except Exception:  # noqa: BLE001 - there may be anything in the folder, and it may make numpy fail in any way
         return None

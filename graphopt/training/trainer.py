@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from importlib import metadata
@@ -23,6 +22,7 @@ from graphopt.errors import GraphoptError
 from graphopt.ir import Graph, encode
 from graphopt.ir.encode import Encoded
 from graphopt.runtime.client import Worker, WorkerFailure
+from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
 from graphopt.training import checkpoint
@@ -106,7 +106,7 @@ class Trainer:
     def _trained(
         self, lesson: Lesson, now: Encoded, key: str, labels: Array | None
     ) -> tuple[Mapping[str, Array], dict[str, Any]]:
-        with tempfile.TemporaryDirectory(prefix="graphopt-training-") as name:
+        with Scratch("training") as name:
             folder = Path(name)
             self._say("distill: the original's outputs")
             gathered = self._gather(lesson, now, folder, labels)

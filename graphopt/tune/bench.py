@@ -17,7 +17,8 @@ from graphopt.validation.budget import Budget
 from graphopt.validation.figures import figures
 from graphopt.validation.judge import Pair
 from graphopt.validation.metrics import Metric
-from graphopt.validation.runs import OFF, ON, Outputs
+from graphopt.validation.running import Outputs
+from graphopt.validation.runs import OFF, ON
 from graphopt.validation.values import Array
 from graphopt.validation.verdict import BudgetResult
 

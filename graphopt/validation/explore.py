@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from graphopt.errors import CouldNotTell, UsageError
+from graphopt.ir.dtypes import MOST_AXES
 from graphopt.ir.store import Store
 from graphopt.validation.feed_files import Feed
 from graphopt.validation.flow import Flow
@@ -66,6 +67,11 @@ class _Search:
         for each in required:
             if each.form == "sparse tensor":
                 raise CouldNotTell(f"the input {each.name!r} is a sparse tensor, which onnxruntime cannot be fed")
+            if len(each.dims or ()) > MOST_AXES:
+                axes = len(each.dims or ())
+                raise CouldNotTell(
+                    f"the input {each.name!r} has {axes} axes, more than the {MOST_AXES} that can be fed"
+                )
         flow = Flow(proto, store)
         self._inputs = required + tuple(each for each in default_inputs(proto) if each.name in pins)
         self._roles: dict[str, Role] = {each.name: role_of(each, flow, required) for each in required}

@@ -13,7 +13,8 @@ from graphopt.contract import Contract
 from graphopt.runtime.options import Options
 from graphopt.validation.compare import Difference, Summary, compare, unsettled
 from graphopt.validation.noise import FACTOR, FEEDS, Noise
-from graphopt.validation.runs import OFF, Outputs
+from graphopt.validation.running import Outputs
+from graphopt.validation.runs import OFF
 from graphopt.validation.verdict import OutputReport
 
 if TYPE_CHECKING:

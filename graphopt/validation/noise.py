@@ -8,7 +8,6 @@ both. What a rewrite may move an output by is a small multiple of this.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,15 +17,16 @@ import numpy as np
 
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.runtime.options import Options
+from graphopt.storage.scratch import Scratch
 from graphopt.validation.compare import compare, unsettled
 from graphopt.validation.feed_files import Feed
 from graphopt.validation.nudge import binary, can_nudge, nudge
-from graphopt.validation.runs import OFF, ON, Outputs, Runs
+from graphopt.validation.running import Key, Outputs
+from graphopt.validation.runs import OFF, ON, Runs
 from graphopt.validation.values import Array
 from graphopt.validation.variant import nudged_variant
 
 if TYPE_CHECKING:
-    from graphopt.runtime.client import Session
     from graphopt.runtime.options import Value
     from graphopt.storage.source import Source
 
@@ -139,17 +139,19 @@ class Noise:
         """Run a model on the feeds as they are (direction 0) or nudged in some directions."""
         if directions[0] and not any(_nudges(feed) for feed in feeds.values()):
             return
-        session: Session = self._runs.worker.load(path, mode)
-        try:
+
+        def given() -> Iterator[tuple[Key, Mapping[str, Any]]]:
             for index, feed in feeds.items():
                 for direction in directions:
-                    yield index, session.run(self._nudged(feed, index, direction))
-        finally:
-            session.close()
+                    yield (index, direction), self._nudged(feed, index, direction)
+
+        with self._runs.runner.open(path, mode) as model:
+            for (index, _), outputs in model.each(given):
+                yield index, outputs
 
     def _run_variant(self, feeds: Mapping[int, Feed]) -> Iterator[tuple[int, Outputs]]:
         assert self._source is not None
-        with tempfile.TemporaryDirectory(prefix="graphopt-noise-") as folder:
+        with Scratch("noise") as folder:
             variant = nudged_variant(self._source, Path(folder), self._seed)
             if variant is not None:
                 yield from self._run(variant, OFF, feeds, (0, _DIRECTIONS + 1))

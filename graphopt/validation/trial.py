@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,33 +11,44 @@ import numpy as np
 
 from graphopt.errors import CouldNotTell, UsageError
 from graphopt.runtime.failure import WorkerFailure
+from graphopt.validation.running import Whole
 from graphopt.validation.runs import OFF
 from graphopt.validation.values import arrays, is_float
 
 if TYPE_CHECKING:
     from graphopt.runtime.client import Worker
     from graphopt.runtime.options import Value
+    from graphopt.validation.running import Runner
 
 _DEATHS: Final = 3  # crashes or memory failures before the search is called off
+_PATIENCE: Final = 60.0  # seconds for a run on inputs that nobody vouches for, unless a tenth of the clock is more
+_RATE: Final = 20e6  # bytes of the model that add a second
 
 
 class ModelTrial:
-    """Calls run one feed; "" means accepted. Loading raises `WorkerFailure` if the model is rejected."""
+    """Calls run one feed; "" means accepted. Raises `WorkerFailure` if the model is rejected: when it is loaded,
+    or, run by segments, with the first feed that comes so far."""
 
-    def __init__(self, path: Path, worker: Worker) -> None:
-        self._session = worker.load(path, OFF)
+    def __init__(self, path: Path, worker: Worker, size: int = 0, runner: Runner | None = None) -> None:
+        """`size` is how many bytes the model has: generated inputs may send a small one into a loop without end,
+        and need not wait for the whole clock to tell. `runner` runs the model, as a whole unless given."""
+        self._open = ExitStack()
+        self._model = self._open.enter_context((Whole(worker) if runner is None else runner).open(path, OFF))
+        self._seconds = max(_PATIENCE, worker.seconds / 10) + size / _RATE
         self._deaths = 0
 
     def __call__(self, values: Mapping[str, Value]) -> str:
         """Run the feed. Raises `CouldNotTell` on a hang, or when the worker has died too often."""
         try:
-            outputs = self._session.run(values)
+            ((_, outputs),) = self._model.each(lambda: iter([((0, 0), values)]), seconds=self._seconds)
         except UsageError as error:
             return _clause(error)
         except WorkerFailure as failure:
+            if failure.kind == "rejected":
+                raise
             if failure.kind == "hang":
                 raise CouldNotTell(
-                    f"the original model did not finish on generated inputs: {_clause(failure)}"
+                    f"the original model did not finish on generated inputs: {_clause(failure)}; give --feeds"
                 ) from None
             if failure.kind in ("crash", "memory"):
                 self._deaths += 1
@@ -54,7 +66,7 @@ class ModelTrial:
 
     def close(self) -> None:
         """Let go of the session."""
-        self._session.close()
+        self._open.close()
 
 
 def _clause(error: Exception) -> str:

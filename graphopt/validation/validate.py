@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from graphopt.contract import Contract
 from graphopt.errors import CouldNotTell, NotEquivalent, UsageError
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.runtime.options import Options
 from graphopt.storage.read import read
+from graphopt.storage.scratch import Scratch
 from graphopt.validation.budget import Budget
 from graphopt.validation.decide import Case, decide
 from graphopt.validation.feeds import FeedSet, gather
@@ -25,7 +24,12 @@ from graphopt.validation.labels import Labels, read_labels
 from graphopt.validation.metrics import Function, find_metric
 from graphopt.validation.plan import FeedPlan
 from graphopt.validation.reference import Reference
+from graphopt.validation.running import Runner, Whole
 from graphopt.validation.runs import OFF, ON, Runs
+from graphopt.validation.segments.explain import explained
+from graphopt.validation.segments.fitting import too_large
+from graphopt.validation.segments.joint import Origins
+from graphopt.validation.segments.runner import Segmented
 from graphopt.validation.trial import ModelTrial
 from graphopt.validation.values import Array
 from graphopt.validation.verdict import Outcome, Verdict
@@ -35,27 +39,37 @@ if TYPE_CHECKING:
     from graphopt.storage.source import Source
 
 
+How = Literal["auto", "whole", "segments"]
+
+
 class Validator:
     """Holds candidates against a model, and each step of a pipeline against the step before it.
 
     Feeds are gathered, and the reference run, when the first candidate comes; outputs and noise
     are kept (large ones in a temporary folder) until `close`. Files given as reference, or as a
     candidate that passed `step`, must stay in place as long as they may be compared with.
+    `how` models are run: `whole`, by `segments` (of at most `segment_bytes` of weights), or, `auto`,
+    by segments where the reference would not fit in the worker's memory as a whole.
     Raises `UsageError` where feeds, labels, metric or budgets cannot be used.
     """
 
     def __init__(
         self, reference: Path, *, worker: Worker, plan: FeedPlan | None = None, source: Source | None = None,
-        labels: Labels | None = None, metric: str | Function | None = None, seed: int = 0,
+        labels: Labels | None = None, metric: str | Function | None = None, seed: int = 0, how: How = "auto",
+        segment_bytes: int | None = None,
     ) -> None:  # fmt: skip
         self._path, self._worker, self._seed = Path(reference), worker, seed
+        self._how, self._segment_bytes = how, segment_bytes
+        self._runner: Runner | None = None
+        self._crowded = ""
         self._plan = plan if plan is not None else FeedPlan()
         self._source = source
         if labels is not None and self._plan.feeds is None:
             raise UsageError("labels belong to feeds of your own; give --feeds with --labels")
         self._labels = None if labels is None else read_labels(labels)
         self._metric = None if metric is None else find_metric(metric)
-        self._folder = Path(tempfile.mkdtemp(prefix="graphopt-validation-"))
+        self._scratch = Scratch("validation")
+        self._folder = self._scratch.path
         self._count = 0
         self._feeds: FeedSet | None = None
         self._original: Reference | None = None
@@ -69,7 +83,7 @@ class Validator:
 
     def close(self) -> None:
         """Remove what was kept."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.remove()
 
     @property
     def gathered(self) -> FeedSet | None:
@@ -88,7 +102,8 @@ class Validator:
             if self._plan.feeds is not None:
                 self._feeds = gather(self._plan, proto, lambda values: "", self._seed)
             else:
-                trial = ModelTrial(self._path, self._worker)
+                size = source.size + sum(one.size for one in source.external)
+                trial = ModelTrial(self._path, self._worker, size, self._run_by())
                 with contextlib.closing(trial):
                     self._feeds = gather(self._plan, proto, trial, self._seed, store)
             if self._labels is not None and self._feeds.part is not None:
@@ -110,12 +125,19 @@ class Validator:
         if self._plan.feeds is not None:
             self.feeds()
 
-    def check(self, candidate: Path, contract: Contract, budgets: Sequence[Budget] = ()) -> Verdict:
-        """Hold `candidate` against the original."""
+    def check(
+        self, candidate: Path, contract: Contract, budgets: Sequence[Budget] = (), *, origins: Origins | None = None
+    ) -> Verdict:
+        """Hold `candidate` against the original; `origins` are the old names that its new ones stand for."""
 
         def judged() -> Verdict:
-            verdict, runs = self._judged(self._first(), Path(candidate), contract, budgets, whole=True)
+            first = self._first()
+            if isinstance(self._runner, Segmented):
+                self._runner.pair(Path(candidate), origins)
+            verdict, runs = self._judged(first, Path(candidate), contract, budgets, whole=True)
             runs.close()
+            if isinstance(self._runner, Segmented):
+                return explained(verdict, self._runner.report(), self._crowded)
             return verdict
 
         return self._timed(judged, contract, budgets)
@@ -149,9 +171,8 @@ class Validator:
         except CouldNotTell as error:
             verdict = Verdict(Outcome.COULD_NOT_TELL, contract, reasons=(_clause(error),))
         except WorkerFailure as failure:
-            verdict = Verdict(
-                Outcome.COULD_NOT_TELL, contract, reasons=(f"the original could not be run: {_clause(failure)}",)
-            )
+            reason = f"the original could not be run: {_clause(failure)}"
+            verdict = Verdict(Outcome.COULD_NOT_TELL, contract, reasons=(reason + self._advice(failure),))
         warnings = verdict.warnings + (self._feeds.warnings if self._feeds is not None else ())
         report = self._feeds.report if self._feeds is not None else None
         return replace(verdict, feeds=report, warnings=warnings, seconds=time.perf_counter() - start)
@@ -171,7 +192,7 @@ class Validator:
             reason = f"the original takes these inputs and the result does not: {_clause(error)}"
             return Verdict(Outcome.DIFFERENT, contract, reasons=(reason,)), runs
         except WorkerFailure as failure:
-            return _failed(failure, contract), runs
+            return _failed(failure, contract, self._advice(failure)), runs
         before.noise.measure(needs_noise(pairs, contract))
         limited = whole and any(not budget.is_of_outputs for budget in budgets)
         sizes = (_size(before.path), _size(candidate)) if limited else None
@@ -188,7 +209,21 @@ class Validator:
     def _runs(self, path: Path, *, feeds: FeedSet | None = None, like: Runs | None = None) -> Runs:
         self._count += 1
         folder = self._folder / str(self._count)
-        return Runs(path, self._worker, self.feeds() if feeds is None else feeds, folder, like)
+        return Runs(path, self._worker, self.feeds() if feeds is None else feeds, folder, like, self._run_by())
+
+    def _advice(self, failure: WorkerFailure) -> str:
+        whole = failure.kind == "memory" and not isinstance(self._runner, Segmented)
+        return "; it takes less by segments: --validate segments of optimize, --segments of validate" if whole else ""
+
+    def _run_by(self) -> Runner:
+        if self._runner is None:
+            self._crowded = "" if self._how != "auto" else too_large(self._load_source(), self._worker)
+            if self._how == "segments" or self._crowded:
+                folder = self._folder / "segments"
+                self._runner = Segmented(self._worker, folder, self._path, self._load_source(), self._segment_bytes)
+            else:
+                self._runner = Whole(self._worker)
+        return self._runner
 
     def _load_source(self) -> Source:
         if self._source is None:
@@ -232,10 +267,11 @@ def _modes(runs: Runs) -> tuple[list[Options], tuple[str, ...]]:
     return [OFF, ON], ()
 
 
-def _failed(failure: WorkerFailure, contract: Contract) -> Verdict:
+def _failed(failure: WorkerFailure, contract: Contract, advice: str) -> Verdict:
     """The original ran and the candidate did not: different, unless time or memory ran out."""
     if failure.kind in ("hang", "memory"):
-        return Verdict(Outcome.COULD_NOT_TELL, contract, reasons=(f"the result could not be run: {_clause(failure)}",))
+        reason = f"the result could not be run: {_clause(failure)}{advice}"
+        return Verdict(Outcome.COULD_NOT_TELL, contract, reasons=(reason,))
     return Verdict(
         Outcome.DIFFERENT, contract, reasons=(f"the original runs and the result does not: {_clause(failure)}",)
     )

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from graphopt.contract import Contract
 from graphopt.validation.budget import Budget
+from graphopt.validation.segments.report import SegmentsReport
 
 
 class Outcome(enum.Enum):
@@ -112,7 +113,7 @@ class Verdict:
 
     `reasons` are sentences that explain the outcome, `warnings` sentences that weaken it.
     `metric_before` and `metric_after` are the metric of the reference and of the candidate (the
-    worse mode), None where no metric applies.
+    worse mode), None where no metric applies. `segments` says how models were run that were not loaded whole.
     """
 
     outcome: Outcome
@@ -125,6 +126,7 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     feeds: FeedsReport | None = None
+    segments: SegmentsReport | None = None
     seconds: float = field(default=0.0, compare=False)
 
     @property
@@ -202,6 +204,7 @@ class Verdict:
             "feeds": None
             if self.feeds is None
             else {**dataclasses.asdict(self.feeds), "shapes": list(self.feeds.shapes)},
+            "segments": None if self.segments is None else dataclasses.asdict(self.segments),
             "seconds": round(self.seconds, 3),
         }
         finite: dict[str, Any] = _finite(plain)
@@ -220,7 +223,7 @@ def _number(value: float) -> str:
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from graphopt.ir import Graph, Tensor
 from graphopt.ir.opsets import carry_out, plan_opset
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
+
+_OVERRIDABLE: Final = 4  # the IR version from which on callers may override an initializer that is an input
+_SLOWER: Final = (
+    "which callers may override from IR version 4 on, so that runtimes take them for constants no more and are"
+    " slower: initializers-from-inputs before this takes them off"
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,9 @@ class Opset(Pass):
 
     When not:
         A runtime that is older than the version. Functions of the model import versions of their
-        own and are not raised. There is no way down.
+        own and are not raised. There is no way down. A model of IR version 3 lists its weights as inputs,
+        and newer IR versions let callers override such: runtimes take them for constants no more, and may be
+        much slower. A remark says so; put `initializers-from-inputs` first where nobody gives them.
 
     Contract:
         ROUNDING. Converted operators compute the same function; some become several nodes. The
@@ -59,8 +68,11 @@ class Opset(Pass):
         def facts(tensor: Tensor) -> tuple[int, tuple[int | str | None, ...] | None]:
             return shapes.onnx_dtype(tensor), shapes.shape(tensor)
 
+        before = graph.root.ir_version or 0
         plan = plan_opset(graph, self.to, facts)
         for node, why in plan.refused.items():
             ctx.missed("raise", node, why)
         if not plan.refused and ctx.rewrite("raise", subject, f"opset {graph.opset} to {self.to}"):
             carry_out(graph, plan)
+            if 0 < before < _OVERRIDABLE <= (graph.root.ir_version or 0) and graph.defaults:
+                ctx.missed("raise", subject, f"{len(graph.defaults)} weights are inputs, {_SLOWER}")

@@ -55,12 +55,18 @@ class DuplicateInitializers(Pass):
     def run(self, graph: Graph, ctx: Context) -> None:
         annotations = Annotations(graph)
         for top in (graph, *graph.functions):
-            _Work(annotations, ctx, Counter(_form(one) for one in _stated(top))).sweep(top)
+            forms = Counter(_form(one) for one in _stated(top))
+            forms += Counter((form, _sample(one)) for one in _stated(top) if forms[form := _form(one)] > 1)
+            _Work(annotations, ctx, forms).sweep(top)
+
+
+_SAMPLED = 1 << 16  # bytes from which on a value is looked at in places first
+_PLACES = 16
 
 
 class _Work:
-    """One walk; `forms` tells how often an element type and shape occur, so that what is alone in its
-    form is never read."""
+    """One walk; `forms` tells how often an element type and shape occur, and how often with the same
+    `_sample`, so that what is alone in its form is never read."""
 
     def __init__(self, annotations: Annotations, ctx: Context, forms: Counter[Hashable]) -> None:
         self.annotations, self.ctx, self.forms = annotations, ctx, forms
@@ -81,6 +87,9 @@ class _Work:
     def meet(self, tensor: Tensor, scope: Graph, sight: Sight[list[Tensor]]) -> None:
         form = _form(tensor)
         if form is None or self.forms[form] < 2:
+            return
+        form = (form, _sample(tensor))
+        if self.forms[form] < 2:
             return
         key = (form, hashlib.blake2b(_content(tensor), digest_size=16).digest())
         first = sight.find(key)
@@ -143,7 +152,22 @@ def _content(tensor: Tensor) -> bytes | memoryview:
         proto = stored.proto
         parts = [_dense(Stored(one, stored.store)) for one in (proto.indices, proto.values)]
         return b"".join(len(one).to_bytes(8, "little") + bytes(one) for one in parts)
+    lying = held.payload()
+    if lying is not None:
+        return lying
     return _raw(held.values) if stored is None else _dense(stored)
+
+
+def _sample(tensor: Tensor) -> bytes:
+    """Some bytes of a large value, from all over it: values that differ in them need not be read whole."""
+    held = constant_of(tensor)
+    if held is None or held.nbytes < _SAMPLED or isinstance(held.stored, SparseStored):
+        return b""
+    raw = held.payload()
+    if raw is None:
+        return b""
+    step = len(raw) // _PLACES
+    return b"".join(bytes(raw[start : start + 64]) for start in range(0, len(raw), step))
 
 
 def _freed(tensor: Tensor) -> int:

@@ -152,7 +152,9 @@ def _why_not(reader: Node, pad: Node, mine: list[int], value: Array) -> str | No
     if attrs.get("ceil_mode", 0) != 0 or any(one != 1 for one in attrs.get("dilations", [])):
         return f"{reader.label!r} has ceil_mode or dilations"
     kernel, own = attrs.get("kernel_shape"), _own(reader, len(mine))
-    if not isinstance(kernel, list) or any(a + b >= size for a, b, size in zip(mine, own, kernel * 2, strict=True)):
+    if not isinstance(kernel, list) or len(kernel) * 2 != len(mine):
+        return f"the window of {reader.label!r} is not known"
+    if any(a + b >= size for a, b, size in zip(mine, own, kernel * 2, strict=True)):
         return f"the window of {reader.label!r} may hold nothing but padding"
     if reader.op == "AveragePool":
         if any(own) and attrs.get("count_include_pad", 0) != 1:

@@ -10,6 +10,7 @@ from graphopt.analysis.constants import constant_of
 from graphopt.analysis.extent import Extent
 from graphopt.analysis.matching import only_reader, operand
 from graphopt.ir import Constant, Graph, Node, Tensor, Variable
+from graphopt.ir.shelf import scratch
 from graphopt.ir.values import Array
 from passes.fold.linear import Linear, Vector
 from passes.fold.weighing import constant_node_bytes, initializer_bytes
@@ -19,6 +20,7 @@ _FAINT = 2.0**-60  # a scale so small that what it takes below the normal number
 _COVER = 2.0**-40  # a bias beside which that does not matter
 LARGEST = {1: 2.0**100, 11: 2.0**900}
 """What weights may reach, by element type, so that sums of products stay finite."""
+_PIECE = 1 << 19  # elements that are worked on together
 _SLOT = 8  # bytes for the name of one more input, its tag, and longer length prefixes
 
 
@@ -138,21 +140,35 @@ def why_pads(node: Node) -> str | None:
 
 def _change(linear: Linear, spread: Vector, cover: Array, bias: Vector | None) -> Change | str:
     old = linear.weight.values
-    dtype, exact = old.dtype, old.astype(np.float64) * spread
+    dtype = old.dtype
     if linear.beta == 0:
         bias = None  # it counts for nothing, and was found to be nothing
     if bias is not None:
         bias = bias / linear.beta
         if not np.any(bias) and linear.bias_slot is not None and operand(linear.biased, linear.bias_slot) is None:
             bias = None
-    for values in (exact,) if bias is None else (exact, bias):
-        if not (np.abs(values) <= LARGEST[linear.weight.onnx_dtype]).all():  # also where it is NaN
-            return f"the weights of {linear.node.label!r} would leave the range of {dtype}"
+    beyond = f"the weights of {linear.node.label!r} would leave the range of {dtype}"
+    largest = LARGEST[linear.weight.onnx_dtype]
+    if bias is not None and not (np.abs(bias) <= largest).all():  # also where it is NaN
+        return beyond
     tiny = float(np.finfo(dtype).tiny)
     faint = (np.abs(spread) < _FAINT) & ~cover
-    if faint.any() and ((np.abs(exact) < tiny) & (exact != 0) & (np.abs(old) >= tiny) & faint).any():
+    made, any_faint = scratch(old.shape, dtype), bool(faint.any())
+    scales, faints = np.broadcast_to(spread, old.shape), np.broadcast_to(faint, old.shape)
+    rows = max(_PIECE * len(old) // max(old.size, 1), 1)
+    lost = False
+    for start in range(0, len(old), rows):
+        part = slice(start, start + rows)
+        with np.errstate(over="ignore"):  # what is infinite then leaves the range, and that is said
+            exact = old[part].astype(np.float64) * scales[part]
+        if not (np.abs(exact) <= largest).all():
+            return beyond
+        if any_faint:
+            lost |= bool(((np.abs(exact) < tiny) & (exact != 0) & (np.abs(old[part]) >= tiny) & faints[part]).any())
+        made[part] = exact
+    if lost:
         return f"the weights of {linear.node.label!r} would fall below the range of {dtype}"
-    return Change(linear, exact.astype(dtype), None if bias is None else _shaped(linear, bias).astype(dtype))
+    return Change(linear, made, None if bias is None else _shaped(linear, bias).astype(dtype))
 
 
 def _becomes_gemm(linear: Linear) -> bool:

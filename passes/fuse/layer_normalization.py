@@ -9,12 +9,13 @@ import numpy as np
 
 from graphopt.analysis.constants import constant_of
 from graphopt.analysis.pattern import Match, Pattern
-from graphopt.analysis.pattern_terms import attribute
 from graphopt.ir import Graph, Node
-from graphopt.pipeline.protocol import Context, Contract, Pass
+from graphopt.pipeline.protocol import Context, Contract, Pass, option
+from passes.fuse import moments
 from passes.fuse.footprint import bytes_of
+from passes.fuse.normalized_axes import biased, normalization
 from passes.fuse.rules import BFLOAT16, FLOAT, FLOAT16, Build, Facts, Rule, fuse
-from passes.fuse.trailing_axes import first_axis, why_no_parameter
+from passes.fuse.trailing_axes import reduced_axes
 
 _MEAN = "m = ReduceMean<keepdims=1>(x, _)  d = Sub(x, m)  "
 _SQUARES = ("e = Sub(x, m)  q = Pow(e, 2)  ", "e = Sub(x, m)  q = Mul(e, e)  ")  # e may be d
@@ -38,7 +39,10 @@ def _patterns(tail: str) -> tuple[Pattern, ...]:
 
 PLAIN = _patterns("g = Mul(n, scale)  y = Add(g, bias)")
 _WITHOUT_BIAS = _patterns("y = Mul(n, scale)")
-_LATE_BIAS = (Pattern("n = LayerNormalization(x, scale)  y = Add(n, bias)"),)
+_LATE_BIAS = (
+    Pattern("n = LayerNormalization(x, scale)  y = Add(n, bias)"),
+    Pattern("n = LayerNormalization(x, scale)  t = Transpose(n)  y = Add(t, bias)"),
+)
 _FOLDED = tuple(
     # x * f + (bias - m * f) is (x - m) * f + bias
     Pattern(_MEAN + square + _ROOT + inverse + "u = Mul(x, f)  w = Mul(m, f)  b = Sub(bias, w)  y = Add(u, b)")
@@ -54,32 +58,20 @@ _ROOM = 32  # bytes of a node that make up for a constant of one number
 
 def _normalization(match: Match, facts: Facts) -> Build | str | None:
     """LayerNormalization over trailing axes, whose scale and bias are of the shape of these axes."""
-    x, y = match["x"], match["y"]
-    why = facts.why_not_dtype(x, FLOAT, FLOAT16, BFLOAT16) or facts.why_not_same_shape(x, y)
-    rank = facts.shapes.rank(x)
+    x = match["x"]
+    why, rank = facts.why_not_dtype(x, FLOAT, FLOAT16, BFLOAT16), facts.shapes.rank(x)
     if why is not None or rank is None:
         return why or f"the rank of {x.name!r} is not known"
-    axis = first_axis([match.node("m"), match.node("v")], rank)
-    if isinstance(axis, str):
-        return axis
-    for name in ("scale", "bias"):
-        if name in match.values:
-            why = why_no_parameter(match[name], x, axis, facts)
-            if why is not None:
-                return why
-    attrs = {"axis": -1 if axis == rank - 1 else axis - rank, "epsilon": float(np.float32(match.number("eps")))}
-    operands = [match[name] for name in ("x", "scale", "bias") if name in match.values]
-    return lambda _: [Node("LayerNormalization", "", attrs, operands, [])]
+    axes = reduced_axes([match.node("m"), match.node("v")], rank)
+    if isinstance(axes, str):
+        return axes
+    bias = match.values.get("bias")
+    return normalization(x, match["y"], axes, match["scale"], bias, match.number("eps"), facts)
 
 
 def _late_bias(match: Match, facts: Facts) -> Build | str | None:
-    x, node = match["x"], match.node("n")
-    axis, rank = attribute(node, "axis"), facts.shapes.rank(x)
-    if rank is None or not isinstance(axis, int):
-        return f"the rank of {x.name!r} is not known"
-    why = facts.why_not_same_shape(x, match["y"]) or why_no_parameter(match["bias"], x, axis % rank, facts)
-    operands = [x, match["scale"], match["bias"]]
-    return why or (lambda _: [Node("LayerNormalization", "", dict(node.attrs), operands, [])])
+    transpose = match.node("t") if "t" in match.calls else None
+    return biased(match.node("n"), transpose, match["bias"], match["y"], facts)
 
 
 def _usual(match: Match, _: Facts) -> Build | str | None:
@@ -119,8 +111,10 @@ RULES = (
     Rule("folded-scale", _FOLDED, _normalization, "LayerNormalization", 17),
     Rule("usual-form", _FOLDED + _INVERSE, _usual, until=17, quiet=True),
     Rule("scale-alone", _WITHOUT_BIAS, _normalization, "LayerNormalization", 17),
+    Rule("mean-of-squares", moments.PATTERNS, moments.not_asked_for, "LayerNormalization", 17),
     Rule("bias-behind", _LATE_BIAS, _late_bias, "LayerNormalization", 17),
 )
+_ASKED = Rule("mean-of-squares", moments.PATTERNS, moments.moments, "LayerNormalization", 17)
 
 
 @dataclass(frozen=True)
@@ -130,12 +124,16 @@ class LayerNormalization(Pass):
     What it does
         Precondition: a float, float16 or bfloat16 value minus its mean, divided by the root of the mean of
         the square of that plus a constant, times a scale, plus a bias if there is one. Both means are
-        over the last axes, and scale and bias are of the shape of these axes, as inferred from the inputs;
-        nothing else reads the values in between. All usual ways to write it are known: Pow or Mul for the
+        over the same axes, and scale and bias are one number for each place along these, as inferred from
+        the inputs; nothing else reads the values in between. All usual ways to write it are known: Pow or Mul for the
         square, Div or Reciprocal, the difference computed once or twice, and the scale multiplied into the
-        inverse root first. Rewrite: one LayerNormalization (opset 17 on). Before opset 17: where the scale
-        is multiplied into the inverse root, or there is a Reciprocal, the same in fewer nodes, as a
-        difference, a Pow, a Div, a Mul and an Add. Main graph and bodies.
+        inverse root first. Rewrite: one LayerNormalization (opset 17 on); over other axes than the last
+        ones, such as channels of images, between two Transposes, if there are 32 numbers or more along
+        them. Before opset 17: where the scale is multiplied into the inverse root, or there is a Reciprocal, the
+        same in fewer nodes, as a difference, a Pow, a Div, a Mul and an Add. Main graph and bodies.
+
+        With squares=true also where the variance is the mean of squares less the square of the mean, both
+        maybe as sums times the inverse of a length, maybe not less than 0.
 
     Example
         before: m = ReduceMean<axes=[-1]>(x)    d = Sub(x, m)    q = Pow(d, 2)    v = ReduceMean<axes=[-1]>(q)
@@ -143,9 +141,10 @@ class LayerNormalization(Pass):
         after:  y = LayerNormalization<axis=-1, epsilon=1e-5>(x, scale, bias)
 
     When not
-        Double, which the operator computes in float. Means over other axes than the last ones, a scale or
-        bias of another shape. No scale at all: one would have to be stored. An opset before 17, apart from
-        the shorter form.
+        Double, which the operator computes in float. A scale or bias of another shape, or over other axes one that
+        is not stored. No scale at all: one would have to be stored. An opset before 17, apart from
+        the shorter form. squares=true where values hardly vary around a large mean: the difference of
+        two means is then mostly rounding, of which no other order of computing gives the same.
 
     Contract
         ROUNDING. One kernel adds up in another order, in float also for narrower types.
@@ -157,5 +156,7 @@ class LayerNormalization(Pass):
     name = "layer-normalization"
     contract = Contract.ROUNDING
 
+    squares: bool = option(False, "also where the variance is the mean of squares less the square of the mean")
+
     def run(self, graph: Graph, ctx: Context) -> None:
-        fuse(graph, ctx, RULES)
+        fuse(graph, ctx, tuple(_ASKED if rule.name == _ASKED.name and self.squares else rule for rule in RULES))

@@ -10,21 +10,31 @@ from graphopt.ir import Node, Tensor
 from passes.fuse.rules import Facts
 
 
-def first_axis(means: Sequence[Node], rank: int) -> int | str:
-    """The first of the axes that all of these means reduce, which are the last ones; else why not."""
+def reduced_axes(nodes: Sequence[Node], rank: int) -> list[int] | str:
+    """The axes, ascending, that all of these nodes reduce; else why not."""
     found: set[tuple[int, ...]] = set()
-    for node in means:
+    for node in nodes:
         axes = integers(node, 1, "axes")
         if axes is None:
             given = len(node.inputs) > 1 and bool(node.inputs[1].name)
             if given or attribute(node, "noop_with_empty_axes"):
                 return f"the axes of {node.op} {node.label!r} are not known"
             axes = list(range(rank))
-        found.add(tuple(sorted(axis % rank for axis in axes)) if rank else ())
+        if any(not -rank <= axis < rank for axis in axes):
+            return f"the axes of {node.op} {node.label!r} are not known"
+        found.add(tuple(sorted({axis % rank for axis in axes})))
     if len(found) != 1:
         return "the means are over different axes"
     axes = list(found.pop())
-    if not axes or axes != list(range(rank - len(axes), rank)):
+    return axes or "nothing is normalized"
+
+
+def first_axis(means: Sequence[Node], rank: int) -> int | str:
+    """The first of the axes that all of these means reduce, which are the last ones; else why not."""
+    axes = reduced_axes(means, rank)
+    if isinstance(axes, str):
+        return axes
+    if axes != list(range(rank - len(axes), rank)):
         return f"the mean is over axes {axes} of {rank}, which are not the last ones"
     return axes[0]
 

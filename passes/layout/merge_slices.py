@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphopt.analysis.annotations import Annotations
-from graphopt.analysis.constants import constant_values
-from graphopt.analysis.matching import integers, maker, only_reader, operand
+from graphopt.analysis.matching import integers, maker, only_reader
 from graphopt.ir import Graph, Node, Tensor, Variable
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.layout.cuts import Cut, cuts_of, joined
@@ -146,9 +145,8 @@ class _Work:
         first = self.first(second, second.inputs[0])
         if first is None:
             return 0
-        shapes = [None if operand(one, 1) is None else constant_values(one.inputs[1]) for one in (first, second)]
-        inner, outer = ([] if one is None else [int(size) for size in one] for one in shapes)
-        if any(one is None for one in shapes) or len(inner) > len(outer):
+        inner, outer = (integers(one, 1, "shape") for one in (first, second))
+        if inner is None or outer is None or len(inner) > len(outer):
             return 0
         beside = outer[len(outer) - len(inner) :]
         if any(size not in (1, other) for size, other in zip(inner, beside, strict=True)):

@@ -21,6 +21,7 @@ from graphopt.analysis.views import (
     viewed,
 )
 from graphopt.ir import Node, Tensor
+from graphopt.ir.dtypes import MOST_AXES
 from passes.layout.facts import Facts
 from passes.layout.integer_lists import IntegerLists
 from passes.layout.weighing import described_bytes, node_bytes
@@ -65,7 +66,8 @@ class Planner:
             node = _view_of(one)
             source = None if node is None else self._dims.get(node.inputs[0])
             found = viewed(node, source) if node is not None and source is not None else None
-            self._dims[one] = self.facts.dims(one) if found is None else found
+            known = self.facts.dims(one) if found is None else found
+            self._dims[one] = None if known is None or len(known) > MOST_AXES else known
         return self._dims[tensor]
 
     def plan(self, first: Node, second: Node) -> Plan | str | None:

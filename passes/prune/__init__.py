@@ -10,6 +10,5 @@ PASSES = {
     "magnitude": "passes.prune.magnitude:Magnitude",
     "neurons": "passes.prune.neurons:Neurons",
     "operators": "passes.prune.operators:Operators",
-    "repair": "passes.prune.repair:Repair",
 }
 """By name, imported when a pipeline asks for it."""

@@ -11,19 +11,28 @@ import numpy as np
 from graphopt.analysis.channels import Group
 from graphopt.analysis.float_layers import FloatLayer, float_layer
 from graphopt.analysis.layer_fit import LayerFit
+from graphopt.analysis.layer_goals import Goal, kept_channels
 from graphopt.analysis.layer_levels import layer_levels
+from graphopt.analysis.layer_repair import announced, best, means, shifted
 from graphopt.analysis.least_squares import Fit, decibels, fitted
 from graphopt.analysis.unit_removal import Removal
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context
-from passes.prune.channel_readers import Reader, Seen, look, removal
+from passes.prune.channel_readers import TOGETHER, WIDEST, Reader, Seen, look, removal
 from passes.prune.narrowing import Narrowing
-from passes.prune.repair_targets import Target
-from passes.prune.repairing import TOGETHER, WIDEST, Terms, announced, best, fits
 
 Array = np.ndarray[Any, Any]
 
 RULE: Final = "channels"
+REPAIR: Final = "repair"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How layers are fitted: see the options of the same names."""
+
+    damping: float = 0.0
+    rows: int = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +57,7 @@ class Sweep:
 
     graph: Graph
     ctx: Context
-    goals: Mapping[Node, Target]
+    goals: Mapping[Node, Goal]
     importance: str
     repairs: bool
     terms: Terms
@@ -90,16 +99,24 @@ class Sweep:
             done = {node for cut in cuts for node in self._cut(cut, seen)}
             for node, layer in narrow.items():
                 fit = seen.fits[node]
-                announced(layer, fit if isinstance(fit, str) else best(layer, fit, self.terms.damping), self.ctx)
-            wide = [layer for node, layer in layers.items() if node not in narrow]
-            for layer, found in fits(wide, self.goals, self.ctx, self.terms).items() if wide else ():
-                announced(layer, found, self.ctx)
+                found = fit if isinstance(fit, str) else best(layer, fit, self.terms.damping)
+                announced(layer, found, self.ctx, REPAIR)
+            self._shift([layer for node, layer in layers.items() if node not in narrow])
             todo = [node for node in _layers(todo) if node not in layers and node not in done]
+
+    def _shift(self, wide: Sequence[FloatLayer]) -> None:
+        """Repair the biases of layers that are too wide for more."""
+        asked = {layer: means(layer, self.goals[layer.node]) for layer in wide}
+        refused = self.ctx.calibration.observe([one for each in asked.values() for one in each]).refused if wide else {}
+        for layer, each in asked.items():
+            kept = kept_channels(self.goals[layer.node], layer.result, layer.axis, self.ctx.shapes)
+            why = kept if isinstance(kept, str) else next((refused[one] for one in each if one in refused), None)
+            announced(layer, why or shifted(layer, each, None if isinstance(kept, str) else kept), self.ctx, REPAIR)
 
     def _cut(self, cut: Cut, seen: Seen) -> list[Node]:
         """Decide on one group, carry it out, and fit the layers that read it; those that were fitted."""
         found = cut.chosen
-        if self.importance != "magnitude":
+        if self.importance not in ("magnitude", "output"):
             told = removal(cut.readers, seen, self.narrowing, self.importance, self.terms.damping)
             found = cut.chosen if isinstance(told, str) else told
         gone = found.order[: cut.count]
@@ -108,6 +125,8 @@ class Sweep:
         for one in cut.readers:
             fit = seen.fits[one.layer.node]
             outputs = self._outputs_left(cut, one, gone)
+            if cut.group.figures:
+                continue  # what the layer reads changes with the cut, and is looked at once more
             if isinstance(fit, LayerFit) and outputs.any():
                 before, after, made = self._fitted(one, fit, gone)
                 shares.append((before, after))
@@ -119,6 +138,8 @@ class Sweep:
             text = f", error {decibels(float(whole[0]))} dB below the results of the layers that read them"
             text += f", {decibels(float(whole[1]))} after repair" if made_good else ""
         if not self._narrow(cut, found, text):
+            return []
+        if cut.group.figures:
             return []
         for one, made in made_good.items():
             layer = float_layer(one.layer.node)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,15 +13,21 @@ from graphopt.analysis.channels import Group, Site
 from graphopt.analysis.constants import constant_values
 from graphopt.analysis.float_layers import FloatLayer, float_layer
 from graphopt.analysis.layer_fit import LayerFit, Sums
+from graphopt.analysis.layer_goals import Goal, question, sum_behind
 from graphopt.analysis.least_squares import LEAST, best_damping, matching_bias
 from graphopt.analysis.unit_removal import Reading, Removal, reading, second_order, why_no_reading
 from graphopt.ir import Node
 from graphopt.pipeline.protocol import Context
 from passes.prune.narrowing import Narrowing
-from passes.prune.repair_targets import Target, kept_channels, question, sum_behind
-from passes.prune.repairing import WIDEST
+from passes.prune.output_importance import Told
 
 Array = np.ndarray[Any, Any]
+
+WIDEST: Final = 1 << 28
+"""Bytes of the sums of one layer; beyond, only its bias is repaired."""
+
+TOGETHER: Final = 1 << 29
+"""Bytes of the sums of layers that are observed in one run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +47,7 @@ class Reader:
         return spread.reshape(len(positions), -1)
 
 
-def readers_of(group: Group, goals: Mapping[Node, Target]) -> list[Reader] | str:
+def readers_of(group: Group, goals: Mapping[Node, Goal]) -> list[Reader] | str:
     """The layers that read a group and whose results in the original are known; a clause where there are none."""
     found, why = list[Reader](), "no layer reads it"
     for site in group.readers:
@@ -72,17 +78,17 @@ class Seen:
     spread: dict[Node, float] = field(default_factory=dict)
 
 
-def look(layers: Sequence[FloatLayer], goals: Mapping[Node, Target], ctx: Context, rows: int) -> Seen:
+def look(layers: Sequence[FloatLayer], goals: Mapping[Node, Goal], ctx: Context, rows: int) -> Seen:
     """One run over the feeds for the normal equations of all layers."""
     seen = Seen()
     asked = dict[Node, Observation]()
     beside = dict[Node, Observation]()
     for layer in layers:
-        kept = kept_channels(layer, ctx)
-        if isinstance(kept, str):
-            seen.fits[layer.node] = kept
+        asking = question(layer, goals[layer.node], rows, ctx.shapes)
+        if isinstance(asking, str):
+            seen.fits[layer.node] = asking
             continue
-        asked[layer.node] = question(layer, goals[layer.node], rows, kept)
+        asked[layer.node] = asking
         joined = sum_behind(layer.result)
         if joined is not None:
             beside[layer.node] = Observation((joined[0],), Moments(layer.axis))
@@ -170,6 +176,17 @@ def removal(
         return "the Gram matrix of its data cannot be inverted: a larger damping may help"
     known = [one.errors for one in errors if isinstance(one, Removal)]
     return Removal(made.order, np.mean(known, axis=0)) if known else made
+
+
+def told_of(readers: Sequence[Reader], seen: Seen, order: Removal, damping: float) -> list[Told]:
+    """The layers that read a group, as they are before any group of the analysis is narrowed."""
+    found = []
+    for one in readers:
+        told = _told(one, seen, Narrowing(), damping)
+        if not isinstance(told, str):
+            told = told if damping else _damped(told, order.order[: -(-len(order.order) // 4)])
+            found.append(Told(one.layer, told.whole, told.reading(told.whole)))
+    return found
 
 
 def _damped(one: _Told, gone: Array) -> _Told:

@@ -21,10 +21,10 @@ def step_of(size: int, multiple: int) -> int:
     return max(step, 1)
 
 
-def counts(size: int, multiple: int, most: float) -> list[int]:
+def counts(size: int, multiple: int, most: float, kernel: int = 0) -> list[int]:
     """How many units of a group may go, ascending, none first: what is left is a multiple, and not less than a share
-    `1 - most`."""
-    step = step_of(size, multiple)
+    `1 - most`. Of groups that fill a `kernel`, such ones are left."""
+    step = kernel if 0 < kernel <= size else step_of(size, multiple)
     least = max(int(np.ceil(size * (1 - most))), 1)
     lefts = range(-(-least // step) * step, size, step)
     return [0, *sorted(size - left for left in lefts)]

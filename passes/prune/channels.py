@@ -9,16 +9,17 @@ from typing import Literal
 
 from graphopt.analysis.channels import Group, channel_groups
 from graphopt.analysis.float_layers import FloatLayer, float_layer
+from graphopt.analysis.layer_goals import Goal, goals_of
 from graphopt.analysis.unit_removal import Removal
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.prune.channel_costs import Costs
-from passes.prune.channel_cutting import RULE, Cut, Sweep
-from passes.prune.channel_readers import Reader, by_magnitude, look, readers_of, removal
+from passes.prune.channel_cutting import RULE, Cut, Sweep, Terms
+from passes.prune.channel_readers import TOGETHER, Reader, by_magnitude, look, readers_of, removal, told_of
 from passes.prune.channel_shares import by_error, counts, evenly
 from passes.prune.narrowing import Narrowing, why_not_narrow
-from passes.prune.repair_targets import Target, targets
-from passes.prune.repairing import TOGETHER, Terms
+from passes.prune.output_importance import by_outputs
+from passes.prune.predicted_errors import parsed, weighed
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,21 @@ class Channels(Pass):
         read them. importance=second-order takes for the loss of a channel the error that stays when the weights of
         the other channels make good for it as well as they can (optimal brain surgeon for groups of weights), and
         brings it up to date after each channel that goes, so that of two channels that say the same, one stays.
-        activation takes the energy that a channel brings, magnitude the size of the weights that make it.
+        activation takes the energy that a channel brings, magnitude the size of the weights that make it. output
+        runs what is behind without eight numbers of them in the order of second-order, for which the layers that
+        read them make good, and counts the error of these layers by how much the outputs lose with it.
         Errors count as a share of the variance of the layer's result, or of the residual sum that it goes into;
         those of second-order are taken on the half of the samples that chose neither channels nor weights.
 
         `share` is what is to be saved of the target: multiply-accumulates, bytes of weights, or channels, of the
         whole model. allocation=error takes channels one step at a time where they add least error for what
-        they save; even takes the same share of every group. What stays of a group is a multiple of `multiple`
+        they save; even takes the same share of every group. With predicted, which `--sensitivity FILE` gives (a table
+        that `graphopt sensitivity --table FILE` wrote), a group's errors count as much as that says the outputs
+        lose with a quarter of it. What stays of a group is a multiple of `multiple`
         (of less in groups of fewer than twice that), because kernels of convolutions work on 8 or 16 channels at a
-        time, and at least a share of 1 - most.
+        time, and at least a share of 1 - most. With kernel=16 multiply-accumulates are counted as such kernels make
+        them: results in whole blocks, and what is read one by one only where it is less than a block. Groups
+        of 16 or more then keep whole blocks, and smaller ones lose channels where that makes what reads them cheaper.
 
         Then, in the order of the graph: at the turn of the first layer that reads a group, its channels are chosen
         on the activations as they are by then, they go, and with repair=true the layers that read them are fitted by
@@ -56,13 +63,16 @@ class Channels(Pass):
         after:  c = Conv(x, w[48,3,3,3]) r = Relu(c) y = Conv(r, v[32,48,3,3])      v fitted anew
 
     When not
-        Left, with the reason: groups that reach a graph output, an input, weights that callers may override, or
-        anything whose meaning for its channels is not known. Behind quantization (prune first).
+        Left, with the reason: what a normalization takes its mean over, unless normalized=true; groups that reach a
+        graph output, an input, weights that callers may override, or anything whose meaning for its channels is
+        not known. Behind quantization (prune first).
         A cut without training costs accuracy quickly: some networks have next to no channels to spare.
         Calibrate on as many samples as there are; a layer with n inputs wants some times n places.
 
         Cost: a run over the feeds for all groups, and one of both models up to a layer for each level of layers. For
-        a group whose readers have n inputs, two matrices of n^2 numbers and some 30 times n^3 operations.
+        a group whose readers have n inputs, two matrices of n^2 numbers and some 30 times n^3 operations. With
+        importance=output eight runs of what lies behind a group and one of the model for each group, on
+        `samples` samples.
 
     Contract
         LOSSY: needs a budget. No repair makes the error of its layer on the calibration feeds larger.
@@ -78,22 +88,34 @@ class Channels(Pass):
     contract = Contract.LOSSY
     strength = "share"
     calibrates = True
+    predicts = "channels-25"
 
     share: float = option(0.2, "what is to be saved of the target, as a share of the whole model's")
     target: Literal["macs", "bytes", "channels"] = option(
         "macs", "what is saved: multiply-accumulates, bytes or channels"
     )
-    importance: Literal["second-order", "activation", "magnitude"] = option(
-        "second-order", "what a channel is worth: the error left without it, the energy it brings, or its weights"
+    importance: Literal["second-order", "activation", "magnitude", "output"] = option(
+        "second-order",
+        "what a channel is worth: the error left without it, the energy it brings, its weights, or the outputs' error",
     )
     allocation: Literal["error", "even"] = option("error", "take where it adds least error, or of every group alike")
+    kernel: int = option(
+        0, "count multiply-accumulates as convolutions that compute so many channels at a time make them; 0: as needed"
+    )
     multiple: int = option(16, "what is left of a group is a multiple of this, or of less in small groups")
     most: float = option(0.9, "at most this share of a group goes")
+    normalized: bool = option(
+        False, "also cut what a normalization takes its mean or variance over: they are then of what is left"
+    )
     repair: bool = option(True, "fit the layers behind to what they made in the original")
     damping: float = option(
         0.0, "share of the mean energy of the inputs that pulls towards the weights there are; 0 finds the best"
     )
     rows: int = option(4096, "rows of the data of a layer that are looked at in one feed; 0 for all")
+    samples: int = option(32, "samples of the calibration feeds that importance=output runs on; 0 for all")
+    predicted: tuple[str, ...] = option(
+        (), "NAME=ERROR: what the outputs lose with a quarter of a layer's channels; --sensitivity FILE gives it"
+    )
     skip: tuple[str, ...] = option((), "patterns such as /head/* of nodes and values whose groups stay as they are")
     only: tuple[str, ...] = option((), "patterns of the nodes and values whose groups are cut; all when empty")
 
@@ -105,16 +127,19 @@ class Channels(Pass):
             raise ValueError(f"damping must be from 0 to 100, and {self.damping:g} is not")
         if self.multiple < 1:
             raise ValueError(f"multiple must be at least 1, and {self.multiple} is not")
-        if self.rows < 0:
-            raise ValueError("rows must not be negative")
+        if min(self.rows, self.kernel, self.samples) < 0:
+            raise ValueError("rows, kernel and samples must not be negative")
+        parsed(self.predicted)
 
     def run(self, graph: Graph, ctx: Context) -> None:
         groups = list[Group]()
         for group in channel_groups(graph, ctx.shapes):
-            why = why_not_narrow(group) or self._unwanted(group)
+            why = why_not_narrow(group, self.normalized) or self._unwanted(group)
             if why is None:
                 groups.append(group)
             else:
+                if group.figures and group.obstacle == why:
+                    why += ", which normalized=true lets change"
                 ctx.missed(RULE, group.subject, why)
         if not groups:
             return
@@ -142,17 +167,15 @@ class Channels(Pass):
             return "only has no pattern for it"
         return None
 
-    def _goals(self, graph: Graph, ctx: Context) -> Mapping[Node, Target]:
+    def _goals(self, graph: Graph, ctx: Context) -> Mapping[Node, Goal]:
         """What layers made in the original: of all that can be fitted, where anything is to be fitted or observed."""
         if self.importance == "magnitude" and not self.repair:
             return {}
         layers = [found for node in graph.root.nodes if isinstance(found := float_layer(node), FloatLayer)]
-        if not layers:
-            return {}
-        return {node: found for node, found in targets(layers, ctx).items() if isinstance(found, Target)}
+        return goals_of(layers, ctx)
 
     def _removals(
-        self, groups: Sequence[Group], goals: Mapping[Node, Target], ctx: Context
+        self, groups: Sequence[Group], goals: Mapping[Node, Goal], ctx: Context
     ) -> tuple[dict[Group, Sequence[Reader]], dict[Group, Removal]]:
         """For each group the layers that can be asked, and its channels in the order in which they would go."""
         readers, found = dict[Group, Sequence[Reader]](), dict[Group, Removal]()
@@ -170,6 +193,9 @@ class Channels(Pass):
             seen = look(list(layers.values()), goals, ctx, self.rows)
             for group in batch:
                 order = removal(readers[group], seen, Narrowing(), self.importance, self.damping, curve=True)
+                if self.importance == "output" and isinstance(order, Removal):
+                    asked = told_of(readers[group], seen, order, self.damping)
+                    order = by_outputs(asked, order.order, self.repair, ctx, self.samples, unseen=order.errors)
                 if isinstance(order, Removal):
                     found[group] = order
                 else:
@@ -180,20 +206,21 @@ class Channels(Pass):
         self, graph: Graph, groups: Sequence[Group], removals: Mapping[Group, Removal], ctx: Context
     ) -> list[int]:
         """How many channels of each group go; groups that lose none are missed."""
-        costs = Costs(graph, ctx.shapes, groups, self.target)
-        choices = [counts(group.size, self.multiple, self.most) for group in groups]
+        costs = Costs(graph, ctx.shapes, groups, self.target, self.kernel)
+        choices = [counts(group.size, self.multiple, self.most, self.kernel) for group in groups]
         goal = self.share * costs.total
         if self.allocation == "even":
             found = evenly([group.size for group in groups], choices, costs, goal)
         else:
-            found = by_error([removals[group].errors for group in groups], choices, costs, goal)
+            curves = [removals[group].errors for group in groups]
+            found = by_error(weighed(groups, curves, parsed(self.predicted)), choices, costs, goal)
         saved = costs.saved(found)
         for group, count, each in zip(groups, found, choices, strict=True):
             if count == 0:
                 why = (
                     "other channels are cheaper to lose"
                     if len(each) > 1
-                    else f"no multiple of {self.multiple} is less than its {group.size} channels"
+                    else f"no multiple of {self.kernel or self.multiple} is less than its {group.size} channels"
                 )
                 ctx.missed(RULE, group.subject, why)
         if groups and saved < goal * 0.99:

@@ -6,11 +6,13 @@ convolution: channels under one place of the kernel) that stay or go together.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from graphopt.ir.shelf import scratch
 from passes.prune.magnitudes import Array, keys
 
 _GROUPS = re.compile(r"([0-9]{1,3}):([0-9]{1,3})")
@@ -55,6 +57,18 @@ class Blocks:
         cut = lined.reshape(outputs // self.outputs, self.outputs, inputs // self.inputs, self.inputs, -1)
         return np.asarray(cut.sum(axis=(1, 3)))
 
+    def sums_of_squares(self, values: Array, axes: tuple[int, int]) -> Array:
+        """The same of the squares, in float64, for some rows of blocks at a time."""
+        lined = np.moveaxis(values, axes[0], 0)
+        inputs = axes[1] + (axes[1] < axes[0])
+        each = max(_PIECE * self.outputs * 4 // max(values.size // max(len(lined), 1), 1) // self.outputs, 1)
+        each *= self.outputs
+        parts = [
+            self.sums(np.square(lined[start : start + each].astype(np.float64)), (0, inputs))
+            for start in range(0, len(lined), each)
+        ]
+        return np.concatenate(parts)
+
     def spread(self, blocks: Array, shape: tuple[int, ...], axes: tuple[int, int]) -> Array:
         """What is said of each block, for each element of a tensor of `shape`: the way back from `sums`."""
         rest = [size for axis, size in enumerate(shape) if axis not in axes]
@@ -83,11 +97,30 @@ def mask(values: Array, axis: int, pattern: Pattern) -> Array:
 
     Of equal magnitudes the first along the axis count as smaller.
     """
-    lined = np.moveaxis(values, axis, -1)
-    rows = lined.reshape(-1, pattern.group)
-    made = np.zeros(rows.shape, np.bool_)
-    for start in range(0, len(rows), _PIECE):
-        order = np.argsort(keys(rows[start : start + _PIECE]), axis=1, kind="stable")
-        smallest = order[:, : pattern.group - pattern.kept]
-        np.put_along_axis(made[start : start + _PIECE], smallest, True, axis=1)
-    return np.moveaxis(made.reshape(lined.shape), -1, axis)
+    axis %= values.ndim
+    made = scratch(values.shape, np.bool_)
+    inner = math.prod(values.shape[axis + 1 :])
+    shape = (-1, pattern.group, inner)
+    cut, into = (np.asarray(one, order="C").reshape(shape) for one in (values, made))
+    wide = max(_PIECE // max(inner, 1), 1)
+    for start in range(0, len(cut), wide):
+        for along in range(0, inner, _PIECE):
+            part = (slice(start, start + wide), slice(None), slice(along, along + _PIECE))
+            into[part] = _smallest(keys(cut[part]), pattern)
+    return made
+
+
+def _smallest(found: Array, pattern: Pattern) -> Array:
+    """Which keys [groups, members, rest] are among the smallest of their group; of equal ones the first."""
+    gone = pattern.group - pattern.kept
+    if pattern.group > 8:
+        made = np.zeros(found.shape, np.bool_)
+        np.put_along_axis(made, np.argsort(found, axis=1, kind="stable")[:, :gone], True, axis=1)
+        return made
+    rank = np.zeros(found.shape, np.int8)  # comparing every two of few is faster than sorting
+    for one in range(pattern.group):
+        for other in range(one + 1, pattern.group):
+            later = found[:, other] < found[:, one]
+            rank[:, one] += later
+            rank[:, other] += ~later
+    return np.asarray(rank < gone)

@@ -7,8 +7,9 @@ from typing import Final, Literal
 
 from graphopt.analysis.channels import Group, channel_groups
 from graphopt.ir import Graph, Node
-from graphopt.pipeline.protocol import Context, Contract, Pass, option
-from passes.prune.thinning import Terms, Thinning
+from graphopt.pipeline.protocol import Context, option
+from passes.prune.thinning import Thinning
+from passes.prune.thinning_terms import Terms
 from passes.prune.unit_blocks import Block, block_of
 
 RULE = "heads"
@@ -17,7 +18,7 @@ _FUSED: Final = frozenset({"Attention", "MultiHeadAttention", "GroupQueryAttenti
 
 
 @dataclass(frozen=True)
-class Heads(Pass):
+class Heads(Terms):
     """Take heads out of attention: those that matter least go, and the projection behind makes up for them.
 
     What it does
@@ -33,7 +34,8 @@ class Heads(Pass):
         feeds. second-order: what the error of the projection's result would be without the head and with
         all other rows changed as is best; what the others cost follows with each that goes. With allocation=error
         the share is one of all attentions together, and more goes where it costs less: where the error is a
-        smaller share of the variance of each channel behind the residual sum.
+        smaller share of the variance of each channel behind the residual sum, or with importance=output where the
+        outputs lose less, which is measured without up to eight numbers of heads in the order of second-order.
 
         With repair the output projection is then fitted to what it made in the original, in the order of
         the graph, on what it reads now (see neurons).
@@ -49,7 +51,8 @@ class Heads(Pass):
         something else reads. Heads are few, and few can be spared: neurons are the cheaper ones in most models.
 
         Cost: one run of both models up to a projection for each attention; for n inputs of the projection two matrices
-        of n^2 numbers and about 30 times n^3 operations.
+        of n^2 numbers and about 30 times n^3 operations. With importance=output eight runs of what lies behind for
+        each attention on `samples` samples, and one of the model.
 
     Contract
         LOSSY: needs a budget. Repair never makes the error of a layer on the calibration feeds larger.
@@ -60,31 +63,11 @@ class Heads(Pass):
     """
 
     name = "heads"
-    contract = Contract.LOSSY
-    calibrates = True
-    strength = "share"
 
     share: float = option(0.25, "share of the heads of each attention (of their weights in all, by error) that goes")
-    importance: Literal["magnitude", "activation", "second-order"] = option(
-        "second-order", "norms of weights, these times the size of activations, or error after best repair"
-    )
     allocation: Literal["uniform", "error"] = option("uniform", "the same share of each, or where it costs least")
     repair: bool = option(True, "fit the output projection to what it made in the original")
-    damping: float = option(
-        0.0, "share of the mean energy of the inputs that pulls towards the weights there are; 0 finds the best"
-    )
-    rows: int = option(4096, "rows of the data of a layer that are looked at in one feed; 0 for all")
     multiple: int = option(1, "numbers of heads that are left are multiples of this")
-    skip: tuple[str, ...] = option((), "patterns such as /head/* of nodes and values to leave as they are")
-    only: tuple[str, ...] = option((), "patterns of the nodes and values to narrow; all when empty")
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share < 1:
-            raise ValueError(f"share must be from 0 to below 1, and {self.share:g} is not")
-        if not 0 <= self.damping <= 100:
-            raise ValueError(f"damping must be from 0 to 100, and {self.damping:g} is not")
-        if self.rows < 0 or self.multiple < 1:
-            raise ValueError("rows must not be negative, and multiple at least 1")
 
     def run(self, graph: Graph, ctx: Context) -> None:
         found = list[Block]()
@@ -100,18 +83,7 @@ class Heads(Pass):
                 ctx.missed(RULE, group.subject, block)
         if not looked and graph.outputs:
             ctx.missed(RULE, graph.outputs[0], "there is no attention whose heads can be told apart")
-        terms = Terms(
-            self.share,
-            self.importance,
-            self.allocation,
-            self.repair,
-            self.damping,
-            self.rows,
-            self.multiple,
-            self.skip,
-            self.only,
-        )
-        Thinning(ctx, terms, RULE, "heads").run(found)
+        Thinning(ctx, self, RULE, "heads").run(found)
 
 
 def is_attention(group: Group) -> bool:

@@ -14,11 +14,11 @@ from graphopt.ir import Graph
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.prune import groups, storing
 from passes.prune.allocation import SHARES, allocated
-from passes.prune.candidates import Wishes, is_bystander, why_not
+from passes.prune.candidates import DOUBLE, Wishes, input_axis, is_bystander, why_not
 from passes.prune.choosing import Choice, choice_of
 from passes.prune.influence_scores import by_activation, by_magnitude, by_second_order
-from passes.prune.magnitudes import has_nan, share
-from passes.prune.pruned_layer import Method, foreseen, pruned
+from passes.prune.magnitudes import all_finite, cut, has_nan, share, zeroed
+from passes.prune.pruned_layer import Method, Pruned, foreseen, pruned
 from passes.prune.seen_layers import Job, Seen, batches, job_of, seen, targets
 
 RULE = "prune"
@@ -161,7 +161,7 @@ class Influence(Pass):
             why = why_not(weight, wishes)
             if why is None and has_nan(weight.constant.values):
                 why = "it has a NaN"
-            if why is None and not np.isfinite(weight.constant.values.astype(np.float64)).all():
+            if why is None and not all_finite(weight.constant.values):
                 why = "it has infinities"
             weight.constant.forget()
             if why is None:
@@ -209,12 +209,28 @@ class Influence(Pass):
         counts = allocated(units, list(errors.values()), share(self.sparsity, sum(units)))
         return dict(zip(errors, counts, strict=True))
 
+    def _plain(self, job: Job, count: int | None) -> Pruned | None:
+        """The smallest magnitudes of a layer gone, in the memory that the weight itself takes; None where more than
+        magnitudes count."""
+        pattern = groups.parse(self.pattern)
+        if self.method.needs_data or self.scope == "row" or isinstance(pattern, groups.Blocks):
+            return None
+        values = job.weight.constant.values
+        if pattern is not None:
+            mask = groups.mask(values, input_axis(job.weight), pattern)
+        else:
+            lined = job.layout.matrices(values)
+            count = share(self.sparsity, values.size) if count is None else count
+            mask = job.layout.stored(cut([lambda: lined], count, values.dtype == DOUBLE).mask(lined, 0))
+        return Pruned(zeroed(values, mask), None, "")
+
     def _prune(self, job: Job, known: Seen | str, count: int | None, ctx: Context) -> None:
         if self.theta:
             choice = self._choice(job, 0.0, 0)
             count = int(np.count_nonzero(choice.units(self._scores(job, known)) < self.theta))
-        choice = self._choice(job, self.sparsity, count)
-        made = pruned(job, known, choice, self.method)
+        made = self._plain(job, count)
+        if made is None:
+            made = pruned(job, known, self._choice(job, self.sparsity, count), self.method)
         outcome = storing.outcome(job.weight, made.values, self.storage)
         if outcome.idle:
             ctx.missed(RULE, job.weight.subject, outcome.text)

@@ -11,15 +11,18 @@ from typing import Literal
 import numpy as np
 
 from graphopt.analysis.activations import Observation
+from graphopt.analysis.batches import batches
 from graphopt.analysis.float_layers import FloatLayer, float_layer
 from graphopt.analysis.layer_fit import LayerFit, Sums
+from graphopt.analysis.layer_parts import Layer
 from graphopt.analysis.least_squares import decibels
+from graphopt.analysis.reconstruction import Reconstruction, Terms
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
+from passes.prune.channel_readers import TOGETHER, WIDEST
 from passes.prune.factoring import factor, why_not
 from passes.prune.principal_results import Array, factors, foreseen
 from passes.prune.rank_allocation import Ladder, shared
-from passes.prune.repairing import WIDEST, Terms, repair, together
 
 RULE = "low-rank"
 
@@ -115,7 +118,8 @@ class LowRank(Pass):
             if rank and self._factor(one, rank, ctx):
                 done.append(one.layer.node)
         if self.repair and done:
-            repair(done, ctx, Terms(0.0, self.rows))
+            layers = [found for node in done if isinstance(found := float_layer(node), FloatLayer)]
+            Reconstruction(ctx, Terms(rows=self.rows, samples=0), "repair").run([Layer(one) for one in layers], graph)
 
     def _layers(self, graph: Graph, ctx: Context) -> list[FloatLayer]:
         found = list[FloatLayer]()
@@ -158,7 +162,7 @@ class LowRank(Pass):
 
     def _known(self, layers: Sequence[FloatLayer], ctx: Context) -> list[_Known]:
         found = list[_Known]()
-        for batch in together(layers):
+        for batch in batches(layers, lambda one: one.sums, TOGETHER):
             asked = {one: Observation((one.data, one.result), LayerFit(one.rows, self.rows)) for one in batch}
             refused = ctx.calibration.observe(list(asked.values())).refused
             for layer, question in asked.items():

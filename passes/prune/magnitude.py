@@ -14,7 +14,7 @@ from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.prune import groups, storing
 from passes.prune.candidates import DOUBLE, Wishes, channel_axis, dtype_of, input_axis, is_bystander, why_not
 from passes.prune.groups import Blocks
-from passes.prune.magnitudes import Array, cut, has_nan, share
+from passes.prune.magnitudes import Array, cut, has_nan, share, zeroed
 
 RULE = "prune"
 
@@ -139,8 +139,8 @@ class Magnitude(Pass):
         """The same for whole blocks, which are compared by their norms."""
 
         def norms(index: int, values: Array) -> Array:
-            squares = np.square(values.astype(np.float64))
-            return np.sqrt(blocks.sums(squares, (channel_axis(chosen[index]), input_axis(chosen[index]))))
+            axes = channel_axis(chosen[index]), input_axis(chosen[index])
+            return np.sqrt(blocks.sums_of_squares(values, axes))
 
         def reader(index: int) -> Callable[[], Array]:
             read = _reader(chosen[index])
@@ -163,7 +163,7 @@ class Magnitude(Pass):
 
     def _prune(self, weight: Weight, mask: Array, ctx: Context) -> None:
         values = weight.constant.values
-        pruned = np.where(mask, np.zeros((), values.dtype), values)
+        pruned = zeroed(values, mask)
         made = storing.outcome(weight, pruned, self.storage)
         if made.idle:
             ctx.missed(RULE, weight.subject, made.text)

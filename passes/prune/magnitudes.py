@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.ir.shelf import scratch
+
 Array = np.ndarray[Any, Any]
 Read = Callable[[], Array]
 """Gives the values of one tensor; asked for again in each round."""
@@ -44,9 +46,24 @@ def count_zeros(values: Array) -> int:
     return sum(block.size - int(np.count_nonzero(block)) for _, block in blocks(values))
 
 
+def zeroed(values: Array, mask: Array) -> Array:
+    """`values` with zeros where the mask says so, in its shape."""
+    made = scratch(values.shape, values.dtype)
+    flat, gone = made.reshape(-1), mask.reshape(-1)
+    for start, block in blocks(values):
+        part = slice(start, start + block.size)
+        flat[part] = np.where(gone[part], np.zeros((), values.dtype), block)
+    return made
+
+
 def has_nan(values: Array) -> bool:
     """Whether any element is a NaN."""
     return any(bool(np.isnan(block).any()) for _, block in blocks(values))
+
+
+def all_finite(values: Array) -> bool:
+    """Whether no element is a NaN or an infinity."""
+    return all(bool(np.isfinite(block).all()) for _, block in blocks(values))
 
 
 def share(sparsity: float, elements: int) -> int:
@@ -66,7 +83,7 @@ class Cut:
 
     def mask(self, values: Array, index: int) -> Array:
         """Which elements of tensor `index` are among the smallest: bool of its shape."""
-        made = np.empty(values.size, np.bool_)
+        made = scratch((values.size,), np.bool_)
         left = self.ties[index]
         for start, block in blocks(values):
             found = _keys(block, self.wide)

@@ -15,9 +15,9 @@ from passes.prune.parameters import follow
 Place = tuple[Tensor, int, Node | None]
 
 
-def why_not_narrow(group: Group) -> str | None:
-    """Why no unit of the group can go, in a clause."""
-    if group.obstacle is not None:
+def why_not_narrow(group: Group, normalized: bool = False) -> str | None:
+    """Why no unit of the group can go, in a clause; with `normalized`, figures taken over all units may change."""
+    if group.obstacle is not None and not (normalized and group.figures):
         return group.obstacle
     if group.size < 2:
         alone = all(site.positions.shape[1] == 1 for site in group.makers)

@@ -5,49 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
 from graphopt.analysis.activations import Moments, Observation
+from graphopt.analysis.batches import batches
 from graphopt.analysis.float_layers import FloatLayer, float_layer
 from graphopt.analysis.layer_fit import LayerFit, Sums
-from graphopt.analysis.least_squares import Fit, decibels, fitted
+from graphopt.analysis.layer_goals import Goal, goals_of, question, summed
+from graphopt.analysis.layer_repair import best, scales
+from graphopt.analysis.least_squares import Fit, decibels
+from graphopt.analysis.unit_removal import Removal, second_order, steadied
 from graphopt.pipeline.protocol import Context
 from passes.prune.narrowing import Narrowing
-from passes.prune.repair_targets import Target, kept_channels, question, targets
-from passes.prune.unit_allocation import shared, together
-from passes.prune.unit_blocks import Block, names_of, norms_of, summed
-from passes.prune.unit_removal import Order, removal, without
+from passes.prune.output_importance import Told, by_outputs
+from passes.prune.thinning_terms import Terms
+from passes.prune.unit_allocation import shared
+from passes.prune.unit_blocks import Block, names_of, norms_of
 
 Array = np.ndarray[Any, Any]
-Goals = Mapping[FloatLayer, Target | None]
-Importance = Literal["magnitude", "activation", "second-order"]
+Goals = Mapping[FloatLayer, Goal | None]
 
 _WIDEST: Final = 1 << 30  # bytes of the sums of one layer
-_SINGULAR: Final = "the Gram matrix of its data cannot be inverted"
+_TOGETHER: Final = 1 << 30  # bytes of the sums of layers that are observed in one run
+_STEPS: Final = 96  # in which units go
+_BETWEEN: Final = 12  # steps after which the error is computed, where it is asked for
 _MOST: Final = 0.9  # of a block that may go
-_FLAT: Final = 0.01  # of the median variance below which channels are taken for alike
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What the options of the same names of the passes `neurons` and `heads` say."""
-
-    share: float
-    importance: Importance
-    allocation: Literal["uniform", "error"]
-    repair: bool
-    damping: float
-    rows: int
-    multiple: int
-    skip: tuple[str, ...]
-    only: tuple[str, ...]
-
-    @property
-    def sees(self) -> bool:
-        """Whether activations are asked for."""
-        return self.repair or self.importance != "magnitude" or self.allocation != "uniform"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +51,7 @@ class Thinning:
     rule: str
     noun: str
     _narrowing: Narrowing = field(default_factory=Narrowing)
+    _measured: dict[Block, Removal] = field(default_factory=dict)
 
     def run(self, blocks: Sequence[Block]) -> None:
         """Thin out the blocks, which come from one analysis, in the order of the graph."""
@@ -108,28 +93,25 @@ class Thinning:
     def _goals(self, blocks: Sequence[Block]) -> Goals:
         """What each layer should go on making: its result in the original, or, where that is not known, its own."""
         main = [one.layer for one in blocks if one.group.graph is one.group.graph.root]
-        known = targets(main, self.ctx) if main else {}
-        found = dict[FloatLayer, Target | None]()
-        for block in blocks:
-            target = known.get(block.layer.node)
-            found[block.layer] = target if isinstance(target, Target) else None
-        return found
+        known = goals_of(main, self.ctx)
+        return {block.layer: known.get(block.layer.node) for block in blocks}
 
     def _allocated(self, blocks: Sequence[Block], goals: Goals) -> dict[Block, int]:
         """How many units each block keeps."""
         if self.terms.allocation == "uniform" or len(blocks) < 2:
             return {one: self._count(one.size, self.terms.share) for one in blocks}
         curves = dict[Block, Array]()
-        for part in together(blocks):
+        for part in batches(blocks, lambda one: one.layer.sums, _TOGETHER):
             for block, seen in self._seen(part, goals).items():
                 if isinstance(seen, str):
                     self.ctx.missed(self.rule, block.node, seen)
                     continue
                 most = block.size - self._count(block.size, _MOST)
-                try:
-                    curves[block] = self._order(block, seen, most, priced=True).costs
-                except np.linalg.LinAlgError:
-                    self.ctx.missed(self.rule, block.node, _SINGULAR)
+                order = self._order(block, seen, most, priced=True)
+                if isinstance(order, str):
+                    self.ctx.missed(self.rule, block.node, order)
+                else:
+                    curves[block] = np.diff(order.errors)
         return shared(curves, self.terms.share, self.terms.multiple)
 
     def _seen(self, blocks: Sequence[Block], goals: Goals) -> dict[Block, Seen | str]:
@@ -139,21 +121,20 @@ class Thinning:
         sums = {one: Observation((summed(one.layer.result, self.ctx.shapes),), Moments(-1)) for one in blocks}
         for block in blocks:
             layer, goal = block.layer, goals[block.layer]
-            kept = None if goal is None else kept_channels(layer, self.ctx)
-            if goal is None or isinstance(kept, str):
-                asked[block] = Observation((layer.data, layer.result), LayerFit(layer.rows, self.terms.rows))
-            else:
-                asked[block] = question(layer, goal, self.terms.rows, kept)
+            asking = "" if goal is None else question(layer, goal, self.terms.rows, self.ctx.shapes)
+            if isinstance(asking, str):
+                asking = Observation((layer.data, layer.result), LayerFit(layer.rows, self.terms.rows))
+            asked[block] = asking
         refused = self.ctx.calibration.observe([*asked.values(), *sums.values()]).refused
         for block, asking in asked.items():
             fit, moments = asking.accumulator, sums[block].accumulator
             assert isinstance(fit, LayerFit) and isinstance(moments, Moments)
             why = refused.get(asking) or refused.get(sums[block]) or _trouble(block, fit)
-            found[block] = why or Seen(fit, _scales(moments, block.layer.outputs))
+            found[block] = why or Seen(fit, scales(moments, block.layer.outputs))
         return found
 
-    def _order(self, block: Block, seen: Seen | None, count: int, priced: bool = False) -> Order:
-        """The units in the order in which they go, by the importance that was asked for, and what they cost.
+    def _order(self, block: Block, seen: Seen | None, count: int, priced: bool = False) -> Removal | str:
+        """The units in the order in which they go, by the importance that was asked for, and the error then.
 
         An error counts by the spread that its channel has behind the next sum: a few channels may be a thousand times
         as large as the others, and what normalizes them makes them all alike.
@@ -161,9 +142,15 @@ class Thinning:
         weights = block.layer.weights()[0]
         scale = np.ones(weights.shape[1]) if seen is None else seen.scale
         whole = None if seen is None else seen.fit.whole
-        if self.terms.importance == "second-order" and whole is not None:
-            scaled = Sums(whole.count, whole.gram, whole.cross * scale, whole.energy * scale**2)
-            return removal(scaled, weights * scale, block.layer.has_bias, block.positions, count, priced)
+        if self.terms.importance in ("second-order", "output") and whole is not None:
+            reading, judge = steadied(whole.scaled(scale[None]), weights * scale, block.layer.has_bias, block.positions)
+            measured = self.terms.importance == "output"
+            try:
+                if not measured:
+                    return second_order([reading], judge if priced else None, count, _STEPS, _BETWEEN)
+                return self._at_outputs(block, whole, second_order([reading], steps=_STEPS), count)
+            except np.linalg.LinAlgError:
+                return "the Gram matrix of its data cannot be inverted"
         norms = np.square(weights * scale if priced else weights).sum(1)
         if self.terms.importance == "magnitude" or whole is None:
             scores = norms[block.positions].sum(1) * norms_of(block.group)
@@ -171,7 +158,21 @@ class Thinning:
             energy = np.diagonal(whole.gram[0])[:-1] / max(whole.count, 1)
             scores = (norms * energy)[block.positions].sum(1)
         units = np.argsort(scores, kind="stable")[:count]
-        return Order(units, scores[units])
+        return Removal(units, np.concatenate([[0.0], np.cumsum(scores[units])]))
+
+    def _at_outputs(self, block: Block, whole: Sums, order: Removal | str, count: int) -> Removal | str:
+        """The units by what the outputs lose; what was measured of all blocks holds when the turn of each comes."""
+        if isinstance(order, str):
+            return order
+        found = self._measured.get(block)
+        if found is None:
+            reading, _ = steadied(whole, block.layer.weights()[0], block.layer.has_bias, block.positions)
+            told = Told(block.layer, whole, reading)
+            made = by_outputs([told], order.order, self.terms.repair, self.ctx, self.terms.samples)
+            if isinstance(made, str):
+                return made
+            found = self._measured[block] = made
+        return Removal(found.order[:count], found.errors[: count + 1])
 
     def _thin(self, block: Block, left: int, goals: Goals) -> None:
         seen: Seen | None = None
@@ -181,12 +182,11 @@ class Thinning:
                 self.ctx.missed(self.rule, block.node, found)
                 return
             seen = found
-        try:
-            order = self._order(block, seen, block.size - left)
-        except np.linalg.LinAlgError:
-            self.ctx.missed(self.rule, block.node, _SINGULAR)
+        order = self._order(block, seen, block.size - left)
+        if isinstance(order, str):
+            self.ctx.missed(self.rule, block.node, order)
             return
-        kept = np.setdiff1d(np.arange(block.size), order.units)
+        kept = np.setdiff1d(np.arange(block.size), order.order)
         text = f"{block.size - left} of {block.size} {self.noun} gone"
         before, fit = self._repaired(block, seen, kept)
         if before is not None:
@@ -208,21 +208,12 @@ class Thinning:
         if seen is None:
             return None, None
         inputs = np.setdiff1d(np.arange(block.layer.inputs), np.delete(block.positions, kept, axis=0))
-        part = without(seen.fit, inputs)
+        part = seen.fit.of_inputs(inputs)
         whole = part.whole
         assert whole is not None, "something was seen"
         weights, bias = block.layer.weights()[:, inputs], block.layer.bias()
         before = whole.error(np.concatenate([weights, bias[:, None]], axis=1))
-        return before, _fit(block.layer, part, weights, self.terms.damping) if self.terms.repair else None
-
-
-def _scales(moments: Moments, outputs: int) -> Array:
-    """One over the spread of each channel and the number of channels; those that hardly move count as others do."""
-    spread = moments.mean_square - np.square(moments.mean)
-    if spread.shape != (outputs,) or not np.isfinite(spread).all() or not (spread > 0).any():
-        return np.ones(outputs)
-    least = _FLAT * float(np.median(spread[spread > 0]))
-    return np.asarray(1.0 / np.sqrt(np.maximum(spread, least) * outputs))
+        return before, best(block.layer, part, self.terms.damping, inputs=inputs) if self.terms.repair else None
 
 
 def _trouble(block: Block, seen: LayerFit) -> str | None:
@@ -232,16 +223,3 @@ def _trouble(block: Block, seen: LayerFit) -> str | None:
     if sums is None or sums.cross.shape[1:] != (block.layer.inputs + 1, block.layer.outputs):
         return "no data of the size of its weight were seen"
     return None if sums.finite else "its data or results have NaN or infinities"
-
-
-def _fit(layer: FloatLayer, seen: LayerFit, weights: Array, damping: float) -> Fit | str:
-    """The best weights and bias of a layer that has only these `weights` left, as they will be stored."""
-    found = fitted(seen, weights, layer.bias(), layer.has_bias, damping)
-    whole = seen.whole
-    if isinstance(found, str) or whole is None:
-        return found
-    values, bias = layer.stored(found.weights, found.bias)
-    after = whole.error(np.concatenate([values, bias[:, None, :]], axis=1))
-    if not after < found.before:
-        return "its error on the calibration feeds would not get smaller"
-    return Fit(values, bias, found.before, after, found.damping)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from passes.prune.unit_blocks import Block
 
 Array = np.ndarray[Any, Any]
-
-_TOGETHER: Final = 1 << 30  # bytes of the sums of layers that are observed in one run
 
 
 def shared(curves: Mapping[Block, Array], share: float, multiple: int) -> dict[Block, int]:
@@ -36,15 +34,3 @@ def shared(curves: Mapping[Block, Array], share: float, multiple: int) -> dict[B
         left[block] -= size
         gone += size * block.numbers
     return left
-
-
-def together(blocks: Sequence[Block]) -> Iterator[list[Block]]:
-    chosen, size = list[Block](), 0
-    for block in blocks:
-        if chosen and size + block.layer.sums > _TOGETHER:
-            yield chosen
-            chosen, size = [], 0
-        chosen.append(block)
-        size += block.layer.sums
-    if chosen:
-        yield chosen

@@ -11,9 +11,7 @@ import numpy as np
 from graphopt.analysis.channels import Group, Site
 from graphopt.analysis.constants import constant_values
 from graphopt.analysis.float_layers import FloatLayer, float_layer
-from graphopt.analysis.matching import only_reader
-from graphopt.analysis.shapes import Shapes
-from graphopt.ir import Node, Tensor
+from graphopt.ir import Node
 
 Array = np.ndarray[Any, Any]
 
@@ -85,14 +83,3 @@ def _across(site: Site) -> int:
     """How many weights of a maker one index of its output axis has."""
     values = constant_values(site.tensor)
     return 1 if values is None else values.size // max(values.shape[site.axis], 1)
-
-
-def summed(result: Tensor, shapes: Shapes) -> Tensor:
-    """The sum of a result and another computed value of its shape, where that is all it is read for; else itself."""
-    adder = only_reader(result)
-    if adder is None or not adder.is_op("Add"):
-        return result
-    other = adder.inputs[1] if adder.inputs[0] is result else adder.inputs[0]
-    dims = shapes.dims(result)
-    alike = dims is not None and shapes.dims(other) == dims and constant_values(other) is None
-    return adder.outputs[0] if alike else result

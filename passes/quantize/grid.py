@@ -14,6 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from graphopt.ir.shelf import scratch
 from passes.quantize.pieces import is_short, pieces, steps_shape, upright
 
 Array = np.ndarray[Any, Any]
@@ -177,7 +178,7 @@ def _saturating(found: Spread, points: Array, low: int, high: int) -> Array:
 def codes(values: Array, grid: Grid) -> Array:
     """The nearest code of each value, ties to even, of `values`' shape; beyond the ends, the last one."""
     values = np.asarray(values, order="C")
-    made = np.empty(values.shape, grid.code)
+    made = scratch(values.shape, grid.code)
     integers = made.view(_storage(grid.code))
     exact = grid.scale.astype(np.float64)
     work = _working_type(grid)

@@ -11,6 +11,7 @@ from graphopt.analysis.activations import Observation, Original
 from graphopt.analysis.layer_gram import LayerGram
 from graphopt.analysis.layer_inputs import Rows, inputs_of
 from graphopt.analysis.layer_order import staged
+from graphopt.analysis.resumable import Resumable
 from graphopt.analysis.weight_matrices import Layout, layout_of
 from graphopt.analysis.weights import weights
 from graphopt.ir import Graph, Tensor
@@ -167,10 +168,11 @@ class _Watch:
         return Layer(values, gram, share * (cross @ values) + (1 - share) * (gram @ values), corrected=True)
 
 
-class _Distance:
+class _Distance(Resumable):
     """How far two values are apart: sums of squares of their difference and of the second."""
 
-    key = "distance"
+    key = "distance of two"
+    sums = ("apart", "energy")
 
     def __init__(self) -> None:
         self.apart, self.energy = 0.0, 0.0

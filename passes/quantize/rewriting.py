@@ -11,6 +11,7 @@ from passes.quantize.candidates import Plan, Wishes, plan
 from passes.quantize.cast_form import write_cast
 from passes.quantize.dequantize import Order, order_of, write
 from passes.quantize.grid import Array, Grid, Spread, codes, spread, why_no_grid
+from passes.quantize.slabs import grid_in_slabs
 from passes.quantize.table_form import write_table
 
 RULE = "quantize"
@@ -52,8 +53,12 @@ def _quantize(
     """Quantize one weight; returns why not where its values forbid it."""
     weight = planned.weight
     values = weight.constant.values
-    found = spread(values, planned.axis, planned.block)
-    grid = why_no_grid(found, planned.dtype) or choose(planned, found, values)
+
+    def grid_of(part: Array) -> Grid | str:
+        found = spread(part, planned.axis, planned.block)
+        return why_no_grid(found, planned.dtype) or choose(planned, found, part)
+
+    grid = grid_in_slabs(values, planned.axis, planned.block, grid_of)
     if isinstance(grid, str):
         return grid
     if ctx.rewrite(RULE, weight.subject, detail(planned, grid)):

@@ -6,18 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.analysis.resumable import Resumable
+
 Array = np.ndarray[Any, Any]
 
 _GOLDEN = (5**0.5 - 1) / 2
 
 
-class RowSample:
+class RowSample(Resumable):
     """At most `most` rows of the last axis, float32 [rows, K]: an accumulator.
 
     Row i has the key frac(i * golden ratio), and the rows of the smallest keys are kept. These keys fill the
     unit interval evenly, however many rows there are, so the sample is spread over all of them, and
     the same in each run.
     """
+
+    sums = ("_kept", "_keys", "_seen")
 
     def __init__(self, most: int) -> None:
         self.most = most

@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from graphopt.ir.dtypes import bits, onnx_dtype
+from graphopt.ir.shelf import scratch
 from graphopt.ir.values import Array
 from passes.quantize.grid import Grid
 from passes.quantize.pieces import pieces
@@ -50,7 +51,7 @@ def rounded(values: Array, grid: Grid, small: Small) -> Array:
     """The nearest number of the small type to each value in units of its scale, ties to even; beyond the
     largest, that."""
     values = np.asarray(values, order="C")
-    made = np.empty(values.shape, small.dtype)
+    made = scratch(values.shape, small.dtype)
     scale = grid.scale.astype(np.float32)
     for part, steps in pieces(values.shape, grid.axis, grid.block):
         ratio = part.of(values).astype(np.float32) / steps.of(scale)

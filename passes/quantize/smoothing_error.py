@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.analysis.resumable import Resumable
+
 Array = np.ndarray[Any, Any]
 
 _DATA_STEPS, _WEIGHT_STEPS = 255.0, 127.0
@@ -26,11 +28,13 @@ _ROUNDS = 4  # searches that start where the last one ended
 _WIDEST = 1e4  # factors stay within 1 / this and this
 
 
-class ChannelRanges:
+class ChannelRanges(Resumable):
     """Of the last axis, the low and high of each index in each feed, and the mean square: an accumulator.
 
     `low` and `high` are [feeds, K], `mean_square` [K].
     """
+
+    sums = ("_low", "_high", "_squares", "count")
 
     def __init__(self) -> None:
         self._low: list[Array] = []

@@ -13,8 +13,10 @@ import numpy as np
 from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.storable import constant_node_holds
 from graphopt.ir import Constant, Graph, Node, Tensor
+from graphopt.ir.shelf import scratch
 from graphopt.ir.tensors import SparseStored
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
+from passes.quantize.slabs import flat_blocks
 
 RULE = "store-half"
 
@@ -125,12 +127,17 @@ class WeightHalf(Pass):
     def _halve(self, one: _Stored, ctx: Context, order: Mapping[Node, int]) -> str | None:
         dtype = _DTYPES[self.to][0]
         values = one.constant.values
-        if not np.isfinite(values).all():
-            return "it has a NaN or an infinity"
-        with np.errstate(over="ignore"):
-            halved = values.astype(dtype)
-        if not np.isfinite(halved.astype(np.float32)).all():
-            return f"it has a value of magnitude {float(np.abs(values).max()):.3g}, beyond what {self.to} can hold"
+        halved = scratch(values.shape, dtype)
+        flat, peak, beyond = halved.reshape(-1), 0.0, False
+        for place, part in flat_blocks(values):
+            if not np.isfinite(part).all():
+                return "it has a NaN or an infinity"
+            peak = max(peak, float(np.abs(part).max(initial=0.0)))
+            with np.errstate(over="ignore"):
+                flat[place] = part.astype(dtype)
+            beyond = beyond or not np.isfinite(flat[place].astype(np.float32)).all()
+        if beyond:
+            return f"it has a value of magnitude {peak:.3g}, beyond what {self.to} can hold"
         if ctx.rewrite(RULE, one.subject, f"{values.size} elements"):
             self._store(one, halved, order)
         return None

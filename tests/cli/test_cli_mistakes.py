@@ -67,7 +67,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
         (*OUT, "--budget", "sqnr_db>=20", "--budget", "sqnr_db>=30"),
         "the metric 'sqnr_db' has two budgets, sqnr_db>=20 and sqnr_db>=30; keep one",
     ),
-    ((*OUT, "--validate", "eech"), "--validate expects end, each or none, not 'eech'; did you mean 'each'?"),
+    ((*OUT, "--validate", "eech"), "--validate expects end, segments, each or none, not 'eech'; did you mean 'each'?"),
     ((*OUT, "--on-error", "go"), "--on-error expects stop or skip, not 'go'"),
     ((*OUT, "--only", "identites"), "--only identites: the pipeline has no such pass; did you mean 'identities'?"),
     (

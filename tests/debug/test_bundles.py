@@ -260,7 +260,7 @@ def test_a_recipe_that_runs_code_is_refused_and_a_pipeline_is_not(monkeypatch: p
         ({"model__name": "other.onnx"}, "is damaged: it has no 'model/other.onnx'"),
         ({"model__sha256": "0" * 64}, "this is not the model that was run"),
         ({"job__pipeline": "no-such-pass"}, "no pass is called 'no-such-pass'"),
-        ({"job__validate": "perhaps"}, "validate expects end, each or none"),
+        ({"job__validate": "perhaps"}, "validate expects end, segments, each or none"),
         ({"job__disabled": ["xyz"]}, "the pipeline has no pass 'xyz'"),
         ({"job__worker_seconds": -1}, "must be greater than zero"),
     ],

@@ -145,7 +145,13 @@ def verdict_of(save: Any, who: str, kind: str, optimize: bool | None = None) -> 
         ("result", "failed", Outcome.DIFFERENT, "the original runs and the result does not: it went wrong"),
         ("result", "crash", Outcome.DIFFERENT, "the original runs and the result does not: it went wrong"),
         ("result", "hang", Outcome.COULD_NOT_TELL, "the result could not be run: it went wrong"),
-        ("result", "memory", Outcome.COULD_NOT_TELL, "the result could not be run: it went wrong"),
+        (
+            "result",
+            "memory",
+            Outcome.COULD_NOT_TELL,
+            "the result could not be run: it went wrong; it takes less by segments: --validate segments of optimize, "
+            "--segments of validate",
+        ),
     ],
 )
 def test_failures_of_the_worker_are_verdicts(save: Any, who: str, kind: str, outcome: Outcome, reason: str) -> None:

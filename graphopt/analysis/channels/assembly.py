@@ -49,6 +49,7 @@ class _Parts:
     subject: Node
     size: int
     obstacle: str | None
+    figures: bool
     members: list[Member] = field(default_factory=list)
     makers: list[Site] = field(default_factory=list)
     readers: list[Site] = field(default_factory=list)
@@ -87,6 +88,7 @@ def _groups(flow: Flow) -> list[Group]:
             one.obstacle,
             tuple(one.parameters),
             flow.graph,
+            one.figures,
         )
         for one in parts
     ]
@@ -116,16 +118,20 @@ def _everything(flow: Flow) -> Iterator[tuple[Tensor, Node | None, Axes]]:
         yield tensor, reader, axes
 
 
-def _reasons(flow: Flow, roots: Array) -> tuple[Array, list[str]]:
+_Reason = tuple[str, bool]  # why, and whether it is of figures only
+
+
+def _reasons(flow: Flow, roots: Array) -> tuple[Array, list[_Reason]]:
     """For each root the number of the first reason why it must stay, -1 where there is none, and the reasons."""
     number = np.full(flow.count, -1, np.int64)
-    texts = dict[str, int]()
-    for labels, why in reversed(flow.bars):  # so that the first one wins
-        number[roots[labels]] = texts.setdefault(why, len(texts))
-    return number, list(texts)
+    reasons = dict[_Reason, int]()
+    for found, of_figures in ((flow.figures, True), (flow.bars, False)):  # what cannot be helped wins
+        for labels, why in reversed(found):  # so that the first one wins
+            number[roots[labels]] = reasons.setdefault((why, of_figures), len(reasons))
+    return number, list(reasons)
 
 
-def _partition(flow: Flow, axes: dict[int, _Axis], roots: Array, why: tuple[Array, list[str]]) -> Array:
+def _partition(flow: Flow, axes: dict[int, _Axis], roots: Array, why: tuple[Array, list[_Reason]]) -> Array:
     """For each root the number of its group, -1 for what no weight makes.
 
     Roots that lie on the same axes, equally often, are in one group. Each axis adds a number of 64 bits
@@ -192,7 +198,7 @@ def _places(roots: Array, group_of: Array, unit_of: Array, sizes: Array) -> dict
     return found
 
 
-def _parts(flow: Flow, roots: Array, group_of: Array, sizes: Array, why: tuple[Array, list[str]]) -> list[_Parts]:
+def _parts(flow: Flow, roots: Array, group_of: Array, sizes: Array, why: tuple[Array, list[_Reason]]) -> list[_Parts]:
     found = list[_Parts]()
     for seen in flow.makers:
         mine = roots[seen.labels]
@@ -200,7 +206,8 @@ def _parts(flow: Flow, roots: Array, group_of: Array, sizes: Array, why: tuple[A
         for group, place in zip(groups.tolist(), at.tolist(), strict=True):
             if group == len(found):
                 reason = int(why[0][mine[place]])
-                found.append(_Parts(seen.node, int(sizes[group]), why[1][reason] if reason >= 0 else None))
+                clause, of_figures = why[1][reason] if reason >= 0 else (None, False)
+                found.append(_Parts(seen.node, int(sizes[group]), clause, of_figures))
     return found
 
 

@@ -77,6 +77,7 @@ class Flow:
     left: list[Array] = field(default_factory=list)
     right: list[Array] = field(default_factory=list)
     bars: list[tuple[Array, str]] = field(default_factory=list)
+    figures: list[tuple[Array, str]] = field(default_factory=list)
     makers: list[Seen] = field(default_factory=list)
     readers: list[Seen] = field(default_factory=list)
     needs: list[tuple[Parameter, Array]] = field(default_factory=list)
@@ -169,6 +170,11 @@ class Flow:
         """These indices must stay."""
         if isinstance(labels, np.ndarray) and len(labels):
             self.bars.append((labels, why))
+
+    def bar_figures(self, labels: Labels, why: str) -> None:
+        """Figures of all these indices together are taken, such as a mean: without some they are other figures."""
+        if isinstance(labels, np.ndarray) and len(labels):
+            self.figures.append((labels, why))
 
     def bar_all(self, tensor: Tensor, why: str) -> None:
         """No axis of this tensor can get shorter, whatever was known of it."""

@@ -87,8 +87,9 @@ class Group:
     `makers` are the weights whose output axis this is (Conv, ConvTranspose, Gemm, MatMul, gates of
     recurrent operators, tables of Gather), `readers` those whose input axis it is, both
     in the order of the graph; `subject`, the node of the first maker, names the group. `parameters` have to
-    follow. `obstacle` is a clause that says why all units must stay, None when they need not. `graph` is
-    the graph (main graph, body or function) that holds the nodes.
+    follow. `obstacle` is a clause that says why all units must stay, None when they need not. Where it is of
+    `figures`, such as the mean that a normalization takes over the axis, units can go, but then what is
+    computed for the others changes, too. `graph` is the graph (main graph, body or function) that holds the nodes.
     """
 
     size: int
@@ -99,3 +100,4 @@ class Group:
     obstacle: str | None
     parameters: tuple[Parameter, ...]
     graph: Graph
+    figures: bool = False

@@ -92,6 +92,8 @@ def _slice(node: Node, flow: Flow) -> str | None:
     steps = integers(node, "steps", 4) if has(node, 4) else [1] * count
     if axes is None or any(not -len(data) <= axis < len(data) for axis in axes):
         return "has axes that are not known"
+    if any(one is not None and len(one) != len(axes) for one in (starts, ends, steps)):
+        return "has bounds for other axes than it names"
     made = list(data)
     for index, one in enumerate(axes):
         axis = one % len(data)

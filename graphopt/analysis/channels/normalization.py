@@ -42,10 +42,14 @@ def _over_last(node: Node, flow: Flow) -> str | None:
         return _UNKNOWN_RANK
     figure = "mean square" if node.op == "RMSNormalization" else "mean and variance"
     for labels in data[axis:]:
-        flow.bar(labels, f"{named(node)} takes its {figure} over it")
+        flow.bar_figures(labels, f"{named(node)} takes its {figure} over it")
     for tensor in node.inputs[1:]:
-        for labels in flow.axes(tensor) or ():
-            flow.bar(labels, f"{named(node)} takes its {figure} over it")
+        axes = flow.axes(tensor) if tensor.name else ()
+        if axes is None or len(axes) > len(data):
+            return "has a scale of unknown size"
+        for back in range(1, len(axes) + 1):
+            if flow.dim(tensor, len(axes) - back) != 1:
+                flow.join(data[-back], axes[-back])
     flow.give(node.outputs[0], data)
     for output in node.outputs[1:]:
         if output.name:
@@ -96,7 +100,7 @@ def _mean_variance(node: Node, flow: Flow) -> str | None:
     if data is None or not isinstance(over, list) or any(not -len(data) <= axis < len(data) for axis in over):
         return _UNKNOWN_RANK
     for axis in over:
-        flow.bar(data[axis], f"{named(node)} takes its mean and variance over it")
+        flow.bar_figures(data[axis], f"{named(node)} takes its mean and variance over it")
     flow.give(node.outputs[0], data)
     return None
 

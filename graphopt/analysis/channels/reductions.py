@@ -40,7 +40,8 @@ def _without(node: Node, flow: Flow, data: Axes, gone: set[int], keeps: bool) ->
         if axis not in gone:
             made.append(labels)
             continue
-        flow.bar(labels, f"{named(node)} makes one number of all of it")
+        bar = flow.bar_figures if node.op in _FIGURES else flow.bar
+        bar(labels, f"{named(node)} makes one number of all of it")
         if keeps:
             made.append("it is a single number")
     return made
@@ -65,6 +66,7 @@ def _along(node: Node, flow: Flow) -> str | None:
     return None
 
 
+_FIGURES = ("ReduceMean", "ReduceSum", "ReduceSumSquare")  # what normalizations that are written out begin with
 _REDUCE = "L1 L2 LogSum LogSumExp Max Mean Min Prod Sum SumSquare"
 
 RULES = {

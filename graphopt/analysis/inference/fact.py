@@ -9,6 +9,7 @@ import numpy as np
 from onnx import TensorProto
 
 from graphopt.analysis.dims import Dim
+from graphopt.ir.dtypes import MOST_AXES
 
 Dims = tuple[Dim, ...]
 Values = np.ndarray[Any, np.dtype[np.object_]]
@@ -32,7 +33,9 @@ class Fact:
     def __init__(
         self, dtype: int = 0, dims: Dims | None = None, value: Values | None = None, floats: tuple[float, ...] = ()
     ) -> None:
-        self.dtype, self.dims, self.value, self.floats = dtype, dims, value, floats
+        self.dtype, self.value, self.floats = dtype, value, floats
+        # More axes than arrays have are nothing to reason about, and following them costs as many times their number.
+        self.dims = dims if dims is None or len(dims) <= MOST_AXES else None
 
     def __repr__(self) -> str:
         return f"Fact({self.dtype}, {self.dims}, {None if self.value is None else self.value.tolist()})"

@@ -146,6 +146,8 @@ def _unsqueeze(call: Call) -> Fact:
         raise Unknown
     rank = len(dims) + len(axes)
     new = {axis_of(axis, rank) for axis in axes}
+    if len(new) != len(axes):
+        raise Unknown
     rest = iter(dims)
     return Fact(dtype, tuple(1 if axis in new else next(rest) for axis in range(rank)))
 

@@ -17,6 +17,8 @@ from graphopt.ir.schema import schema, standard
 from graphopt.ir.values import Constant, onnx_number, read_info
 
 _SHOWN = 64  # elements of a tensor attribute up to which ONNX gets to see it
+# What becomes of exceptions in C++ where a node is not what its rule takes for granted.
+_GIVES_UP = (RuntimeError, TypeError, ValueError, LookupError, ArithmeticError)
 
 
 def _shape(call: Call) -> Fact:
@@ -81,7 +83,7 @@ def by_onnx(call: Call, domain: str) -> list[Fact]:
         node = helper.make_node(call.op, ins, outs, domain="" if standard(domain) else domain, **attributes)
         imports = [helper.make_opsetid("" if standard(domain) else domain, call.opset)]
         found = shape_inference.infer_node_outputs(known, node, types, data, opset_imports=imports)
-    except (shape_inference.InferenceError, checker.ValidationError, RuntimeError, TypeError, ValueError):
+    except (shape_inference.InferenceError, checker.ValidationError, *_GIVES_UP):
         return []
     exact = {text: dim for dim, text in names.items()}
     return [_fact(found.get(name), exact, call) for name in outs]

@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.analysis.resumable import Resumable
+
 Array = np.ndarray[Any, Any]
 
 _ENOUGH = 32  # samples of a channel, for a mean
 
 
-class Drift:
+class Drift(Resumable):
     """Sums up value - original for each index of `axis`: of two values that are observed together."""
+
+    sums = ("count", "alike", "_difference", "_squares", "_sum", "_energy")
 
     def __init__(self, axis: int) -> None:
         self.axis = axis

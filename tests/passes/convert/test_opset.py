@@ -157,3 +157,18 @@ def test_a_mask_that_is_needed_keeps_what_it_says() -> None:
     assert not found.applied
     assert_missed(found, "raise", "the mask of Dropout says another thing since opset 12")
     assert apply(Opset(to=13), at(11, nodes[:1], {"x": [4]}, {"a": [4]})).applied
+
+
+@pytest.mark.parametrize(("listed", "ir_version", "told"), [(True, 3, True), (True, 8, False), (False, 8, False)])
+def test_weights_that_runtimes_take_for_constants_no_more(listed: bool, ir_version: int, told: bool) -> None:
+    before = at(8, [helper.make_node("Add", ["x", "w"], ["y"])], {"x": [2, 3]}, {"y": [2, 3]})
+    before.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(3, np.float32), "w"))
+    if listed:
+        before.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [3]))
+    before.ir_version = ir_version
+    done = apply(Opset(to=13), before, feeds=[{"x": np.ones((2, 3), np.float32)}])
+    assert versions(done.after) == {"": 13}
+    if told:
+        assert_missed(done, "raise", "1 weights are inputs, which callers may override from IR version 4 on")
+    else:
+        assert not done.missed

@@ -238,3 +238,25 @@ def test_time_is_linear(shape: str) -> None:
         seconds.append(time.process_time() - start)
         assert outcome.rewrites >= size - 1
     assert seconds[1] < 10 * seconds[0] + 1.5
+
+
+def test_tensors_up_to_a_size_are_compared() -> None:
+    for count, merged in ((4096, True), (4097, False)):
+        zeros = ", ".join("0" for _ in range(count))
+        node = f"ConstantOfShape<value = uint8[{count}] {{{zeros}}}>(x)"
+        text = f"g (int64[N] x) => (float y, float z) {{ a = {node}  b = {node}  y = Neg(a)  z = Neg(b) }}"
+        assert bool(apply(CommonSubexpressions(), model(text), laws=False).applied) == merged
+
+
+def test_constants_are_left_to_another_pass() -> None:
+    one = "Constant<value_float = 1.0>()"
+    text = f"g (float[N] x) => (float[N] y) {{ a = {one}  b = {one}  c = Mul(x, a)  y = Mul(c, b) }}"
+    assert apply(CommonSubexpressions(), model(text)).applied == ()
+
+
+def test_a_node_without_inputs() -> None:
+    text = """<ir_version: 8, opset_import: ["": 18, "d": 1]> g (float[N] x) => (float[N] y) {
+        a = d.Two()  b = d.Two()  c = Mul(x, a)  y = Mul(c, b) }
+        <domain: "d", opset_import: ["": 18]> Two () => (t) { t = Constant<value_float = 2.0>() }"""
+    done = apply(CommonSubexpressions(), model(text))
+    assert done.body.count("Two()") == 1

@@ -170,3 +170,68 @@ def test_outputs_and_bodies() -> None:
     done = apply(Idempotent(), model(text))
     assert "o = Neg(a)" in done.body
     assert_missed(done, "repeated", "'o' is a graph output and 'a' is made in another graph")
+
+
+BITS = {"uint8": 8, "int8": 8, "uint16": 16, "int16": 16, "int32": 32, "int64": 64, "uint32": 32, "uint64": 64}
+
+
+@pytest.mark.parametrize("kind", list(BITS))
+def test_as_far_as_an_integer_type_goes_and_one_less(kind: str) -> None:
+    """onnxruntime has no Clip of all these types: the answer is looked at, not the outputs."""
+    info, dtype = np.iinfo(kind), np.dtype(kind)
+    for low, high, whole in ((0, 0, True), (1, 0, False), (0, 1, False)):
+        ends = {"l": dtype.type(info.min + low), "h": dtype.type(info.max - high)}
+        text = f"g ({kind}[N] x) => ({kind}[N] y) {{ a = Clip(x, l, h)  y = Identity(a) }}"
+        done = apply(Idempotent(), model(text, **ends), feeds=(), laws=whole)
+        assert bool(done.applied) == whole
+
+
+def test_an_abs_of_unsigned_integers() -> None:
+    for kind in ("uint8", "uint16", "uint32", "uint64", "int32"):
+        text = f"g ({kind}[N] x) => ({kind}[N] y) {{ a = Abs(x)  y = Identity(a) }}"
+        assert bool(apply(Idempotent(), model(text), laws=False).applied) == (kind[0] == "u")
+
+
+@pytest.mark.parametrize("op", ["Relu", "Abs", "Exp", "Sqrt", "Sigmoid", "Softmax"])
+def test_a_bound_above_the_least_that_comes_out_cuts_off(op: str) -> None:
+    assert "Clip" in again(f"a = {op}(x)  b = Clip(a, l, h)  y = Neg(b)", l=F(0.25), h=F(np.inf)).body
+    assert again(f"a = {op}(x)  b = Clip(a, l, h)  y = Neg(b)", l=F(-1), h=F(np.inf)).applied
+
+
+@pytest.mark.parametrize("op", ["Exp", "Sigmoid", "Softmax"])
+def test_an_abs_of_what_is_positive(op: str) -> None:
+    assert again(f"a = {op}(x)  b = Abs(a)  y = Neg(b)").body == f"a = {op}(x)\ny = Neg(a)"
+
+
+@pytest.mark.parametrize("kind", ["float", "double", "float16"])
+def test_a_bound_left_out_is_the_last_number_of_the_type(kind: str) -> None:
+    zero = {"float": F(0), "double": np.float64(0), "float16": np.float16(0)}[kind]
+    last = np.finfo(zero.dtype).max
+    text = f"g ({kind}[N] x) => ({kind}[N] y) {{ a = Clip(x, z, m)  b = Clip(a, z)  y = Neg(b) }}"
+    assert apply(Idempotent(), model(text, z=zero, m=last)).body == "a = Clip(x, z, m)\ny = Neg(a)"
+    infinite = type(last)(np.inf)
+    assert apply(Idempotent(), model(text, z=zero, m=infinite), feeds=()).body != "a = Clip(x, z, m)\ny = Neg(a)"
+
+
+def test_bounds_as_inputs_from_their_first_version_on() -> None:
+    assert again("a = Sigmoid(x)  b = Clip(a, l, h)  y = Neg(b)", version=11, l=F(0), h=F(1)).applied
+
+
+def test_a_wide_clip_before_a_narrow_one_with_the_same_upper_bound() -> None:
+    done = again("a = Clip(x, l, h)  b = Clip(a, m, h)  y = Neg(b)", l=F(-2), m=F(-1), h=F(2))
+    assert done.body == "b = Clip(x, m, h)\ny = Neg(b)"
+
+
+def test_bounds_as_inputs_that_cut_off_from_their_first_version_on() -> None:
+    assert again("a = Sigmoid(x)  b = Clip(a, l, h)  y = Neg(b)", version=11, l=F(0.25), h=F(0.5)).applied == ()
+
+
+def test_what_is_dequantized_from_signed_integers_may_be_negative() -> None:
+    for kind, gone in (("int8", False), ("uint8", True)):
+        text = f"g ({kind}[N] x) => (float[N] y) {{ a = DequantizeLinear(x, s)  b = Relu(a)  y = Neg(b) }}"
+        assert bool(apply(Idempotent(), model(text, s=F(0.5))).applied) == gone
+
+
+def test_a_zero_point_that_is_fed_says_nothing() -> None:
+    text = "g (uint8[N] x, uint8 z) => (float[N] y) { a = DequantizeLinear(x, s, z)  b = Relu(a)  y = Neg(b) }"
+    assert apply(Idempotent(), model(text, s=F(0.5))).applied == ()

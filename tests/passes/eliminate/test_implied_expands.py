@@ -90,3 +90,26 @@ def test_readers_in_bodies() -> None:
                   else_branch = e () => (float[3, 4] o) { o = Mul(a, x) }> }"""
     done = apply(ImpliedExpands(), model(text, s=ints(3, 4)))
     assert "o = Add(x, m)" in done.body and "o = Mul(m, x)" in done.body and "Expand" not in done.body
+
+
+@pytest.mark.parametrize(
+    ("op", "kind"),
+    [
+        *((one, "bool") for one in ("And", "Or", "Xor")),
+        *((one, "int32") for one in ("Mod", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")),
+        *((one, "int32") for one in ("BitwiseAnd", "BitwiseOr", "BitwiseXor")),
+        ("BitShift", "uint32"),
+    ],
+)
+def test_every_operator_that_broadcasts(op: str, kind: str) -> None:
+    out = "bool" if "Bit" not in op and op != "Mod" else kind
+    attribute = '<direction = "LEFT">' if op == "BitShift" else ""
+    text = f"g ({kind}[3, 4] x, {kind}[3, 1] m) => ({out}[3, 4] y) {{ a = Expand(m, s)  y = {op}{attribute}(x, a) }}"
+    proto = model(f'<ir_version: 8, opset_import: ["": 18]> {text}', s=ints(3, 4))
+    feeds = [{"x": np.arange(12).reshape(3, 4).astype(kind), "m": np.array([[1], [2], [5]]).astype(kind)}]
+    assert apply(ImpliedExpands(), proto, feeds=feeds).body.endswith("(x, m)")
+
+
+def test_a_tile_by_numbers_that_are_not_known() -> None:
+    text = "g (float[3, 4] x, float[3, 1] m, int64[2] r) => (float[3, 4] y) { a = Tile(m, r)  y = Add(x, a) }"
+    assert apply(ImpliedExpands(), model(text), feeds=()).applied == ()

@@ -190,3 +190,47 @@ def test_where_not() -> None:
     assert done.body == "z = Where(c, q, p)\ny = Neg(z)"
     text = "g (bool[N] c, int32[N] p, int32[N] q) => (int32[N] y, bool[N] n) { n = Not(c)  y = Where(n, p, q) }"
     assert_missed(apply(NoOpArithmetic(), model(text)), "where-not", "'n' is read by others")
+
+
+def test_the_first_version_that_broadcasts_as_numpy() -> None:
+    for version, applied in ((6, False), (7, True)):
+        head = f'<ir_version: 8, opset_import: ["": {version}]>'
+        text = f"{head} g (float[N] x) => (float[N] y) {{ a = Mul(x, k)  y = Neg(a) }}"
+        assert bool(apply(NoOpArithmetic(), model(text, k=np.ones(1, F)), laws=False).applied) == applied
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int16", "int32", "int64", "uint32", "uint64"])
+def test_units_of_every_integer_type(kind: str) -> None:
+    for op, unit, other in (("Mul", 1, 2), ("Add", 0, 1), ("Max", np.iinfo(kind).min, 1)):
+        for number, applied in ((unit, True), (other, False)):
+            text = f"g ({kind}[N] x) => ({kind}[N] y) {{ a = {op}(x, k)  y = Identity(a) }}"
+            done = apply(NoOpArithmetic(), model(text, k=np.dtype(kind).type(number)), laws=False)
+            assert bool(done.applied) == applied, op
+
+
+@pytest.mark.parametrize(("op", "unit"), [("BitwiseAnd", 255), ("BitwiseOr", 0), ("BitwiseXor", 0), ("BitShift", 0)])
+def test_only_one_pattern_of_bits_is_the_unit(op: str, unit: int) -> None:
+    attribute = '<direction = "RIGHT">' if op == "BitShift" else ""
+    for number in (0, 1, 254, 255):
+        text = f"g (uint8[N] x) => (uint8[N] y) {{ a = {op}{attribute}(x, k)  y = Identity(a) }}"
+        done = apply(NoOpArithmetic(), model(text, k=np.uint8(number)), laws=False)
+        assert bool(done.applied) == (number == unit)
+
+
+@pytest.mark.parametrize(("op", "unit"), [("And", True), ("Or", False), ("Xor", False), ("Equal", True)])
+def test_only_one_truth_is_the_unit(op: str, unit: bool) -> None:
+    for truth in (False, True):
+        text = f"g (bool[N] x) => (bool[N] y) {{ a = {op}(x, k)  y = Not(a) }}"
+        assert bool(apply(NoOpArithmetic(), model(text, k=np.bool_(truth))).applied) == (truth is unit)
+
+
+def test_half_precision_has_units_too() -> None:
+    text = "g (float16[N] x) => (float16[N] y) { a = Mul(x, k)  y = Neg(a) }"
+    assert apply(NoOpArithmetic(), model(text, k=H(1))).body == "y = Neg(x)"
+
+
+def test_a_where_in_a_function_that_does_not_know_its_types() -> None:
+    """It may be of floating-point numbers, whose zeros may lose their sign."""
+    text = """<ir_version: 10, opset_import: ["": 21, "f": 1]> g (float[N] x) => (float[N] y) { y = f.go(x) }
+    <domain: "f", opset_import: ["": 21]> go (x) => (y) { c = Constant<value = bool {1}>()  y = Where(c, x, x) }"""
+    assert apply(NoOpArithmetic(), model(text)).applied == ()

@@ -184,3 +184,118 @@ def test_where_not() -> None:
     done = apply(NoOpButZeroSign(), model(text.format("Exp"), k=F(0)))
     assert done.body == "a = Where(c, k, p)\ny = Exp(a)"
     assert_missed(apply(NoOpButZeroSign(), model(text.format("Reciprocal"), k=F(0))), "where-not", "-0.0")
+
+
+# How each operator is written that hands -0.0 on, or may; between them stand "Add(x, z)" and what reads this.
+CARRY = {
+    **{
+        op: f"{op}(a)"
+        for op in ("Neg", "Relu", "LeakyRelu", "Elu", "Clip", "Sum", "Mean", "Min", "Max", "Sqrt", "Tanh")
+    },
+    **{op: f"{op}(a)" for op in ("Erf", "Sin", "Ceil", "Floor", "Round", "Gelu", "HardSwish", "Identity", "Transpose")},
+    **{op: f"{op}(a, x)" for op in ("Add", "Sub", "Mul", "PRelu")},
+    **{op: f"{op}<keepdims = 1>(a)" for op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")},
+    "Where": "Where(e, a, x)",
+    "BatchNormalization": "BatchNormalization(a, f4, f4, f4, f4)",
+    "Concat": "Concat<axis = 0>(a, x)",
+    "Slice": "Slice(a, i1, i4, i1)",
+    "Split": "Split<axis = 1, num_outputs = 1>(a)",
+    "Gather": "Gather(a, i1)",
+    "Pad": "Pad(a, i0011)",
+    "Expand": "Expand(a, i11)",
+    "Tile": "Tile(a, i11)",
+    "LayerNormalization": "LayerNormalization(a, f4)",
+    "Dropout": "Dropout(a)",
+}
+LOSE = {
+    **{op: f"{op}(a)" for op in ("Abs", "Exp", "Sigmoid", "HardSigmoid", "Softmax", "LogSoftmax", "Softplus", "Sign")},
+    **{op: f"{op}(a)" for op in ("Cos", "Log")},
+    **{op: f"{op}(a, x)" for op in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")},
+    **{op: f"{op}(a)" for op in ("IsNaN", "IsInf", "Shape", "Size", "ArgMax", "ArgMin")},
+    "MatMul": "MatMul(a, w)",
+    "Gemm": "Gemm(a, w)",
+    "QuantizeLinear": "QuantizeLinear(a, s, q)",
+}
+
+
+def read_by(step: str, last: str) -> Applied:
+    """Laws aside: which operators there are is the question, not what they compute."""
+    weights: dict[str, object] = {"z": F(0), "f4": np.ones(4, F), "w": np.ones((4, 4), F), "s": F(1), "q": np.uint8(0)}
+    weights |= {"e": np.ones((1, 4), np.bool_), "i1": np.array([1]), "i4": np.array([4]), "i11": np.array([1, 1])}
+    weights |= {"i0011": np.array([0, 0, 1, 1])}
+    head = '<ir_version: 9, opset_import: ["": 20]>'
+    text = f"{head} g (float[N, 4] x) => (float[A] y) {{ a = Add(x, z)  b = {step}  {last} }}"
+    return apply(NoOpButZeroSign(), model(text, **weights), laws=False)
+
+
+@pytest.mark.parametrize("op", list(CARRY))
+def test_each_operator_that_hands_the_sign_on(op: str) -> None:
+    """What reads its result decides."""
+    assert "Add(x, z)" not in read_by(CARRY[op], "y = Abs(b)").body
+    assert_missed(read_by(CARRY[op], "y = Reciprocal(b)"), "zero", "Reciprocal")
+
+
+@pytest.mark.parametrize("op", list(LOSE))
+def test_each_operator_that_does_not(op: str) -> None:
+    assert "Add(x, z)" not in read_by(LOSE[op], "y = Cast<to = 1>(b)").body
+
+
+OPTIONAL_BIASES = {
+    "LayerNormalization": ("LayerNormalization(x, f4, zeros)", 17),
+    "QLinearConv": ("QLinearConv(u, s, q, v, s, q, s, q, none)", 10),
+    "RNN": ("RNN<hidden_size = 1>(x3, r1, r1, zeros2)", 7),
+    "GRU": ("GRU<hidden_size = 1>(x3, r3, r3, zeros6)", 7),
+    "LSTM": ("LSTM<hidden_size = 1>(x3, r4, r4, zeros8)", 7),
+    "GRU state": ("GRU<hidden_size = 1>(x3, r3, r3, , , zeros1)", 7),
+    "RNN state": ("RNN<hidden_size = 1>(x3, r1, r1, , , zeros1)", 7),
+    "LSTM cell": ("LSTM<hidden_size = 1>(x3, r4, r4, , , , zeros1)", 7),
+    "Conv": ("Conv(i, k, zero)", 1),
+    "ConvTranspose": ("ConvTranspose(i, k, zero)", 1),
+}
+
+
+@pytest.mark.parametrize("op", list(OPTIONAL_BIASES))
+def test_each_bias_from_the_first_version_on_that_takes_it(op: str) -> None:
+    step, since = OPTIONAL_BIASES[op]
+    weights: dict[str, object] = {"f4": np.ones(4, F), "zeros": np.zeros(4, F), "s": F(1), "q": np.uint8(0)}
+    weights |= {f"r{n}": np.ones((1, n, 1), F) for n in (1, 3, 4)} | {
+        f"zeros{n}": np.zeros((1, n), F) for n in (2, 6, 8)
+    }
+    weights |= {"zeros1": np.zeros((1, 1, 1), F), "k": np.ones((1, 1, 1, 1), F), "zero": np.zeros(1, F)}
+    weights |= {"v": np.ones((1, 1, 1, 1), np.uint8), "none": np.zeros(1, np.int32)}
+    inputs = "float[N, 4] x, float[S, 1, 1] x3, float[1, 1, 2, 2] i, uint8[1, 1, 2, 2] u"
+    for version in {since, max(since, 7), 18}:
+        text = f'<ir_version: 8, opset_import: ["": {version}]> g ({inputs}) => (float[A] y) {{ y = {step} }}'
+        done = apply(NoOpButZeroSign(), model(text, **weights), laws=False)
+        assert [one.rule for one in done.applied] == ["bias"], version
+        assert "zero" not in done.body and "none" not in done.body
+
+
+def test_a_bias_after_which_the_sign_cannot_be_read() -> None:
+    """A sum that starts from 0.0 is never -0.0, whatever reads it; a normalization may be."""
+    weights = {"w": np.ones((4, 4), F), "b": np.zeros(4, F)}
+    assert rounded("a = Gemm(x, w, b)  y = Reciprocal(a)", **weights).body == "a = Gemm(x, w)\ny = Reciprocal(a)"
+
+
+def test_integers_and_old_versions_are_left() -> None:
+    text = "g (int32[N] x) => (int32[N] y) { a = Add(x, k)  y = Neg(a) }"
+    assert apply(NoOpButZeroSign(), model(text, k=np.int32(0))).applied == ()
+    for version, applied in ((6, False), (7, True)):
+        head = f'<ir_version: 8, opset_import: ["": {version}]>'
+        old = f"{head} g (float[N] x) => (float[N] y) {{ a = Add(x, k)  y = Neg(a) }}"
+        assert bool(apply(NoOpButZeroSign(), model(old, k=np.zeros(1, F)), laws=False).applied) == applied
+
+
+def test_as_many_reads_as_are_followed() -> None:
+    for count, gone in ((256, True), (257, False)):
+        steps = "  ".join(f"b{at} = Abs(a)" for at in range(count - 1))
+        text = f"g (float[N] x) => (float[N] y) {{ a = Add(x, z)  y = Abs(a)  {steps} }}"
+        done = apply(NoOpButZeroSign(), model(text, z=F(0)), laws=False)
+        assert ("Add" not in done.body) == gone
+
+
+def test_a_bias_in_integers_goes_whatever_reads_the_result() -> None:
+    text = """g (uint8[1, 1, 2, 2] u) => (float[A, B, C, D] y) {
+        a = QLinearConv(u, s, q, v, s, q, s, q, b)  y = DequantizeLinear(a, s, q) }"""
+    weights = {"s": F(1), "q": np.uint8(0), "v": np.ones((1, 1, 1, 1), np.uint8), "b": np.zeros(1, np.int32)}
+    assert apply(NoOpButZeroSign(), model(text, **weights)).body.startswith("a = QLinearConv(u, s, q, v, s, q, s, q)\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from onnx import ModelProto
@@ -120,6 +121,7 @@ def test_the_value_between_is_read() -> None:
         ("int32", "int64", "int8"),
         ("int32", "double", "float"),
         ("bool", "int64", "float"),
+        ("bool", "int64", "int32"),
         ("float16", "float", "double"),
         ("float", "double", "float16"),
         ("float16", "float", "bool"),
@@ -148,6 +150,22 @@ def test_on_the_way_but_read() -> None:
 def test_strings_are_left_alone() -> None:
     done = cast("g (int32[N] x) => (string[N] y) { a = Cast<to = 7>(x)  y = Cast<to = 8>(a) }", runs=False)
     assert done.remarks == ()
+
+
+def test_there_and_back_by_way_of_a_string_is_not_looked_at() -> None:
+    done = cast("g (string[N] x) => (string[N] y) { a = Cast<to = 7>(x)  b = Cast<to = 8>(a)  y = Identity(b) }", False)
+    assert done.remarks == ()
+
+
+def test_a_cast_like_on_the_way_keeps_what_it_is_like() -> None:
+    done = cast("g (int32[N] x, int8[M] t) => (int8[N] y) { a = Cast<to = 7>(x)  y = CastLike(a, t) }")
+    assert done.body == "y = CastLike(x, t)"
+
+
+def test_a_type_that_the_caller_of_a_function_gives() -> None:
+    text = """<ir_version: 10, opset_import: ["": 21, "f": 1]> g (float[N] x) => (int64[N] y) { y = f.go<t = 7>(x) }
+    <domain: "f", opset_import: ["": 21]> go <t> (x) => (y) { a = Cast<to = 1>(x)  y = Cast<to: int = @t>(a) }"""
+    assert cast(text).applied == ()
 
 
 def test_an_output_keeps_its_name() -> None:
@@ -193,3 +211,50 @@ def test_names_that_would_make_the_file_grow() -> None:
     reads = "  ".join(f"r{i} = {op}(a)" for i, op in enumerate(["Neg", "Abs", "Exp", "Relu", "Ceil"]))
     text = f"g (float[N] {long}) => (float[N] y) {{ a = Cast<to = 1>({long})  {reads}  y = Sum(r0, r1, r2, r3, r4) }}"
     assert_missed(cast(text), "same-type", "the file would grow")
+
+
+ARRAYS = {**{name: np.dtype(name) for name in TYPES if name not in ("float", "bfloat16")}, "float": np.dtype("f4")}
+ARRAYS["bfloat16"] = np.dtype(ml_dtypes.bfloat16)
+
+
+def numbers_of(name: str) -> np.ndarray:
+    """Every number of a type of up to 16 bits; of larger ones those at which others end."""
+    dtype = ARRAYS[name]
+    if name == "bool":
+        return np.array([False, True])
+    if dtype.itemsize <= 2:
+        found = np.arange(1 << 8 * dtype.itemsize, dtype=f"u{dtype.itemsize}").view(dtype)
+        with np.errstate(invalid="ignore"):
+            return found if dtype.kind in "iu" else found[np.isfinite(found.astype(np.float64))]
+    if dtype.kind == "f":
+        ends = np.array(
+            [1, 1 + 2.0**-23, 1 + 2.0**-52, 2.0**-149, 5e-324, 3.4e38, 1.7e308, 0.1, -(2.0**31)], np.float64
+        )
+        with np.errstate(all="ignore"):
+            found = ends.astype(dtype)
+        return found[np.isfinite(found)]
+    low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    edges = {low, high} | {sign * (1 << bit) + by for bit in range(64) for by in (-1, 0, 1) for sign in (-1, 1)}
+    return np.array([one for one in sorted(edges) if low <= one <= high], dtype)
+
+
+def exact(numbers: np.ndarray) -> list[int | float]:
+    """As Python's numbers, which compare without rounding."""
+    return [int(one) if numbers.dtype.kind in "iub" else float(one) for one in numbers]
+
+
+def holds(between: str, first: str) -> bool:
+    """Whether every number of one type is one of the other."""
+    numbers = numbers_of(first)
+    with np.errstate(all="ignore"):
+        return exact(numbers.astype(ARRAYS[between])) == exact(numbers)
+
+
+@pytest.mark.parametrize("first", list(TYPES))
+def test_what_is_said_to_hold_every_value_does(first: str) -> None:
+    """Of any two types, the pass says what their numbers say."""
+    for between in TYPES:
+        if between != first:
+            text = there_and_back(first, between)
+            gone = apply(NoOpCasts(), model(text), laws=False).body == "y = Identity(x)"
+            assert gone == holds(between, first), between

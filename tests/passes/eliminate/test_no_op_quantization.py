@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -73,3 +74,37 @@ def test_clip_of_what_a_grid_holds(scale: float, zero: int, gone: bool) -> None:
     before = model(text, s=F(scale), z=np.uint8(zero), lo=F(0), hi=F(6))
     done = apply(Idempotent(), before, feeds=[{"x": EVERY[np.uint8].astype(np.uint8)}])
     assert bool(done.applied) == gone
+
+
+@pytest.mark.parametrize("attribute", ["precision = 10", "output_dtype = 2", "block_size = 2"])
+def test_a_grid_with_an_attribute_that_changes_it(attribute: str) -> None:
+    """Each of them alone says more than the scale and the zero point do."""
+    head = '<ir_version: 11, opset_import: ["": 23]> g (uint8[N] x) => (uint8[N] y)'
+    body = f"{{ a = DequantizeLinear(x, s, z)  b = QuantizeLinear<{attribute}>(a, s, z)  y = Identity(b) }}"
+    done = apply(NoOpQuantization(), model(f"{head} {body}", s=F(0.5), z=np.uint8(3)), feeds=(), laws=False)
+    assert done.applied == ()
+    plain = model(f"{head} {body.replace(f'<{attribute}>', '')}", s=F(0.5), z=np.uint8(3))
+    assert apply(NoOpQuantization(), plain, feeds=()).applied
+
+
+@pytest.mark.parametrize("scale", [np.inf, np.nan, 0.0, -1.0])
+def test_scales_that_are_no_grid(scale: float) -> None:
+    assert quantize(BACK, s=F(scale), z=np.uint8(0)).applied == ()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int16"])
+def test_each_type_has_its_ends(kind: str) -> None:
+    """At this scale the greatest integers of a type overflow, so they come back only if they are fewer."""
+    from passes.eliminate.no_op_quantization import Grid
+
+    info = np.iinfo(kind)
+    number = {"uint8": 2, "int8": 3, "uint16": 4, "int16": 5}[kind]
+    held = Grid(number, F(1), 0).values()
+    assert (held[0], held[-1], held.size) == (info.min, info.max, 1 << info.bits)
+
+
+def test_a_zero_point_that_is_no_integer() -> None:
+    text = """<ir_version: 9, opset_import: ["": 19]> g (float8e4m3fn[N] x) => (float8e4m3fn[N] y) {
+        a = DequantizeLinear(x, s, z)  y = QuantizeLinear(a, s, z) }"""
+    zero = np.zeros((), ml_dtypes.float8_e4m3fn)
+    assert apply(NoOpQuantization(), model(text, s=F(1), z=zero), feeds=()).remarks == ()

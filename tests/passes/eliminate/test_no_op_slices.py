@@ -194,3 +194,84 @@ def test_outputs_and_bodies() -> None:
 def test_an_overridable_default_is_no_constant() -> None:
     text = "g (float[N] x, int64[1] s) => (float[M] y) { b = Slice(x, s, e)  y = Neg(b) }"
     assert apply(NoOpSlices(), model(text, s=ints(0), e=ints(MAX)), feeds=()).applied == ()
+
+
+def test_one_axis_that_is_cut_among_others_that_are_not() -> None:
+    """Every axis has to be whole, wherever the one that is not stands."""
+    for starts, ends in (((0, 1), (MAX, 4)), ((1, 0), (MAX, 4))):
+        done = cut("Slice(a, s, e)", out="M, K", s=ints(*starts), e=ints(*ends))
+        assert done.applied == ()
+
+
+def test_one_axis_that_goes_backward() -> None:
+    bounds = {"s": ints(0, -1), "e": ints(MAX, MIN), "k": ints(0, 1), "p": ints(1, -1)}
+    assert cut("Slice(a, s, e, k, p)", **bounds).applied == ()
+    unknown = "g (float[2, 4] x, int64[2] s) => (float[2, 4] y) { b = Slice(x, s, e, k, p)  y = Neg(b) }"
+    given = {"e": ints(MAX, MIN), "k": ints(0, 1), "p": ints(1, -1)}
+    assert apply(NoOpSlices(), model(unknown, **given), feeds=()).applied == ()
+
+
+@pytest.mark.parametrize("version", [11, 13])
+def test_pads_as_inputs_from_their_first_version_on(version: int) -> None:
+    assert gone(cut("Pad(a, p)", version=version, p=ints(0, 0, 0, 0)))
+    assert cut("Pad(a, p)", version=version, out="M, 4", p=ints(0, 0, 1, 0)).applied == ()
+
+
+def test_gathers_of_another_number_or_rank() -> None:
+    assert gone(cut("Gather<axis = 1>(a, i)", i=ints(0, 1, 2, 3)))
+    assert cut("Gather<axis = 1>(a, i)", out="N, 3", i=ints(0, 1, 2)).applied == ()
+    assert cut("Gather<axis = 1>(a, i)", out="N, 1, 4", i=ints(0, 1, 2, 3).reshape(1, 4)).applied == ()
+
+
+def test_the_most_indices_that_are_looked_at() -> None:
+    most = 1 << 16
+    for count, looked in ((most, True), (most + 1, False)):
+        text = f"g (float[{count}] x) => (float[{count}] y) {{ a = Abs(x)  b = Gather(a, i)  y = Neg(b) }}"
+        assert bool(apply(NoOpSlices(), model(text, i=np.arange(count)), laws=False).applied) == looked
+
+
+def test_scatters_of_the_whole_that_are_none() -> None:
+    """The data may be larger than the updates, or the indices go through another part of them."""
+    text = "g (float[3, 2] d, float[{0}] u) => (float[{1}] y) {{ a = ScatterND(d, i, u)  y = Neg(a) }}"
+    every = np.arange(3).reshape(3, 1)
+    done = apply(NoOpSlices(), model(text.format("3, 2", "3, 2"), i=every))
+    assert [one.rule for one in done.applied] == ["overwrite"]
+    two = apply(NoOpSlices(), model(text.format("2, 2", "3, 2"), i=every[:2]))
+    assert two.applied == ()
+    by_element = "g (float[3, 2] d, float[0, 2] u) => (float[3, 2] y) { a = ScatterElements(d, i, u)  y = Neg(a) }"
+    assert apply(NoOpSlices(), model(by_element, i=np.zeros((0, 2), np.int64))).applied
+    last = "g (float[3, 2] d, float[3, 0] u) => (float[3, 2] y) { a = ScatterElements(d, i, u)  y = Neg(a) }"
+    assert apply(NoOpSlices(), model(last, i=np.zeros((3, 0), np.int64))).applied
+
+
+def test_an_end_that_is_the_size_of_the_axis() -> None:
+    text = """g (float[N, 4] x, float[M, 4] z) => (float[K, 4] y) {
+        s = Shape<start = 0, end = 1>(q)  a = Slice(x, zero, s, zero)  y = Neg(a) }"""
+    own = apply(NoOpSlices(), model('<ir_version: 8, opset_import: ["": 17]>' + text.replace("q", "x"), zero=ints(0)))
+    assert own.body.endswith("y = Neg(x)")
+    other = '<ir_version: 8, opset_import: ["": 17]>' + text.replace("q", "z")
+    assert apply(NoOpSlices(), model(other, zero=ints(0))).applied == ()
+
+
+def test_an_axis_beyond_the_last_one() -> None:
+    """No shape inference lets it through; it is left, and nothing is raised."""
+    for step in ("Slice(a, s, e, k)", "Concat<axis = 2>(a, x)", "Gather<axis = 2>(a, s)"):
+        text = f"g (float[N, 4] x) => (float[N, 4] y) {{ a = Abs(x)  b = {step}  y = Neg(b) }}"
+        assert apply(NoOpSlices(), model(text, s=ints(0), e=ints(9), k=ints(2)), laws=False).applied == ()
+
+
+def test_the_axis_of_old_concatenations_is_the_second_one() -> None:
+    for where, applied in (("3, 0", True), ("0, 4", False)):
+        text = f'<ir_version: 3, opset_import: ["": 3]> g (float[3, 4] x, float[{where}] e) => (float[A, B] y)'
+        done = apply(NoOpSlices(), model(text + " { a = Concat(x, e)  y = Neg(a) }"), feeds=(), laws=False)
+        assert bool(done.applied) == applied
+
+
+def test_axes_that_a_caller_gives_may_differ() -> None:
+    head = '<ir_version: 8, opset_import: ["": 17, "d": 1]>'
+    text = f"""{head} g (float[2, 2] x) => (float[4, 4] y) {{ y = d.Join<p = 0, q = 1>(x) }}
+        <domain: "d", opset_import: ["": 17]> Join <p, q> (x) => (y) {{
+            a = Concat<axis: int = @p>(x, x)  y = Concat<axis: int = @q>(a, a) }}"""
+    assert apply(NoOpSlices(), model(text)).applied == ()
+    one = text.replace("y = Concat", "b = Concat<axis: int = @p>(a, x)  y = Concat")
+    assert apply(NoOpSlices(), model(one), feeds=(), laws=False).applied == ()

@@ -157,3 +157,61 @@ def test_what_a_function_is_told_is_not_known() -> None:
         { y = f.go<p = [1, 0]>(x) }
     <domain: "f", opset_import: ["": 21]> go <p> (x) => (y) { a = Transpose<perm: ints = @p>(x)  y = Neg(a) }"""
     assert apply(NoOpViews(), model(text)).applied == ()
+
+
+def test_two_sizes_that_are_not_told() -> None:
+    """One size may follow from the others; a second one is somebody else's."""
+    text = "g (float[N, M] x, int64[2] t) => (float[A, B] y) { b = Reshape(x, t)  y = Neg(b) }"
+    assert apply(NoOpViews(), model(text), feeds=()).applied == ()
+    head = '<ir_version: 8, opset_import: ["": 17]> g (float[N, M, 4] x, float[A, B, 4] z) => (float[P, Q, 4] y)'
+    body = """{ m = Shape<start = 1, end = 2>(W)  s = Concat<axis = 0>(k, m, f)  b = Reshape(x, s)  y = Neg(b) }"""
+    own = apply(NoOpViews(), model(f"{head} {body.replace('W', 'x')}", k=ints(-1), f=ints(4)))
+    assert own.body.endswith("y = Neg(x)")
+    other = model(f"{head} {body.replace('W', 'z')}", k=ints(-1), f=ints(4))
+    feeds = [{"x": np.ones((2, 3, 4), "f"), "z": np.ones((1, 2, 4), "f")}]
+    assert apply(NoOpViews(), other, feeds=feeds).applied == ()
+
+
+@pytest.mark.parametrize("version", [1, 4])
+def test_reshapes_of_old_versions(version: int) -> None:
+    proto = model(
+        f"""<ir_version: 3, opset_import: ["": {version}]> g (float[3, 4] x) => (float[A, B] y) {{
+            b = Reshape<shape = [3, 4]>(x)  y = Neg(b) }}"""
+    )
+    assert apply(NoOpViews(), proto, feeds=()).body == "y = Neg(x)"
+    proto.graph.node[0].attribute[0].ints[:] = [4, 3]
+    assert apply(NoOpViews(), proto, feeds=()).applied == ()
+
+
+def test_flatten_of_a_matrix_at_each_axis() -> None:
+    for axis, kept in ((1, True), (-1, True), (0, False), (2, False), (-2, False)):
+        assert bool(view(f"Flatten<axis = {axis}>(a)", "N, 4", out="A, B").applied) == kept
+
+
+def test_squeeze_that_names_axes_or_none() -> None:
+    assert view("Squeeze(a, k)", "N, 1", out="N", k=ints(1)).applied == ()
+    assert gone(view("Squeeze(a)", "3, 4"))
+    assert view("Squeeze(a)", "N, 4", out="A, B").applied == ()
+    assert gone(view("Squeeze(a)", "0, 4"))
+
+
+def test_tiles_of_old_versions() -> None:
+    text = '<ir_version: 8, opset_import: ["": {0}]> g (float[3, 4] x) => (float[A, B] y)'
+    text += " {{ b = Tile(x, {1})  y = Neg(b) }}"
+    six = model(text.format(6, "r"), r=ints(1, 1))
+    assert apply(NoOpViews(), six, feeds=()).body == "y = Neg(x)"
+    one = model(text.format(1, "r, k"), r=np.float32(1), k=np.float32(0))
+    assert apply(NoOpViews(), one, feeds=()).applied == ()
+
+
+@pytest.mark.parametrize("attribute", ["", "<allowzero = 1>"])
+def test_one_size_that_follows_from_the_others(attribute: str) -> None:
+    """Of a size that may be 0 the other one does not follow; but then no run gets by it."""
+    head = '<ir_version: 8, opset_import: ["": 17]> g (float[N, M] x) => (float[P, Q] y)'
+    body = "m = Shape<start = 1, end = 2>(x)  s = Concat<axis = 0>(k, m)"
+    text = f"{head} {{ {body}  b = Reshape{attribute}(x, s)  y = Neg(b) }}"
+    done = apply(NoOpViews(), model(text, k=ints(-1)), feeds=[{"x": np.ones((2, 3), "f")}])
+    assert done.applied  # where the size is 0 and no copy, the original fails
+    other = text.replace("start = 1, end = 2", "start = 0, end = 1")
+    done = apply(NoOpViews(), model(other, k=ints(-1)), feeds=[{"x": np.ones((2, 3), "f")}])
+    assert done.applied == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorAnnotation
 
 from graphopt.testing import Applied, apply, model
 from passes.eliminate.unread_outputs import UnreadOutputs
@@ -65,3 +66,30 @@ def test_nothing_is_read() -> None:
     text = "g (float[S, N, 3] x) => (float[S, N, 3] y) { a, h = RNN<hidden_size = 2>(x, w, r)  y = Neg(x) }"
     w, r = np.ones((1, 2, 3), np.float32), np.ones((1, 2, 2), np.float32)
     assert apply(UnreadOutputs(), model(text, w=w, r=r)).applied == ()
+
+
+@pytest.mark.parametrize(
+    ("step", "kept"),
+    [
+        ("a, i, j, k = Unique(x)", "a = Unique(x)"),
+        ("a, l = SoftmaxCrossEntropyLoss(m, t)", "a = SoftmaxCrossEntropyLoss(m, t)"),
+    ],
+)
+def test_each_output_that_is_optional(step: str, kept: str) -> None:
+    text = f"g (float[N] x, float[N, C] m, int64[N] t) => (float[K] y) {{ {step}  y = Neg(a) }}"
+    assert apply(UnreadOutputs(), model(text), laws=False).body.startswith(f"{kept}\n")
+
+
+@pytest.mark.parametrize("step", ["a, b = Dropout(x)", "a, b = Unique(x)", "a, b = LayerNormalization(x, s)"])
+def test_the_first_output_stays_where_only_another_is_read(step: str) -> None:
+    text = f"g (float[N, 4] x) => (float[K] y) {{ {step}  y = Cast<to = 1>(b) }}"
+    assert apply(UnreadOutputs(), model(text, s=np.ones(4, np.float32)), laws=False).applied == ()
+
+
+def test_an_output_that_an_annotation_is_about_stays() -> None:
+    proto = model("g (float[N] x) => (float[N] y) { a, m = Dropout(x)  y = Neg(a) }", k=np.float32(2))
+    note = TensorAnnotation(tensor_name="m")
+    entry = note.quant_parameter_tensor_names.add()
+    entry.key, entry.value = "SCALE_TENSOR", "k"
+    proto.graph.quantization_annotation.append(note)
+    assert apply(UnreadOutputs(), proto).applied == ()

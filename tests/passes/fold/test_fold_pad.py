@@ -140,3 +140,33 @@ def test_attributes_that_a_caller_gives() -> None:
     refused(text, "given by whoever calls")
     plain = text.replace(", strides: ints = @s", "").replace("<s = [1, 1]>", "").replace("f <s>", "f")
     assert "pads=[1, 2, 0, 1]" in folded(plain).body
+
+
+def test_a_window_of_another_rank() -> None:
+    """No shape inference would let it through; it is left, and nothing is raised."""
+    for kernel in ("[3]", "[3, 3, 3]"):
+        proto = model(f"g ({X}) => ({Y}) {{ p = Pad(x, q)  y = AveragePool<kernel_shape = {kernel}>(p) }}", q=PADS)
+        done = apply(FoldPad(), proto, laws=False)
+        assert_missed(done, "fold", "the window")
+
+
+def test_the_first_opset_with_a_value_as_an_input() -> None:
+    for value, why in ((1.0, "other values than zeros"), (-0.0, "other values than zeros")):
+        text = f"{head(11)} g ({X}) => ({Y}) {{ p = Pad(x, q, z)  y = Conv(p, w) }}"
+        refused(text, why, w=KERNEL, q=PADS, z=np.float32(value))
+    text = f"{head(10)} g ({X}) => ({Y}) {{ p = Pad<pads = {PADS.tolist()}, value = 1.0>(x)  y = Conv(p, w) }}"
+    refused(text, "other values than zeros", w=KERNEL)
+
+
+def test_more_pads_of_its_own_than_there_are_axes() -> None:
+    text = f"g ({X}) => ({Y}) {{ p = Pad(x, q)  y = Conv<pads = [0, 0]>(p, w) }}"
+    done = apply(FoldPad(), model(text, q=PADS, w=KERNEL), laws=False)
+    assert_missed(done, "fold", "is not known")
+
+
+def test_a_pool_with_a_window_that_padding_alone_could_fill() -> None:
+    for kernel, refusal in (("[2, 4]", False), ("[1, 4]", True), ("[3, 2]", True), ("[3, 3]", False)):
+        attributes = f"kernel_shape = {kernel}, count_include_pad = 1"
+        proto = model(f"g ({X}) => ({Y}) {{ p = Pad(x, q)  y = AveragePool<{attributes}>(p) }}", q=PADS)
+        done = apply(FoldPad(), proto)
+        assert bool(done.applied) != refusal, kernel

@@ -228,3 +228,55 @@ def test_a_scaled_value_that_is_a_bias_or_read_in_a_body() -> None:
                     else_branch = e () => (float[i, j] r) {{ r = Relu(x) }}>
     }}"""
     assert_missed(folded(text, w=floats(4, 6), c=TWO), "before-matmul", "in another graph")
+
+
+def test_a_longer_constant_than_there_are_channels_is_no_bias() -> None:
+    """One channel comes out of the operator and four out of the sum."""
+    for step, weight in (("MatMul(x, w)", floats(4, 1)), ("Gemm(x, w)", floats(4, 1))):
+        done = folded(f"g ({M}) => ({R}) {{ a = {step}  y = Mul(a, c) }}", w=weight, c=floats(4))
+        assert "Mul" in done.body
+        done = folded(f"g ({M}) => ({R}) {{ a = {step}  b = Add(a, c)  y = Mul(b, d) }}", w=weight, c=floats(4), d=TWO)
+        assert "Add" in done.body
+
+
+def test_a_column_of_biases_beside_a_weight_on_the_left() -> None:
+    w, b, c = floats(5, 4), floats(5, 1), floats(5, 1)
+    text = "g (float[4, N] x) => (float[A, B] y) { a = MatMul(w, x)  b1 = Add(a, b)  y = Mul(b1, c) }"
+    done = folded(text, w=w, b=b, c=c)
+    assert done.body == "a = MatMul(w, x)\ny = Add(a, b)"
+    np.testing.assert_allclose(initializers(done)["b"], b * c, rtol=1e-6)
+    row = folded(
+        text.replace("N]", "4]"), w=floats(4, 4), b=floats(4), c=floats(4, 1)
+    )  # along the other axis of a square
+    assert "Mul" in row.body or row.applied == ()
+
+
+def test_double_precision() -> None:
+    w, c = floats(4, 3).astype(np.float64), floats(3).astype(np.float64)
+    text = "g (double[N, 4] x) => (double[N, C] y) { a = MatMul(x, w)  y = Mul(a, c) }"
+    assert folded(text, w=w, c=c).body == "y = MatMul(x, w)"
+
+
+def test_factors_that_leave_the_range_of_the_type() -> None:
+    text = f"g ({M}) => ({R}) {{ a = MatMul(x, w)  y = Mul(a, c) }}"
+    done = folded(text, runs=False, w=np.full((4, 3), 1e25, np.float32), c=np.float32(1e25))
+    assert done.applied == ()
+    wide = text.replace("float", "double")
+    done = folded(wide, runs=False, w=np.full((4, 3), 1e200), c=np.float64(1e200))
+    assert done.applied == ()
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 19])
+def test_weights_are_computed_in_pieces_of_any_size(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    from passes.fold import reweighting
+
+    random = np.random.default_rng(5)
+    w, scale = random.standard_normal((6, 5)).astype(np.float32), random.standard_normal(6).astype(np.float32)
+    monkeypatch.setattr(reweighting, "_PIECE", piece)
+    done = apply(
+        FoldScaleBias(), model("g (float[N, 6] x) => (float[N, 5] y) { a = Mul(x, s)  y = MatMul(a, w) }", s=scale, w=w)
+    )
+    assert done.body == "y = MatMul(x, w)"
+    assert np.array_equal(
+        initializers(done)["w"], (w.astype(np.float64) * scale.astype(np.float64)[:, None]).astype(np.float32)
+    )

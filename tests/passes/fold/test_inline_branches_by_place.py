@@ -225,3 +225,26 @@ def test_a_gate_that_keeps_the_outer_one() -> None:
     text = INNER.format(before="", outer="c", inner="c")
     gate = Limits(disabled=frozenset({("inline-branches", 1)}))
     assert len(apply(InlineBranches(), model(text), gate=gate).applied) == 1
+
+
+@pytest.mark.parametrize("step", ["And(c, d)", "Or(c, d)", "Xor(c, d)"])
+def test_what_is_computed_from_the_same_condition_is_another_one(step: str) -> None:
+    """Only a copy and a negation say what the condition says."""
+    text = INNER.format(before=f"n = {step}", outer="c", inner="n").replace("(bool c,", "(bool c, bool d,")
+    assert inline(text).applied == ()
+    text = INNER.format(before=f"n = {step}", outer="n", inner="c").replace("(bool c,", "(bool c, bool d,")
+    assert inline(text).applied == ()
+
+
+@pytest.mark.parametrize("step", ["Not(f)", "Identity(f)", "Equal(v, v)"])
+def test_a_condition_computed_from_what_is_fed_is_no_squeeze(step: str) -> None:
+    proto = squeeze(LSTM)
+    del proto.graph.node[:3]
+    made = model(f"g (bool f, float v) => (bool c) {{ c = {step} }}").graph.node[0]
+    proto.graph.node.insert(0, made)
+    fed = {"f": np.array(step != "Not(f)"), "v": np.array(1, np.float32)}
+    for name, kind in (("f", TensorProto.BOOL), ("v", TensorProto.FLOAT)):
+        if name in made.input:
+            proto.graph.input.append(helper.make_tensor_value_info(name, kind, []))
+    given = {name: value for name, value in fed.items() if name in made.input}
+    assert apply(InlineBranches(), proto, feeds=[{**feeds(1)[0], **given}]).applied == ()

@@ -143,3 +143,29 @@ def test_biases_and_operands_that_are_not_as_they_should_be() -> None:
     assert_missed(merged(text, w=floats(4, 16), v=floats(16, 3)), "gemm-matmul", "transposes what it reads")
     text = "g (float[4, N] x) => (float[C, N] y) { a = MatMul(w, x)  y = MatMul(v, a) }"
     assert not merged(text, w=floats(16, 4), v=floats(3, 16)).applied
+
+
+def test_a_convolution_and_a_matrix_are_no_pair() -> None:
+    text = f"g ({X}) => ({Y}) {{ a = Conv(x, w)  y = MatMul(a, v) }}"
+    assert merged(text, w=floats(4, 4, 1, 1), v=floats(6, 6)).applied == ()
+    text = f"g ({X}) => ({Y}) {{ a = MatMul(x, v)  y = Conv(a, w) }}"
+    assert merged(text, w=floats(4, 4, 1, 1), v=floats(6, 6)).applied == ()
+
+
+def test_a_matrix_on_either_side_of_the_data() -> None:
+    for first, second in (("MatMul(w, x)", "MatMul(a, v)"), ("MatMul(x, v)", "MatMul(w, a)")):
+        text = f"g (float[4, 4] x) => (float[A, B] y) {{ a = {first}  y = {second} }}"
+        assert merged(text, w=floats(4, 4), v=floats(4, 4)).applied == ()
+
+
+def test_weights_of_double_precision_have_a_range_of_their_own() -> None:
+    w, v = np.full((4, 16), 1e200), np.full((16, 3), 1e100)
+    text = "g (double[N, 4] x) => (double[N, C] y) { a = MatMul(x, w)  y = MatMul(a, v) }"
+    assert_missed(merged(text, runs=False, w=w, v=v), "matmul-matmul", "leaves the range")
+    done = merged(text, runs=False, w=w / 1e150, v=v)
+    assert done.body == "y = MatMul(x, v)"
+
+
+def test_a_product_that_is_exactly_as_large_as_both() -> None:
+    w, v = floats(4, 2), floats(2, 4)
+    assert merged(f"g ({M}) => ({R}) {{ a = MatMul(x, w)  y = MatMul(a, v) }}", w=w, v=v).body == "y = MatMul(x, v)"

@@ -142,3 +142,24 @@ def test_what_is_declared_of_a_constant_node_follows_its_values() -> None:
     assert done.body == "d = Constant<value=float[1,4] {3.0, 3.0, 3.0, 3.0}>()\ny = Add(x, d)"
     (declared,) = done.after.graph.value_info
     assert [one.dim_value for one in declared.type.tensor_type.shape.dim] == [1, 4]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "int32", "int64", "uint32", "uint64"])
+def test_sums_of_every_integer_type(dtype: str) -> None:
+    """onnxruntime adds only some of them."""
+    text = f"g ({dtype}[N, 4] x) => ({dtype}[N, 4] y) {{ a = Add(x, c)  y = Add(a, d) }}"
+    done = joined(text, runs=False, c=np.dtype(dtype).type(100), d=np.dtype(dtype).type(27))
+    assert int(value(done)) == 127
+
+
+@pytest.mark.parametrize("which", ["c", "d"])
+def test_a_constant_that_is_an_output_too_keeps_its_values(which: str) -> None:
+    text = f"g ({X}) => ({Y}, float[4] {which}) {{ a = Add(x, c)  y = Add(a, d) }}"
+    done = joined(text, c=np.full(4, 2, "f"), d=np.full(4, 3, "f"))
+    held = {one.name: numpy_helper.to_array(one).tolist() for one in done.after.graph.initializer}
+    assert held[which] == [2.0 if which == "c" else 3.0] * 4
+
+
+def test_constants_that_both_are_outputs_would_make_the_file_grow() -> None:
+    text = f"g ({X}) => ({Y}, float[4] c, float[4] d) {{ a = Add(x, c)  y = Add(a, d) }}"
+    assert joined(text, c=np.full(4, 2, "f"), d=np.full(4, 3, "f")).applied == ()

@@ -265,3 +265,18 @@ def test_parts_of_what_was_an_element() -> None:
         zero=0,
     )
     assert done.body == "a = Neg(x)\ny = Concat<axis=0>(a, x)"
+
+
+@pytest.mark.parametrize("place", [2, 3, -3])
+def test_a_position_that_no_element_has(place: int) -> None:
+    """Every run would fail: that is left to the run."""
+    text = (
+        "g (float[N] a, float[N] b) => (float[N] y) { s = SequenceConstruct(a, b)  u = SequenceAt(s, p)  y = Neg(u) }"
+    )
+    assert resolve(text, runs=False, p=place).applied == ()
+
+
+@pytest.mark.parametrize("place", [2, -3])
+def test_a_part_that_a_split_does_not_make(place: int) -> None:
+    text = "g (float[4] x) => (float[N] y) { s = SplitToSequence(x, k)  u = SequenceAt(s, p)  y = Neg(u) }"
+    assert resolve(text, runs=False, k=2, p=place).applied == ()

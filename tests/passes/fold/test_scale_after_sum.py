@@ -60,3 +60,8 @@ def test_left_alone(untouched: ModelProto) -> None:
 def test_left_with_the_reason(factor: float, why: str) -> None:
     done = apply(ScaleAfterSum(), before("a = Mul(x, c)  b = Add(a, d)", factor=factor), feeds=[])
     assert_missed(done, "mul-add-to-add-mul", why)
+
+
+def test_padding_that_is_automatic_counts_as_padding() -> None:
+    done = apply(ScaleAfterSum(), before("a = Mul(x, c)  b = Add(a, d)", pads='auto_pad = "SAME_UPPER"'))
+    assert [node.op_type for node in done.after.graph.node] == ["Add", "Mul", "Conv"]

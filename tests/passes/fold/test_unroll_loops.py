@@ -172,3 +172,15 @@ def test_in_a_function() -> None:
         "  f0 = Cast<to=1>(i_1)",
         "  c = Add(a, f0)",
     ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_body_that_ends_itself_whatever_the_count(count: int) -> None:
+    done = unroll(of("n", "yes", "on = Constant<value = bool {0}>()"), n=number(count), yes=np.array(True))
+    assert "Loop" not in done.body
+
+
+def test_a_count_of_another_shape_is_no_count() -> None:
+    """One number counts, however many axes it has; two are a model at fault."""
+    assert "Loop" not in unroll(of("n", "yes"), n=number(1).reshape(1), yes=np.array(True)).body
+    assert apply(UnrollLoops(), model(of("n", "yes"), n=np.array([1, 1]), yes=np.array(True)), laws=False).applied == ()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from passes.prune.channel_costs import Costs, Term
+from passes.prune.channel_costs import Costs, Padded, Term
 from passes.prune.channel_shares import by_error, counts, evenly, step_of
 
 
@@ -36,6 +36,12 @@ def test_what_may_go_leaves_a_multiple_and_enough() -> None:
     assert counts(100, 16, 1.0) == [0, 4, 20, 36, 52, 68, 84]
     assert counts(1, 16, 1.0) == [0]
     assert counts(6, 1, 1.0) == [0, 1, 2, 3, 4, 5]
+
+
+def test_groups_that_fill_a_kernel_keep_whole_ones() -> None:
+    assert counts(40, 1, 1.0, 16) == [0, 8, 24]
+    assert counts(16, 1, 1.0, 16) == [0]
+    assert counts(8, 2, 1.0, 16) == [0, 2, 4, 6]
 
 
 def test_the_cheapest_go_first() -> None:
@@ -88,3 +94,20 @@ def test_the_same_share_of_every_group() -> None:
     assert evenly([64, 32], choices, costs, 20) == [16, 0]
     assert evenly([64, 32], choices, costs, 60) == [32, 16]
     assert evenly([64, 32], choices, costs, 0) == [0, 0]
+
+
+def test_channels_count_as_kernels_take_them() -> None:
+    made, read = Padded(24, 16), Padded(24, 16, read=True)
+    assert [made.counted(n) for n in (1, 8, 16, 17, 32)] == [16, 16, 16, 32, 32]
+    assert [read.counted(n) for n in (1, 8, 16, 17, 32)] == [1, 8, 16, 32, 32]
+    assert made.share(0.5) == 0.5 and read.share(0.5) == 12 / 32 and made.share(17 / 24) == 1
+    term = Term(100.0, ((0, 1 / 24),), (made,))
+    assert [term.left([gone]) for gone in (0, 7, 8, 23)] == [100, 100, 50, 50]
+
+
+def test_nothing_goes_that_a_kernel_computes_all_the_same() -> None:
+    """Of 32 channels, 31 cost as much as 32 and 16 as much as one: steps follow from what they save."""
+    costs = Plain([Term(100.0, ((0, 1 / 32),), (Padded(32, 16),))], 1)
+    curve = [np.linspace(0, 1, 32)]
+    assert by_error(curve, [[*range(32)]], costs, 10) == [16]
+    assert by_error(curve, [[*range(32)]], costs, 50) == [16]

@@ -15,8 +15,8 @@ from graphopt.pipeline import Pipeline
 from graphopt.testing import apply, model
 from graphopt.testing.apply import Applied, assert_missed
 from graphopt.testing.running import outputs_of
+from passes.distill.reconstruct import Reconstruct
 from passes.prune.channels import Channels
-from passes.prune.repair import Repair
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -233,7 +233,7 @@ def test_a_refused_group_stays_and_others_go() -> None:
 
 def test_twice_in_a_row_and_repaired_again() -> None:
     """The second cut compares with the original by the channels that the first one left."""
-    pipeline = Pipeline((Channels(share=0.2, multiple=2), Channels(share=0.2, multiple=2), Repair()))
+    pipeline = Pipeline((Channels(share=0.2, multiple=2), Channels(share=0.2, multiple=2), Reconstruct()))
     done = run(pipeline, mobile(), feeds=images(3))
     assert cost(done.after) < 0.7 * cost(done.before)
     assert sqnr(done, images(3, seed=9)) > 5
@@ -313,3 +313,20 @@ def test_not_a_number_among_the_weights() -> None:
 def test_options_are_checked(options: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Channels(**options)
+
+
+def test_kernels_that_take_16_channels_at_a_time() -> None:
+    """Of 8 and 16 channels, only those go that a kernel does not compute all the same."""
+    draw = rng(6)
+    text = """agraph (float[B, 1, 12, 12] x) => (float[B, 3, 12, 12] y) {
+        c = Conv<pads = [1, 1, 1, 1]>(x, w, b)  r = Relu(c)  e = Conv<pads = [1, 1, 1, 1]>(r, v, d)  f = Relu(e)
+        y = Conv(f, o) }"""
+    weights = {"w": (8, 1, 3, 3), "b": (8,), "v": (16, 8, 3, 3), "d": (16,), "o": (3, 16, 1, 1)}
+    before = filled(text, **{name: draw.normal(size=shape) for name, shape in weights.items()})
+    feeds = [{"x": draw.normal(size=(8, 1, 12, 12)).astype(np.float32)}]
+    done = run(Channels(share=0.4, multiple=1, kernel=16), before, feeds=feeds)
+    assert dims(done.after)["v"] == (16, 3, 3, 3)
+    plain = run(Channels(share=0.4, multiple=1), before, feeds=feeds)
+    assert dims(plain.after)["v"][0] < 16
+    with pytest.raises(ValueError, match="must not be negative"):
+        Channels(kernel=-1)

@@ -1,31 +1,39 @@
-"""Parts of a student that can be fitted: layers, first factors of products of two, and normalizations."""
+"""Parts of a model that can be fitted: layers, first factors of products of two, and normalizations."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from graphopt.analysis.activations import Observation
+from graphopt.analysis.activations import Moments, Observation
+from graphopt.analysis.changes import Replacement
 from graphopt.analysis.constants import constant_of, constant_values
 from graphopt.analysis.float_layers import FloatLayer, float_layer
 from graphopt.analysis.layer_fit import LayerFit, Sums
+from graphopt.analysis.layer_goals import Goal, kept_channels, question
+from graphopt.analysis.layer_repair import FAITHFUL, SAME, best, means, scales, shifted, written
 from graphopt.analysis.least_squares import Fit, decibels, fitted
-from graphopt.analysis.masked_least_squares import fitted_where
 from graphopt.analysis.matching import only_reader, operand
-from graphopt.analysis.residual_fit import JoinedFit, ResidualFit
 from graphopt.analysis.scale_fit import ScaleFit
+from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Node, Tensor
-from passes.distill.teacher import Goal
 
 Array = np.ndarray[Any, Any]
 
-FAITHFUL: Final = 1e-6
-"""A share of the variance that sums of float32 products cannot tell from nothing."""
+WIDEST: Final = 1 << 30
+"""Bytes of the sums of one layer; beyond, only its bias is fitted."""
 
-_WIDEST: Final = 1 << 30  # bytes of the sums of one layer
-SAME: Final = "it gives what it gave in the original"
+
+@dataclass(frozen=True)
+class Answer:
+    """What is best for a part: in words, as a change to be tried, and as what writes it."""
+
+    text: str
+    replaced: tuple[tuple[Tensor, Replacement], ...]
+    write: Callable[[], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,57 +48,62 @@ class Layer:
         return self.layer.node
 
     @property
-    def result(self) -> Tensor:
-        """What the goal is compared with."""
-        return self.layer.result if self.behind is None else self.behind.result
+    def last(self) -> FloatLayer:
+        """The layer whose result the goal is compared with."""
+        return self.layer if self.behind is None else self.behind
 
     @property
-    def axis(self) -> int:
-        return self.layer.axis if self.behind is None else self.behind.axis
+    def result(self) -> Tensor:
+        return self.last.result
 
     @property
     def bytes(self) -> int:
         """What its sums take."""
-        outputs = self.layer.outputs if self.behind is None else self.behind.outputs
         size = self.layer.inputs + 1
-        return 16 * self.layer.groups * size * (size + outputs)
+        return 16 * self.layer.groups * size * (size + self.last.outputs)
+
+    @property
+    def wide(self) -> bool:
+        """Whether only its bias is fitted."""
+        return self.bytes > WIDEST
 
     def why_not(self) -> str | None:
         """Why it is not fitted, in a clause."""
-        if self.bytes > _WIDEST:
+        if self.wide and (self.behind is not None or not self.layer.has_bias):
             return f"its {self.layer.inputs} inputs are too many for a Gram matrix"
         return None
 
-    def question(self, goal: Goal, rows: int) -> Observation:
-        """What has to be seen."""
-        if goal.more:
-            return Observation((self.layer.data, goal.original, *goal.more), JoinedFit(self.layer.rows, rows))
-        if goal.other is None:
-            return Observation((self.layer.data, goal.original), LayerFit(self.layer.rows, rows, goal.kept))
-        return Observation((self.layer.data, goal.original, goal.other), ResidualFit(self.layer.rows, rows, goal.kept))
+    def questions(self, goal: Goal, rows: int, shapes: Shapes) -> list[Observation] | str:
+        """What has to be seen, or a clause on why it cannot be."""
+        if self.wide:
+            return means(self.layer, goal)
+        whole = Observation((goal.original,), Moments(self.last.axis))
+        if self.behind is None:
+            asked = question(self.layer, goal, rows, shapes)
+            return asked if isinstance(asked, str) else [asked, whole]
+        kept = kept_channels(goal, self.result, self.last.axis, shapes)
+        if isinstance(kept, str):
+            return kept
+        return [Observation((self.layer.data, goal.original), LayerFit(self.layer.rows, rows, kept)), whole]
 
-    def answer(self, seen: Any, damping: float) -> tuple[str, Any] | str:
-        """What is best, as a text and what `write` takes; or a clause on why the present weights stay."""
-        assert isinstance(seen, LayerFit)
-        found = self._first(seen, damping) if self.behind is not None else self._alone(seen, damping)
+    def answer(self, asked: Sequence[Observation], goal: Goal, damping: float, shapes: Shapes) -> Answer | str:
+        """What is best; or a clause on why the present weights stay."""
+        kept = kept_channels(goal, self.result, self.last.axis, shapes)
+        assert not isinstance(kept, str), "nothing would have been asked"
+        found = shifted(self.layer, asked, kept) if self.wide else self._fitted(asked, goal, damping, kept)
         if isinstance(found, str):
             return found
-        if found.before <= FAITHFUL:
-            return SAME
-        return found.text, found
+        fit = found
+        return Answer(fit.text, self.layer.replaced(fit.weights, fit.bias), lambda: written(self.layer, fit))
 
-    def write(self, found: Any) -> None:
-        """Put the weights and the bias in place."""
-        self.layer.write(found.weights, found.bias)
-
-    def _alone(self, seen: LayerFit, damping: float) -> Fit | str:
-        weights, bias = self.layer.weights(), self.layer.bias()
-        free = weights != 0
-        if free.all():
-            found = fitted(seen, weights, bias, self.layer.has_bias, damping)
-        else:
-            found = fitted_where(seen, weights, bias, free, self.layer.has_bias, damping)
-        return found if isinstance(found, str) else self._stored(seen, found)
+    def _fitted(self, asked: Sequence[Observation], goal: Goal, damping: float, kept: Array | None) -> Fit | str:
+        seen, moments = (one.accumulator for one in asked)
+        assert isinstance(seen, LayerFit) and isinstance(moments, Moments)
+        if self.behind is not None:
+            return self._first(seen, damping)
+        outputs = self.layer.groups * self.layer.outputs
+        scale = np.ones(outputs) if goal.more else scales(moments, outputs, kept)
+        return best(self.layer, seen, damping, scale.reshape(self.layer.groups, -1))
 
     def _first(self, seen: LayerFit, damping: float) -> Fit | str:
         """The first of two factors A B. Where B is R V, the rows of V orthonormal, A R is fitted to the goal by V'."""
@@ -109,22 +122,15 @@ class Layer:
         if isinstance(found, str):
             return found
         before = seen.whole.error(np.concatenate([first @ second, bias[None]])[None])
+        if before <= FAITHFUL:
+            return SAME
         made = np.linalg.solve(triangle, found.weights[0].T).T[None]
-        return self._stored(seen, Fit(made, self.layer.bias(), before, 0.0, found.damping))
-
-    def _stored(self, seen: LayerFit, found: Fit) -> Fit | str:
-        """The fit as a file keeps it, if it is still better."""
-        weights, bias = self.layer.stored(found.weights, found.bias)
-        whole = seen.whole
-        assert whole is not None, "it was fitted to something"
-        if self.behind is None:
-            made = np.concatenate([weights, bias[:, None, :]], axis=1)
-        else:
-            made = np.concatenate([weights @ self.behind.weights(), self.behind.bias()[:, None, :]], axis=1)
-        after = whole.error(made)
-        if not after < found.before:
+        weights, own = self.layer.stored(made, self.layer.bias())
+        both = np.concatenate([weights @ self.behind.weights(), self.behind.bias()[:, None, :]], axis=1)
+        after = seen.whole.error(both)
+        if not after < before:
             return "its error on the calibration feeds would not get smaller"
-        return Fit(weights, bias, found.before, after, found.damping)
+        return Fit(weights, own, before, after, found.damping)
 
 
 def _turned(sums: Sums, turned: Array, bias: Array) -> Sums:
@@ -144,7 +150,6 @@ class Normalization:
 
     node: Node
 
-    axis = -1
     bytes = 0
 
     @property
@@ -165,12 +170,14 @@ class Normalization:
                 return "its scale or bias is read by something else, too"
         return None
 
-    def question(self, goal: Goal, rows: int) -> Observation:
-        """What has to be seen."""
-        return Observation((self.result, goal.original), ScaleFit(goal.kept))
+    def questions(self, goal: Goal, rows: int, shapes: Shapes) -> list[Observation] | str:
+        """What has to be seen, or a clause on why it cannot be."""
+        kept = kept_channels(None, self.result, -1, shapes)
+        return kept if isinstance(kept, str) else [Observation((self.result, goal.original), ScaleFit(kept))]
 
-    def answer(self, seen: Any, damping: float) -> tuple[str, Any] | str:
-        """What is best, as a text and what `write` takes; or a clause on why scale and bias stay."""
+    def answer(self, asked: Sequence[Observation], goal: Goal, damping: float, shapes: Shapes) -> Answer | str:
+        """What is best; or a clause on why scale and bias stay."""
+        (seen,) = (one.accumulator for one in asked)
         assert isinstance(seen, ScaleFit)
         found, whole = seen.best(), seen.whole
         if isinstance(found, str) or whole is None:
@@ -181,17 +188,17 @@ class Normalization:
             return SAME
         after = whole.missed(factor, offset) / max(whole.variance, 1e-300)
         text = f"error {decibels(before)} dB below its result before, {decibels(after)} dB after, scale and bias"
-        return text, found
-
-    def write(self, found: Any) -> None:
-        """Put scale and bias in place."""
-        factor, offset = found
-        graph = self.node.graph
-        assert graph is not None, "it was found in a graph"
         scale, bias = (constant_values(tensor) for tensor in self.node.inputs[1:3])
         assert scale is not None and bias is not None, "checked before"
-        graph.set_values(self.node.inputs[1], (scale * factor).astype(scale.dtype))
-        graph.set_values(self.node.inputs[2], (bias * factor + offset).astype(bias.dtype))
+        made = (scale * factor).astype(scale.dtype), (bias * factor + offset).astype(bias.dtype)
+        replaced = tuple(zip(self.node.inputs[1:3], made, strict=True))
+        return Answer(text, replaced, lambda: self._write(made))
+
+    def _write(self, made: Sequence[Array]) -> None:
+        graph = self.node.graph
+        assert graph is not None, "it was found in a graph"
+        for tensor, values in zip(self.node.inputs[1:3], made, strict=True):
+            graph.set_values(tensor, values)
 
 
 Part = Layer | Normalization

@@ -1,4 +1,4 @@
-"""repair: float weights and biases fitted to what the layers made in the model as it was read."""
+"""reconstruct on dense and convolutional layers: weights and biases fitted to what these made in the original."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from graphopt.analysis import layer_goals, layer_parts
 from graphopt.analysis.constants import constant_of
 from graphopt.ir import Graph
 from graphopt.pipeline import Context, Contract, Pass, Pipeline, option
 from graphopt.testing import apply, model
 from graphopt.testing.apply import Applied, assert_missed
 from graphopt.testing.running import outputs_of
-from passes.prune import repair_targets, repairing
-from passes.prune.repair import Repair
+from passes.distill.reconstruct import Reconstruct
 
 
 @dataclass(frozen=True)
@@ -119,14 +119,14 @@ def repaired(
     """The model damaged, and damaged and then repaired."""
     return (
         apply(Pipeline((Damage(lost=lost),)), before, feeds=feeds),
-        apply(Pipeline((Damage(lost=lost), Repair(**options))), before, feeds=feeds),
+        apply(Pipeline((Damage(lost=lost), Reconstruct(**options))), before, feeds=feeds),
     )
 
 
 @pytest.mark.parametrize("groups", [1, 2, 8])
 def test_the_error_on_the_calibration_feeds_never_grows(groups: int) -> None:
     plain, fitted = repaired(convolutions(groups), images(), only=("y",), rows=0)
-    assert [one.pass_name for one in fitted.applied] == ["damage", "repair"]
+    assert [one.pass_name for one in fitted.applied] == ["damage", "reconstruct"]
     assert errors(fitted, images()) < errors(plain, images())  # the last layer's own data
 
 
@@ -150,7 +150,7 @@ def test_layers_behind_lost_channels_are_compared_with_those_that_are_left() -> 
 
 @pytest.mark.parametrize("before", [convolutions(), dense()], ids=["convolutions", "dense"])
 def test_a_model_that_nothing_was_taken_from_stays_as_it_is(before: onnx.ModelProto) -> None:
-    done = apply(Repair(), before, feeds=images() if "Conv" in str(before) else vectors())
+    done = apply(Reconstruct(), before, feeds=images() if "Conv" in str(before) else vectors())
     assert not done.applied
     assert done.after == before
     assert {one.why for one in done.missed} == {"it gives what it gave in the original"} or all(
@@ -188,7 +188,7 @@ def test_normalization_is_estimated_anew() -> None:
 
 
 def test_a_layer_too_wide_gets_the_means_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repairing, "WIDEST", 0)
+    monkeypatch.setattr(layer_parts, "WIDEST", 0)
     plain, fitted = repaired(convolutions(), images(), only=("y",), lost=3)
     assert errors(fitted, images()) < errors(plain, images())
     outputs = [outputs_of(one.SerializeToString(), images()) for one in (fitted.before, fitted.after)]
@@ -214,12 +214,12 @@ def test_half_precision_weights_are_fitted_as_they_are_stored() -> None:
 )
 def test_skip_and_only(options: dict[str, Any], why: str) -> None:
     _, fitted = repaired(convolutions(), images(), **options)
-    assert_missed(fitted, "repair", why)
+    assert_missed(fitted, "reconstruct", why)
 
 
 def test_few_runs_do_less() -> None:
     _, once = repaired(convolutions(), images(), stages=1)
-    assert len([one for one in once.applied if one.pass_name == "repair"]) == 2
+    assert len([one for one in once.applied if one.pass_name == "reconstruct"]) == 2
 
 
 def _shared() -> onnx.ModelProto:
@@ -258,16 +258,9 @@ def _in_a_body() -> onnx.ModelProto:
     )
 
 
-def _sparse() -> onnx.ModelProto:
-    weights = rng().normal(size=(8, 8))
-    weights[::2] = 0
-    return filled("agraph (float[B, 8] x) => (float[B, 8] y) { y = MatMul(x, w) }", w=weights)
-
-
 @pytest.mark.parametrize(
     ("before", "why"),
     [
-        (_sparse(), "50% of its weights are zero, and a fit would fill them: see reconstruct"),
         (_shared(), "read by something else, too"),
         (_scaled(), "its alpha or beta is not 1"),
         (_computed_bias(), "its bias is not a constant"),
@@ -275,19 +268,19 @@ def _sparse() -> onnx.ModelProto:
         (_training(), "it normalizes by its own data"),
         (_in_a_body(), "inside bodies and functions"),
     ],
-    ids=["sparse", "shared", "scaled", "computed-bias", "overridable", "training", "body"],
+    ids=["shared", "scaled", "computed-bias", "overridable", "training", "body"],
 )
 def test_what_is_left_has_a_reason(before: onnx.ModelProto, why: str) -> None:
-    done = apply(Repair(), before)
-    assert_missed(done, "repair", why)
+    done = apply(Reconstruct(), before)
+    assert_missed(done, "reconstruct", why)
     assert not done.applied
 
 
 def test_options_are_checked() -> None:
     with pytest.raises(ValueError, match="damping"):
-        Repair(damping=-1)
+        Reconstruct(damping=-1)
     with pytest.raises(ValueError, match="negative"):
-        Repair(rows=-1)
+        Reconstruct(rows=-1)
 
 
 def _residual(other: str) -> onnx.ModelProto:
@@ -306,7 +299,7 @@ def _residual(other: str) -> onnx.ModelProto:
 def test_a_branch_makes_good_for_what_it_is_added_to(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, fitted = repaired(_residual("c"), images(), only=("v",), rows=0)
     assert errors(fitted, images()) < errors(plain, images())
-    monkeypatch.setattr(repair_targets, "_sums", lambda layers, ctx: {})
+    monkeypatch.setattr(layer_goals, "_adders", lambda results, shapes, waits: {})
     _, alone = repaired(_residual("c"), images(), only=("v",), rows=0)
     assert errors(fitted, images()) < errors(alone, images())
 
