@@ -48,7 +48,7 @@ TECHNIQUES: Final = {
         _CHANNELS["second-order, repair"],
         "distill{{steps={steps}}}",
     ),
-    "blocks, repair": ("blocks{{share={cut}}},repair", ""),
+    "blocks, repair": ("blocks{{share={cut}}},reconstruct", ""),
     "low-rank": ("low-rank{{share={cut}}}", ""),
 }
 """By name, the passes behind those that clean up: what prunes, and what trains the result."""
