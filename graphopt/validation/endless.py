@@ -17,8 +17,8 @@ def endless(proto: onnx.ModelProto) -> str | None:
     """The reason why running a model cannot end, naming one Loop of it; None where none is known.
 
     A Loop counts when its condition is true from the beginning and stays it by what is stored in the model, and it
-    has no trip count, or a stored one above the limit on trips. Looked at is what runs whenever the model does: the main graph,
-    bodies of Loop and Scan, and functions, but no branch of an If.
+    has no trip count, or a stored one above the limit on trips. Looked at is what runs whenever the model does: the
+    main graph, bodies of Loop and Scan, and functions, but no branch of an If.
     """
     trips = current().loop_trips
     declared = {one.name for one in proto.graph.input}  # a caller may give another value
