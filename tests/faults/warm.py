@@ -207,6 +207,8 @@ if __name__ == "__main__":
         import atexit
 
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        library.faults_disarm()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
         os._exit(code if isinstance(code, int) else 1)
