@@ -84,8 +84,11 @@ STUDIES: Final = {
                 label: text
                 for share in (0.3, 0.4, 0.5, 0.6, 0.7)
                 for label, text in {
-                    f"repaired -{share:.0%}": _OPEN + f"channels{{share={share:g}}}",
-                    f"distilled -{share:.0%}": _OPEN + f"channels{{share={share:g}}},distill{{steps=300}}",
+                    f"repaired -{share:.0%}": _OPEN + f"channels{{share={share:g} normalized=true}}",
+                    f"kernels, repaired -{share:.0%}": _OPEN
+                    + f"channels{{share={share:g} normalized=true kernel=16 multiple=1}}",
+                    f"distilled -{share:.0%}": _OPEN
+                    + f"channels{{share={share:g} normalized=true}},distill{{steps=300}}",
                 }.items()
             },
             {"resnet_4b_cifar10": 1000, "mnist_cntk": 1000, "magika_v3_3": 300},

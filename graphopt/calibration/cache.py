@@ -170,6 +170,8 @@ def _size(state: State) -> int:
 
 def _read(path: Path) -> State | None:
     """The arrays of a file; None when it is not there, or not whole."""
+    if not path.is_file():  # a pipe of that name would be waited for
+        return None
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}

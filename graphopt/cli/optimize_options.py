@@ -166,7 +166,8 @@ SensitivityFile = Annotated[
     typer.Option(
         "--sensitivity",
         metavar="FILE",
-        help="the table that `graphopt sensitivity --table FILE` wrote: planning measures less",
+        help="the table that `graphopt sensitivity --table FILE` wrote: planning measures less with it, "
+        "and channels go where the outputs lose little",
         rich_help_panel=RUN,
     ),
 ]

@@ -224,12 +224,19 @@ def positive(flag: str, text: str) -> int:
     return number
 
 
+def _number(text: str) -> float:
+    """The number that `text` is in plain digits; NaN for anything else."""
+    if not text.isascii() or "_" in text:
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def seconds(flag: str, text: str) -> float:
     """The seconds that `text` gives, more than zero; UsageError otherwise."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = _number(text)
     if not (math.isfinite(number) and number > 0):
         raise UsageError(f"{flag} expects seconds, a number greater than zero, not {text!r}")
     return number
@@ -237,10 +244,7 @@ def seconds(flag: str, text: str) -> float:
 
 def decibels(flag: str, text: str) -> float:
     """The decibels that `text` gives, any finite number; UsageError otherwise."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = _number(text)
     if not math.isfinite(number):
         raise UsageError(f"{flag} expects decibels, a number such as 40, not {text!r}")
     return number
@@ -248,10 +252,7 @@ def decibels(flag: str, text: str) -> float:
 
 def numbers(flag: str, text: str) -> list[float]:
     """The finite numbers that a text such as 0.01,0.1 gives; UsageError for anything else."""
-    try:
-        found = [float(one) for one in text.split(",")]
-    except ValueError:
-        found = [math.nan]
+    found = [_number(one) for one in text.split(",")]
     if not all(math.isfinite(one) for one in found):
         raise UsageError(f"{flag} expects numbers with commas between them, such as 0.01,0.1, not {text!r}")
     return found

@@ -22,6 +22,7 @@ from graphopt.errors import OverLimit
 if TYPE_CHECKING:
     from rich.console import Console
 
+_LONGEST = 4000  # characters of a sentence; paths may have nearly as many
 _UNBOUNDED = 4096  # columns where no terminal wraps lines
 _PADDING = re.compile(r" +$", re.MULTILINE)  # that tables leave behind their last column
 # Of the escape sequences only those that rich makes for colour and weight are let through.
@@ -129,8 +130,11 @@ def to_json(facts: Any) -> str:
 
 
 def one_line(text: str) -> str:
-    """A message as one line in which every character that a terminal might obey is escaped."""
+    """A message as one line in which every character that a terminal might obey is escaped; its middle is left out
+    where it quotes what is endless."""
     line = " ".join(text.splitlines())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
     return "".join(char if char.isprintable() else _escaped(char) for char in line)
 
 

@@ -182,6 +182,10 @@ class Pass(ABC):
     repairs: ClassVar[bool] = False
     """Whether all that the pass does is to make up for what others took, at the same size and speed."""
 
+    predicts: ClassVar[str] = ""
+    """The compression of a table of sensitivities whose predictions, NAME=ERROR for weights and nodes, the pass
+    takes as its option `predicted`."""
+
     def code(self) -> str | None:
         """The code that the pass's options make it run, in words such as `the script surgery.py`; None for a
         pass that runs none but its own. Recipes and bundles with such passes are refused unless allowed."""

@@ -12,6 +12,7 @@ from graphopt.report.sensitivity_page import save_sensitivity_page, save_sensiti
 from graphopt.storage.files import check_place, reason, replacing
 from graphopt.tolerance.table import Sensitivity
 
+MAX_FILE = 1 << 28  # bytes; a table of a thousand layers has about a thousandth of that
 _WHAT = {"--table": "the table", "--html": "the page", "--plot": "the plot"}
 
 
@@ -42,9 +43,15 @@ def read_table(path: Path) -> Sensitivity:
     """A table that was written before. Raises UsageError where the file is none."""
     shown = printable(str(path))
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"the table {shown!r} is not a regular file")
+        if path.stat().st_size > MAX_FILE:
+            raise UsageError(f"the table {shown!r} is larger than {MAX_FILE >> 20} MiB, which no table is")
+        text = path.read_bytes()
+    except (OSError, ValueError) as error:
         raise UsageError(f"the table {shown!r} cannot be read: {reason(error)}") from None
+    try:
+        facts = json.loads(text)
     except RecursionError:
         raise UsageError(f"the table {shown!r} is nested too deeply to be one") from None
     except ValueError:

@@ -47,7 +47,8 @@ class Job:
     pipeline that runs is the one that it emits; then it was `planned`. `cache_dir` is a folder in which what was
     learned is kept for other runs. `student` is the file of a smaller model with the same interface: the pipeline
     starts from that, and what comes of it is held against the model. `sensitivity` is the file of a table of what
-    each layer tolerates, which spares a planner measurements. `limits` bound what a model may make the run hold or do.
+    each layer tolerates, which spares a planner measurements and tells passes
+    where little is lost. `limits` bound what a model may make the run hold or do.
     """
 
     pipeline: Pipeline
@@ -82,8 +83,12 @@ class Job:
             raise UsageError(f"validate expects end, segments, each or none, not {self.validate!r}")
         if self.on_error not in ("stop", "skip"):
             raise UsageError(f"on-error expects stop or skip, not {self.on_error!r}")
-        if self.sensitivity is not None and self.planner is None and not self.planned:
-            raise UsageError("a table of sensitivities is for recipes that plan, such as int8-auto; leave it out")
+        reads = self.planner is not None or self.planned or any(one.predicts for one in self.pipeline.passes())
+        if self.sensitivity is not None and not reads:
+            raise UsageError(
+                "a table of sensitivities is for recipes that plan, such as int8-auto, and for the pass channels; "
+                "leave it out"
+            )
         judged = any(budget.is_of_outputs for budget in self.budgets)
         if self.pipeline.contract is Contract.LOSSY and not judged and self.validate != "none":
             lossy = next(one.name for one in self.pipeline.passes() if one.contract is Contract.LOSSY)

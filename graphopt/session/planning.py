@@ -12,6 +12,8 @@ from graphopt.calibration.source import CalibrationData, Feed, rows_of, some_row
 from graphopt.errors import UsageError
 from graphopt.instruments.check import Check
 from graphopt.instruments.progress import Progress
+from graphopt.pipeline.pipeline import Pipeline, Repeat
+from graphopt.pipeline.protocol import Pass
 from graphopt.report.sensitivity_files import read_table
 from graphopt.runtime.client import Worker
 from graphopt.runtime.failure import WorkerFailure
@@ -92,16 +94,32 @@ def _known(path: Path) -> dict[str, float]:
     return {**predicted_errors(rows, "int8-channel"), **predicted_errors(rows, "int8-both")}
 
 
+def foretold(job: Job) -> Job:
+    """The job whose passes have as an option what its table of sensitivities predicts: the pipeline says it all."""
+    if job.sensitivity is None or not any(one.predicts for one in job.pipeline.passes()):
+        return job
+    rows = read_table(job.sensitivity).rows
+
+    def told(one: Pass) -> Pass:
+        if not one.predicts:
+            return one
+        texts = tuple(f"{name}={error:.4g}" for name, error in predicted_errors(rows, one.predicts).items())
+        return replace(one, predicted=texts)  # type: ignore[call-arg]
+
+    steps = (step if isinstance(step, Repeat) else told(step) for step in job.pipeline.steps)
+    return replace(job, pipeline=Pipeline(tuple(steps)))
+
+
 def settled(source: Source, job: Job) -> Job:
     """The job itself, or what planning makes of it where it has a planner."""
     if job.planner is None:
-        return job
+        return foretold(job)
     with ExitStack() as stack:
         work = stack.enter_context(Scratch())
         worker = stack.enter_context(
             Worker(seconds=job.worker_seconds, memory=job.worker_memory, custom_ops=job.custom_ops)
         )
-        return plan_of(source, on_disk(source, work / "input"), job, worker)[0]
+        return foretold(plan_of(source, on_disk(source, work / "input"), job, worker)[0])
 
 
 def _shown(learning: int, others: int, generated: bool) -> str:

@@ -140,6 +140,9 @@ def _job(manifest: Manifest, pipeline: Pipeline, folder: Path, progress: bool) -
     packed: PackedJob = manifest.job
     known = frozenset(one.name for one in pipeline.passes())
     if manifest.feeds:
+        found = len(list((folder / bundle.FEEDS).glob("*.npz")))
+        if found != manifest.feeds:
+            raise UsageError(f"the bundle is damaged: it has {found} of the {manifest.feeds} feeds of its run")
         plan = FeedPlan(str(folder / bundle.FEEDS.rstrip("/")))
     else:
         plan = FeedPlan(packed.feeds, parse_values(packed.values), parse_sizes(packed.sizes))

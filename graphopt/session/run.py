@@ -37,7 +37,7 @@ from graphopt.session.evidence import (
     validator,
 )
 from graphopt.session.job import Job, Target
-from graphopt.session.planning import plan_of
+from graphopt.session.planning import foretold, plan_of
 from graphopt.session.services import WorkerServices
 from graphopt.session.student import UNTOUCHED, read_student
 from graphopt.storage.scratch import Scratch
@@ -168,6 +168,7 @@ def run(
         if job.planner is not None:
             with clock.phase("plan"):
                 job, planned = plan_of(source, reference, job, worker)
+        job = foretold(job)
         calibrating = Calibrating(source, reference, job, worker)
         calibrating.prepare()
         watch = _Watch(job, start, validating, work)

@@ -140,6 +140,8 @@ def _limit(text: str, name: str, number: str, least: float, most: float) -> floa
     unit = _UNIT.fullmatch(number) if name == BYTES else None
     plain = number if unit is None else unit["number"]
     try:
+        if not plain.isascii():
+            raise ValueError
         limit = float(plain.replace("_", "x")) * (1 if unit is None else UNITS[unit["unit"]])
     except ValueError:
         raise UsageError(f"the budget {text!r} has {number!r} where a number belongs; {_EXAMPLE}") from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from graphopt.errors import UsageError
+from graphopt.validation.imports import calling
 from graphopt.validation.signature import Input, cast
 from graphopt.validation.values import Array, describe
 
@@ -66,7 +67,7 @@ def cut(
     fixed: dict[str, Value] = {}
     for wanted, value in _matched(arrays, required, optional, label):
         if wanted.form == "tensor":
-            cuts.append(_cut(np.asarray(value), wanted, label))
+            cuts.append(_cut(_array(value, f"the value for {wanted.name!r} in {label}"), wanted, label))
         else:
             fixed[wanted.name] = _structured(value, wanted, label)
     counts = {each.wanted.name: each.count for each in cuts if each.count > 1}
@@ -83,6 +84,12 @@ def cut(
                 each.piece(index), each.wanted, f"the array for {each.wanted.name!r} in {label}"
             )
         yield Feed(values, label if total == 1 else f"{label} feed {index + 1} of {total}")
+
+
+def _array(value: Any, label: str) -> Array:
+    with calling(f"{label} is no array:"):
+        array: Array = np.asarray(value)
+    return array
 
 
 def _matched(
@@ -146,7 +153,9 @@ def _structured(value: Any, wanted: Input, label: str) -> Value:
             f"that returns a {'list' if wanted.form == 'sequence' else 'dict'} for it"
         )
     if isinstance(value, (list, tuple)):
-        return [cast(np.asarray(item), wanted, f"an element of {wanted.name!r} in {label}") for item in value]
+        each = f"an element of {wanted.name!r} in {label}"
+        return [cast(_array(item, each), wanted, each) for item in value]
     if isinstance(value, Mapping):
         return dict(value)
-    return None if value is None else cast(np.asarray(value), wanted, f"the value for {wanted.name!r} in {label}")
+    what = f"the value for {wanted.name!r} in {label}"
+    return None if value is None else cast(_array(value, what), wanted, what)

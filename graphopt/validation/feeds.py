@@ -16,7 +16,7 @@ from graphopt.validation.endless import endless
 from graphopt.validation.explore import FEEDS, Trial, explore
 from graphopt.validation.feed_files import Feed, cut, ignored
 from graphopt.validation.halves import ALONE, Part, halved, samples
-from graphopt.validation.imports import load_function
+from graphopt.validation.imports import calling, load_function
 from graphopt.validation.npz import natural_key, read_npz
 from graphopt.validation.pins import check_pins
 from graphopt.validation.plan import Arrays, FeedPlan, Given
@@ -25,6 +25,7 @@ from graphopt.validation.values import nbytes
 from graphopt.validation.verdict import FeedsReport
 
 FUNCTION_LIMIT: Final = 4 << 30  # bytes that a feeds function may give in all
+FUNCTION_FEEDS: Final = 100_000  # feeds that it may give
 
 
 class FeedSet:
@@ -118,6 +119,8 @@ def _sources(given: Given | None) -> tuple[Callable[[], Iterator[tuple[str, Arra
     """A function that goes through (label, arrays), and what to call the whole."""
     if isinstance(given, str) and ":" in given and not Path(given).exists():
         return _called(load_function(given, "feeds"), given)
+    if given == "":
+        raise UsageError("the name of the feeds is empty; give an .npz file, a folder of them, or module:function")
     if isinstance(given, (str, Path)):
         return _files(Path(given))
     if callable(given):
@@ -147,15 +150,17 @@ def _called(function: Callable[[], Any], name: str) -> tuple[Callable[[], Iterat
     """What a function returned or yielded, kept: a second call might give something else."""
     several: list[Arrays] = []
     size = 0
-    try:
+    with calling(f"the feeds function {name} raised"):
         result = function()
         for arrays in [result] if isinstance(result, Mapping) else result:
+            if not isinstance(arrays, Mapping):
+                raise UsageError(_no_feed(name, arrays))
             several.append(arrays)
-            size += sum(nbytes(value) for value in arrays.values()) if isinstance(arrays, Mapping) else 0
-            if size > FUNCTION_LIMIT:
+            size += sum(nbytes(value) for value in arrays.values())
+            if size > FUNCTION_LIMIT or len(several) > FUNCTION_FEEDS:
                 break
-    except Exception as error:  # the user's own code may raise anything
-        raise UsageError(f"the feeds function {name} raised {type(error).__name__}: {error}") from error
+    if len(several) > FUNCTION_FEEDS:
+        raise OverLimit(f"the feeds function {name} gave more than {FUNCTION_FEEDS} feeds; does it ever end?")
     if size > FUNCTION_LIMIT:
         raise OverLimit(
             f"the feeds function {name} gave more than {FUNCTION_LIMIT >> 30} GiB; write them to a folder of .npz files"
@@ -166,9 +171,13 @@ def _called(function: Callable[[], Any], name: str) -> tuple[Callable[[], Iterat
 def _listed(several: list[Any], name: str) -> tuple[Callable[[], Iterator[tuple[str, Arrays]]], str]:
     for arrays in several:
         if not isinstance(arrays, Mapping):
-            raise UsageError(f"{name} gave a {type(arrays).__name__}; a feed is a dict of arrays by input name")
+            raise UsageError(_no_feed(name, arrays))
     label = name if len(several) == 1 else f"{name} item"
     return lambda: ((label if len(several) == 1 else f"{label} {i}", each) for i, each in enumerate(several, 1)), name
+
+
+def _no_feed(name: str, given: object) -> str:
+    return f"{name} gave a {type(given).__name__}; a feed is a dict of arrays by input name"
 
 
 def _report(feeds: Sequence[Feed], source: str, seed: int) -> FeedsReport:

@@ -4,11 +4,35 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from graphopt.errors import UsageError
+
+_LONGEST = 300
+
+
+@contextmanager
+def calling(doing: str) -> Iterator[None]:
+    """Turn whatever the user's own code raises meanwhile, an end of the program too, into a `UsageError` that begins
+    with `doing`."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{doing} {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - the user's own exception, and so is its text
+        message = ""
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def load_function(text: str, what: str) -> Callable[..., Any]:
@@ -25,17 +49,15 @@ def load_function(text: str, what: str) -> Callable[..., Any]:
     if added:
         sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # importing the user's module may raise anything
-        raise UsageError(
-            f"the module {module_name!r} of the {what} did not import: {type(error).__name__}: {error}"
-        ) from error
+        with calling(f"the module {module_name!r} of the {what} did not import:"):
+            module = importlib.import_module(module_name)
     finally:
         if added:
             sys.path.remove(here)
     found: Any = module
-    for part in name.split("."):
-        found = getattr(found, part, None)
+    with calling(f"the module {module_name!r} does not give its {name!r}:"):
+        for part in name.split("."):
+            found = getattr(found, part, None)
     if not callable(found):
         raise UsageError(f"the module {module_name!r} has no function {name!r} for the {what}")
     function: Callable[..., Any] = found

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphopt.errors import UsageError
 from graphopt.validation.compare import top1 as same_top1
-from graphopt.validation.imports import load_function
+from graphopt.validation.imports import calling, load_function
 from graphopt.validation.values import Array, arrays, is_float, kind_of
 
 if TYPE_CHECKING:
@@ -46,12 +46,11 @@ class Metric:
 
     def _call(self, outputs: Mapping[str, Any], labels: Array | None) -> float:
         assert self.function is not None
-        try:
+        with calling(f"the metric {self.name} raised"):
             value = float(self.function(outputs, labels))
-        except Exception as error:  # the user's own code may raise anything
-            raise UsageError(f"the metric {self.name} raised {type(error).__name__}: {error}") from error
-        if math.isnan(value):
-            raise UsageError(f"the metric {self.name} gave NaN; it has to give a number, higher is better")
+        if not math.isfinite(value):
+            said = "NaN" if math.isnan(value) else str(value)
+            raise UsageError(f"the metric {self.name} gave {said}; it has to give a finite number, higher is better")
         return value
 
 

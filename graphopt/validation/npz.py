@@ -21,6 +21,7 @@ from graphopt.errors import OverLimit, UsageError
 from graphopt.validation.values import Array
 
 LIMIT: Final = 8 << 30  # bytes that one file may unpack to
+_LONGEST: Final = 200  # characters of a reason: some quote what they could not read
 _HEADER: Final = 1 << 16  # bytes that the header of an array may take
 _BROKEN: Final = (
     zipfile.BadZipFile,
@@ -58,6 +59,10 @@ def read_npz(path: Path, limit: int = LIMIT) -> dict[str, Array]:
                     f"{path.name} would unpack to {total} bytes, more than the limit of {limit}; "
                     "split it into a folder of smaller files"
                 )
+            names = [info.filename for info in members]
+            if len(set(names)) < len(names):
+                twice = next(name for index, name in enumerate(names) if name in names[:index])
+                raise UsageError(f"{path.name} holds {twice!r} twice; save it again with numpy.savez")
             return {info.filename.removesuffix(".npy"): _member(archive, info, path) for info in members}
     except _BROKEN as error:
         raise UsageError(f"{path.name} is not a readable .npz file: {_reason(error)}") from None
@@ -125,4 +130,5 @@ def _array(stream: IO[bytes], size: int, label: str, name: str) -> Array:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error).strip().rstrip(".") or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

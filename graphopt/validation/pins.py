@@ -20,11 +20,14 @@ def parse_values(texts: Iterable[str]) -> dict[str, str]:
     return dict(_split(text, "--input-value", "sr=16000") for text in texts)
 
 
+_DIGITS = 18  # what fits 64 bits in any case
+
+
 def parse_sizes(texts: Iterable[str]) -> dict[str, int]:
     """`batch=4` to a mapping. Raises `UsageError` where the size is not a whole number."""
     sizes = {}
     for name, text in (_split(text, "--dim", "batch=4") for text in texts):
-        if not text.strip().isdecimal():
+        if not (text.isascii() and text.isdecimal()) or len(text) > _DIGITS:
             raise UsageError(f"--dim {name}={text} needs a whole number of zero or more, for example {name}=4")
         sizes[name] = int(text)
     return sizes

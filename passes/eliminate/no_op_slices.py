@@ -70,9 +70,7 @@ def _slice(node: Node, facts: Facts) -> Finding:
         return None
     starts, ends = _bounds(node, 1, "starts", facts), _bounds(node, 2, "ends", facts)
     if starts is None or ends is None or len(starts) != len(ends):
-        steps = _bounds(node, 4, "steps", facts, [])
-        forward = steps is not None and all(at_least(step, 1) for step in steps)
-        return Same("slice", value) if forward and _unchanged(node, value, facts) else None
+        return None
     axes = _bounds(node, 3, "axes", facts, list(range(len(starts))))
     steps = _bounds(node, 4, "steps", facts, [1] * len(starts))
     if axes is None or steps is None or not all(at_least(step, 1) for step in steps):

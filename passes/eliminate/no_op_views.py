@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphopt.analysis.dim_bounds import at_least
-from graphopt.analysis.dims import Dim
 from graphopt.analysis.matching import integers, operand
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.pipeline.protocol import Context, Contract, Pass
@@ -73,28 +72,7 @@ def _transpose(node: Node, value: Tensor, facts: Facts) -> bool:
 
 
 def _reshape(node: Node, value: Tensor, facts: Facts) -> bool:
-    if opset(node) < 5:
-        return facts.same_shape(value, node.outputs[0])
-    shape, dims = operand(node, 1), facts.dims(value)
-    if shape is None or dims is None:
-        return False
-    if facts.dims(node.outputs[0]) == dims:
-        return True
-    wanted = facts.list_of(shape)
-    copies = number(node, "allowzero", 0) == 0
-    if wanted is None or len(wanted) != len(dims):
-        return False
-    others = [(want, dim) for want, dim in zip(wanted, dims, strict=True) if want != -1]
-    if len(wanted) - len(others) > 1:
-        return False
-    # Of equal products with all other factors equal and not zero, the last factors are equal, too.
-    return all((copies and want == 0) or (want == dim and _may_stand(want, copies)) for want, dim in others)
-
-
-def _may_stand(want: Dim, copies: bool) -> bool:
-    """Whether a wanted size is taken as it is: a zero may mean the size that the axis has, which is
-    the same here, and so does no harm."""
-    return copies or at_least(want, 1)
+    return facts.same_shape(value, node.outputs[0])
 
 
 def _flatten(node: Node, value: Tensor, facts: Facts) -> bool:

@@ -116,7 +116,7 @@ class Sweep:
     def _cut(self, cut: Cut, seen: Seen) -> list[Node]:
         """Decide on one group, carry it out, and fit the layers that read it; those that were fitted."""
         found = cut.chosen
-        if self.importance != "magnitude":
+        if self.importance not in ("magnitude", "output"):
             told = removal(cut.readers, seen, self.narrowing, self.importance, self.terms.damping)
             found = cut.chosen if isinstance(told, str) else told
         gone = found.order[: cut.count]

@@ -19,6 +19,7 @@ from graphopt.analysis.unit_removal import Reading, Removal, reading, second_ord
 from graphopt.ir import Node
 from graphopt.pipeline.protocol import Context
 from passes.prune.narrowing import Narrowing
+from passes.prune.output_importance import Told
 
 Array = np.ndarray[Any, Any]
 
@@ -175,6 +176,17 @@ def removal(
         return "the Gram matrix of its data cannot be inverted: a larger damping may help"
     known = [one.errors for one in errors if isinstance(one, Removal)]
     return Removal(made.order, np.mean(known, axis=0)) if known else made
+
+
+def told_of(readers: Sequence[Reader], seen: Seen, order: Removal, damping: float) -> list[Told]:
+    """The layers that read a group, as they are before any group of the analysis is narrowed."""
+    found = []
+    for one in readers:
+        told = _told(one, seen, Narrowing(), damping)
+        if not isinstance(told, str):
+            told = told if damping else _damped(told, order.order[: -(-len(order.order) // 4)])
+            found.append(Told(one.layer, told.whole, told.reading(told.whole)))
+    return found
 
 
 def _damped(one: _Told, gone: Array) -> _Told:

@@ -15,9 +15,11 @@ from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.prune.channel_costs import Costs
 from passes.prune.channel_cutting import RULE, Cut, Sweep, Terms
-from passes.prune.channel_readers import TOGETHER, Reader, by_magnitude, look, readers_of, removal
+from passes.prune.channel_readers import TOGETHER, Reader, by_magnitude, look, readers_of, removal, told_of
 from passes.prune.channel_shares import by_error, counts, evenly
 from passes.prune.narrowing import Narrowing, why_not_narrow
+from passes.prune.output_importance import by_outputs
+from passes.prune.predicted_errors import parsed, weighed
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,17 @@ class Channels(Pass):
         read them. importance=second-order takes for the loss of a channel the error that stays when the weights of
         the other channels make good for it as well as they can (optimal brain surgeon for groups of weights), and
         brings it up to date after each channel that goes, so that of two channels that say the same, one stays.
-        activation takes the energy that a channel brings, magnitude the size of the weights that make it.
+        activation takes the energy that a channel brings, magnitude the size of the weights that make it. output
+        runs what is behind without eight numbers of them in the order of second-order, for which the layers that
+        read them make good, and counts the error of these layers by how much the outputs lose with it.
         Errors count as a share of the variance of the layer's result, or of the residual sum that it goes into;
         those of second-order are taken on the half of the samples that chose neither channels nor weights.
 
         `share` is what is to be saved of the target: multiply-accumulates, bytes of weights, or channels, of the
         whole model. allocation=error takes channels one step at a time where they add least error for what
-        they save; even takes the same share of every group. What stays of a group is a multiple of `multiple`
+        they save; even takes the same share of every group. With predicted, which `--sensitivity FILE` gives (a table
+        that `graphopt sensitivity --table FILE` wrote), a group's errors count as much as that says the outputs
+        lose with a quarter of it. What stays of a group is a multiple of `multiple`
         (of less in groups of fewer than twice that), because kernels of convolutions work on 8 or 16 channels at a
         time, and at least a share of 1 - most. With kernel=16 multiply-accumulates are counted as such kernels make
         them: results in whole blocks, and what is read one by one only where it is less than a block. Groups
@@ -64,7 +70,9 @@ class Channels(Pass):
         Calibrate on as many samples as there are; a layer with n inputs wants some times n places.
 
         Cost: a run over the feeds for all groups, and one of both models up to a layer for each level of layers. For
-        a group whose readers have n inputs, two matrices of n^2 numbers and some 30 times n^3 operations.
+        a group whose readers have n inputs, two matrices of n^2 numbers and some 30 times n^3 operations. With
+        importance=output eight runs of what lies behind a group and one of the model for each group, on
+        `samples` samples.
 
     Contract
         LOSSY: needs a budget. No repair makes the error of its layer on the calibration feeds larger.
@@ -80,13 +88,15 @@ class Channels(Pass):
     contract = Contract.LOSSY
     strength = "share"
     calibrates = True
+    predicts = "channels-25"
 
     share: float = option(0.2, "what is to be saved of the target, as a share of the whole model's")
     target: Literal["macs", "bytes", "channels"] = option(
         "macs", "what is saved: multiply-accumulates, bytes or channels"
     )
-    importance: Literal["second-order", "activation", "magnitude"] = option(
-        "second-order", "what a channel is worth: the error left without it, the energy it brings, or its weights"
+    importance: Literal["second-order", "activation", "magnitude", "output"] = option(
+        "second-order",
+        "what a channel is worth: the error left without it, the energy it brings, its weights, or the outputs' error",
     )
     allocation: Literal["error", "even"] = option("error", "take where it adds least error, or of every group alike")
     kernel: int = option(
@@ -102,6 +112,10 @@ class Channels(Pass):
         0.0, "share of the mean energy of the inputs that pulls towards the weights there are; 0 finds the best"
     )
     rows: int = option(4096, "rows of the data of a layer that are looked at in one feed; 0 for all")
+    samples: int = option(32, "samples of the calibration feeds that importance=output runs on; 0 for all")
+    predicted: tuple[str, ...] = option(
+        (), "NAME=ERROR: what the outputs lose with a quarter of a layer's channels; --sensitivity FILE gives it"
+    )
     skip: tuple[str, ...] = option((), "patterns such as /head/* of nodes and values whose groups stay as they are")
     only: tuple[str, ...] = option((), "patterns of the nodes and values whose groups are cut; all when empty")
 
@@ -113,8 +127,9 @@ class Channels(Pass):
             raise ValueError(f"damping must be from 0 to 100, and {self.damping:g} is not")
         if self.multiple < 1:
             raise ValueError(f"multiple must be at least 1, and {self.multiple} is not")
-        if self.rows < 0 or self.kernel < 0:
-            raise ValueError("rows and kernel must not be negative")
+        if min(self.rows, self.kernel, self.samples) < 0:
+            raise ValueError("rows, kernel and samples must not be negative")
+        parsed(self.predicted)
 
     def run(self, graph: Graph, ctx: Context) -> None:
         groups = list[Group]()
@@ -178,6 +193,9 @@ class Channels(Pass):
             seen = look(list(layers.values()), goals, ctx, self.rows)
             for group in batch:
                 order = removal(readers[group], seen, Narrowing(), self.importance, self.damping, curve=True)
+                if self.importance == "output" and isinstance(order, Removal):
+                    asked = told_of(readers[group], seen, order, self.damping)
+                    order = by_outputs(asked, order.order, self.repair, ctx, self.samples, unseen=order.errors)
                 if isinstance(order, Removal):
                     found[group] = order
                 else:
@@ -194,7 +212,8 @@ class Channels(Pass):
         if self.allocation == "even":
             found = evenly([group.size for group in groups], choices, costs, goal)
         else:
-            found = by_error([removals[group].errors for group in groups], choices, costs, goal)
+            curves = [removals[group].errors for group in groups]
+            found = by_error(weighed(groups, curves, parsed(self.predicted)), choices, costs, goal)
         saved = costs.saved(found)
         for group, count, each in zip(groups, found, choices, strict=True):
             if count == 0:

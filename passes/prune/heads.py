@@ -34,7 +34,8 @@ class Heads(Terms):
         feeds. second-order: what the error of the projection's result would be without the head and with
         all other rows changed as is best; what the others cost follows with each that goes. With allocation=error
         the share is one of all attentions together, and more goes where it costs less: where the error is a
-        smaller share of the variance of each channel behind the residual sum.
+        smaller share of the variance of each channel behind the residual sum, or with importance=output where the
+        outputs lose less, which is measured without up to eight numbers of heads in the order of second-order.
 
         With repair the output projection is then fitted to what it made in the original, in the order of
         the graph, on what it reads now (see neurons).
@@ -50,7 +51,8 @@ class Heads(Terms):
         something else reads. Heads are few, and few can be spared: neurons are the cheaper ones in most models.
 
         Cost: one run of both models up to a projection for each attention; for n inputs of the projection two matrices
-        of n^2 numbers and about 30 times n^3 operations.
+        of n^2 numbers and about 30 times n^3 operations. With importance=output eight runs of what lies behind for
+        each attention on `samples` samples, and one of the model.
 
     Contract
         LOSSY: needs a budget. Repair never makes the error of a layer on the calibration feeds larger.

@@ -1,8 +1,8 @@
 """What the outputs of the model lose when units go, measured: the units are left out, and what lies behind is run.
 
 Each trial takes units out of what layers read, whose other weights make good for it in closed form, as repair would.
-Of few units each is tried alone, and what they cost together is added up. Of many the order of second-order
-stays, and a few numbers of them are tried, between which the error is interpolated.
+Units go in the order of second-order; a few numbers of them are tried, between which the error is interpolated. So
+second-order says which units of a group go, and the outputs say how many of each group.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ from graphopt.pipeline.protocol import Context
 
 Array = np.ndarray[Any, Any]
 
-FEW: Final = 16
-"""Units of a group that are tried one by one."""
-
-_POINTS: Final = 8  # numbers of units that are tried where there are more
+_POINTS: Final = 8  # numbers of units that are tried
 
 
 @dataclass(frozen=True)
@@ -37,13 +34,22 @@ class Told:
     reading: Reading
 
 
-def by_outputs(told: Sequence[Told], order: Array, refit: bool, ctx: Context, samples: int) -> Removal | str:
+def by_outputs(
+    told: Sequence[Told],
+    order: Array,
+    refit: bool,
+    ctx: Context,
+    samples: int,
+    unseen: Array | None = None,
+) -> Removal | str:
     """The units in the order in which the outputs lose least, and the error of the worst output then, as a share of
-    its energy; or a clause. `order` has all units, cheapest first by second-order; with `refit` layers make good."""
-    size = len(told[0].reading.columns)
-    few = size <= FEW
+    its energy; or a clause. `order` has all units, cheapest first by second-order; with `refit` layers make good.
+
+    `unseen` is the error of the layers after each number of units in
+    `order`, on samples that they were not fitted to.
+    """
     points = np.unique(np.linspace(0, len(order), _POINTS + 1).astype(np.int64)[1:])
-    packs = [np.array([unit]) for unit in range(size)] if few else [order[:count] for count in points]
+    packs = [order[:count] for count in points]
     made = [losing(one.reading, packs) if refit else _zeroed(one, packs) for one in told]
     trials = [Change(_replaced(told, [each[at] for each in made], refit)) for at in range(len(packs))]
     measured = ctx.measure.changes(trials, samples)
@@ -51,11 +57,24 @@ def by_outputs(told: Sequence[Told], order: Array, refit: bool, ctx: Context, sa
         return f"what the outputs lose could not be measured: {next(iter(measured.refused.values()))}"
     errors = np.array([measured.present[one].error if one in measured.present else np.inf for one in trials])
     errors = np.minimum(errors, 1e30)
-    if few:
-        found = np.argsort(errors, kind="stable")[: size - 1]
-        return Removal(found, np.concatenate([[0.0], np.cumsum(errors[found])]))
+    if unseen is not None and refit:
+        # Layers that make good on the samples that are measured look better than they are: what counts is what the
+        # outputs lose for each error of the layers, times the error of these on samples that they were not fitted to.
+        seen = np.array(
+            [sum(_error(one, each[at]) for one, each in zip(told, made, strict=True)) for at in range(len(packs))]
+        )
+        none = sum(_error(one, losing(one.reading, [order[:0]])[0]) for one in told)
+        gains = errors / np.maximum(seen - none, 1e-12)
+        return Removal(order, np.maximum.accumulate(unseen * np.interp(np.arange(len(unseen)), points, gains)))
     curve = np.interp(np.arange(len(order) + 1), [0, *points], [0.0, *np.maximum.accumulate(errors)])
     return Removal(order, curve)
+
+
+def _error(one: Told, weights: Array) -> float:
+    """The error of a layer with other weights, as a share of the variance that counts, on the samples seen."""
+    bias = matching_bias(one.sums, weights[None]) if one.layer.has_bias else one.layer.bias()
+    missed = one.sums.missed(np.concatenate([weights[None], bias[:, None, :]], axis=1))
+    return missed / one.sums.count / one.reading.variance
 
 
 def _zeroed(one: Told, packs: Sequence[Array]) -> list[Array]:

@@ -135,7 +135,8 @@ def drop_unread(tensors: list[Tensor]) -> None:
 
 
 def _flips(node: Node) -> bool:
-    return list(node.attrs.get("perm", [1, 0])) == [1, 0]
+    order: object = node.attrs.get("perm", [1, 0])
+    return order == [1, 0]  # or else, in a function, what its callers give
 
 
 def _values(tensor: Tensor) -> Array | None:

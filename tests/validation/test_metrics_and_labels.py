@@ -124,7 +124,7 @@ def test_a_metric_of_a_module(judge: Any, tmp_path: Path, monkeypatch: pytest.Mo
     assert verdict.metric_before == 100.0
     for name, sentence in {
         "broken": "the metric my_metric_module:broken raised KeyError: 'logits'",
-        "undefined": "the metric my_metric_module:undefined gave NaN; it has to give a number, higher is better",
+        "undefined": "the metric my_metric_module:undefined gave NaN; it has to give a finite number, higher is better",
         "words": "the metric my_metric_module:words raised ValueError: could not convert string to float: 'good'",
     }.items():
         with pytest.raises(UsageError) as caught:

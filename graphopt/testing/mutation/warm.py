@@ -33,16 +33,20 @@ class Loaded:
                 self.caches.append(one)
 
     def put(self, code: CodeType) -> bool:
-        """Give the functions that are different in `code` their new code; False when none of them is alive.
+        """Give the functions that are different in `code` their new code; False when none of them is alive,
+        or one closes over other variables than it did.
 
         What holds a function goes on holding it: whoever imported it sees the change.
         """
         swapped = False
         for new in _codes(code):
             for function in self.functions.get(_place(new), ()):
-                if function.__code__ != new and len(function.__code__.co_freevars) == len(new.co_freevars):
-                    function.__code__ = new
-                    swapped = True
+                if function.__code__ == new:
+                    continue
+                if function.__code__.co_freevars != new.co_freevars:
+                    return False
+                function.__code__ = new
+                swapped = True
         for cache in self.caches if swapped else ():
             if str(getattr(cache, "__module__", "")).startswith(("passes.", "graphopt.analysis")):
                 cache.cache_clear()

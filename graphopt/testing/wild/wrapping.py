@@ -14,7 +14,10 @@ from onnx import AttributeProto, ModelProto, NodeProto, TypeProto, ValueInfoProt
 from graphopt.debug.opening import rename
 from graphopt.testing.wild.growing import DOMAIN, read_by
 
-_LIFTED = (AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.INTS)
+_LIFTED = (
+    AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.INTS, AttributeProto.STRING, AttributeProto.TENSOR,
+    AttributeProto.FLOATS,
+)  # fmt: skip
 
 
 class Window:
@@ -23,7 +26,7 @@ class Window:
     def __init__(self, proto: ModelProto, rng: Random) -> None:
         self.proto = proto
         nodes = list(proto.graph.node)
-        count = rng.randint(1, min(5, len(nodes)))
+        count = rng.randint(1, min(rng.choice((5, 5, 20)), len(nodes)))
         self.start = rng.randrange(len(nodes) - count + 1)
         self.stop = self.start + count
         self.nodes = nodes[self.start : self.stop]
@@ -70,9 +73,10 @@ def as_function(proto: ModelProto, rng: Random) -> bool:
         copy = NodeProto()
         copy.CopyFrom(node)
         nodes.append(copy)
+    share = rng.choice((0.2, 0.8))
     for node in nodes:
         for attribute in node.attribute:
-            if attribute.type in _LIFTED and not attribute.ref_attr_name and rng.random() < 0.3 and len(given) < 2:
+            if attribute.type in _LIFTED and not attribute.ref_attr_name and rng.random() < share and len(given) < 8:
                 lifted = f"a{len(given)}"
                 given[lifted] = AttributeProto()
                 given[lifted].CopyFrom(attribute)
@@ -80,8 +84,15 @@ def as_function(proto: ModelProto, rng: Random) -> bool:
                 kind, old = attribute.type, attribute.name
                 attribute.Clear()
                 attribute.name, attribute.type, attribute.ref_attr_name = old, kind, lifted
-    inputs = [f"{one}_in" if rng.random() < 0.3 else one for one in window.inputs]
-    names = dict(zip(window.inputs, inputs, strict=True))
+    overridable = {one.name for one in proto.graph.input}
+    stored = {one.name: one for one in proto.graph.initializer if one.name not in overridable}
+    inside = [one for one in window.inputs if one in stored and rng.random() < share]
+    outside = [one for one in window.inputs if one not in inside]
+    if not outside:
+        return False
+    inputs = [f"{one}_in" if rng.random() < 0.3 else one for one in outside]
+    names = dict(zip(outside, inputs, strict=True))
+    nodes = [*(helper.make_node("Constant", [], [one], value=stored[one]) for one in inside), *nodes]
     renamed = []
     for node in nodes:
         renamed.append(NodeProto())
@@ -92,7 +103,7 @@ def as_function(proto: ModelProto, rng: Random) -> bool:
         DOMAIN, name, inputs, window.outputs, renamed, [*proto.opset_import, *_domain(proto)], kept, defaults
     )
     function.overload = overload
-    call = helper.make_node(name, window.inputs, window.outputs, domain=DOMAIN, overload=overload or None)
+    call = helper.make_node(name, outside, window.outputs, domain=DOMAIN, overload=overload or None)
     call.attribute.extend(one for one in given.values() if one.name in kept or rng.random() < 0.5)
     proto.opset_import.extend(_domain(proto))
     proto.functions.append(function)

@@ -68,5 +68,7 @@ def grid(node: Node) -> Grid | None:
         return None
     if not (scales <= info.max / 1024).all():
         return None
-    axis = int(node.attrs.get("axis", 1)) if scales.ndim else None
+    axis = node.attrs.get("axis", 1) if scales.ndim else None
+    if axis is not None and not isinstance(axis, int):  # what callers of a function give
+        return None
     return Grid(scale, zero, scales, zeros, axis)

@@ -65,7 +65,7 @@ def attention_at(site: Site, softmax: Node) -> Heads | str | None:
     turn = only_reader(product.outputs[0])
     if turn is None or not turn.is_op("Transpose") or turn.graph is not softmax.graph:
         return None
-    if list(turn.attrs.get("perm") or ()) != _TURN_BACK:
+    if turn.attrs.get("perm") != _TURN_BACK:
         return f"the Transpose behind it has perm={turn.attrs.get('perm')}, not {_TURN_BACK}"
     root = only_reader(turn.outputs[0])
     if root is None or not root.is_op("Reshape") or root.graph is not softmax.graph:
@@ -150,8 +150,8 @@ def _operand(site: Site, tensor: Tensor, reader: Node, scales: bool = False, tur
         if node is None:
             break
         if node.op == "Transpose":
-            perm = list(node.attrs.get("perm") or ())
-            if sorted(perm) != _HEADS:
+            perm: object = node.attrs.get("perm")
+            if not isinstance(perm, list) or sorted(perm) != _HEADS:
                 break
             order, tensor = [perm[axis] for axis in order], node.inputs[0]
         else:
@@ -201,7 +201,7 @@ def _packed(site: Site, tensor: Tensor, reader: Node, scale: float, nodes: list[
         return None
     taken, whole, part = steps
     turn: Node | None = whole.inputs[0] if len(whole.inputs) == 1 else None
-    if turn is None or not turn.is_op("Transpose") or list(turn.attrs.get("perm") or ()) != _PACKED:
+    if turn is None or not turn.is_op("Transpose") or turn.attrs.get("perm") != _PACKED:
         return None
     made = single(turn.inputs[0], turn, "Reshape")
     if made is None or whole.graph_outputs or turn.graph is not reader.graph:

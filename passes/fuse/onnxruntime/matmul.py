@@ -184,6 +184,8 @@ def _usable(number: float) -> bool:
 def _swaps_last(perm: Sequence[int] | None, rank: int | None) -> bool:
     if perm is None:
         return rank == 2
+    if not isinstance(perm, list | tuple):  # what callers of a function give
+        return False
     axes = list(range(len(perm)))
     return len(perm) >= 2 and list(perm) == [*axes[:-2], axes[-1], axes[-2]]
 

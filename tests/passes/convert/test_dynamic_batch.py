@@ -177,3 +177,26 @@ def test_inputs_of_different_sizes() -> None:
 
 def test_a_batch_that_is_free_already() -> None:
     assert free("g (float[N, 4] x) => (float[N, 4] y) { y = Neg(x) }").remarks == ()
+
+
+def test_one_input_of_two_that_is_free_already() -> None:
+    done = free("g (float[N, 4] x, float[1, 4] z) => (float[A, 4] y) { y = Add(x, z) }")
+    assert done.remarks == ()
+
+
+def test_a_batch_that_is_free_under_another_name() -> None:
+    assert free("g (float[M, 4] x) => (float[M, 4] y) { y = Relu(x) }").remarks == ()
+
+
+def test_a_reshape_whose_target_is_an_attribute() -> None:
+    text = """<ir_version: 3, opset_import: ["": 4]> g (float[1, 2, 2] x) => (float[1, 4] y) {
+        y = Reshape<shape = [1, 4]>(x) }"""
+    done = apply(DynamicBatch(), model(text), feeds=())
+    assert done.body == "y = Reshape<shape=[0, 4]>(x)"
+
+
+def test_a_target_that_others_read_stays_for_them() -> None:
+    text = """g (float[1, 2, 2] x) => (float[1, 4] y, int64[2] z) {
+        k = Constant<value_ints = [1, 4]>()  y = Reshape(x, k)  z = Neg(k) }"""
+    done = free(text)
+    assert "Neg(k)" in done.body and len(done.applied) == 1

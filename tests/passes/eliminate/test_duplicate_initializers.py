@@ -202,3 +202,25 @@ def test_a_weight_without_a_twin_in_type_and_shape_is_never_read(monkeypatch: py
     assert not merged(
         "g (float[N, 4] x) => (float[N, 4] y) { a = MatMul(x, v)  y = Add(a, w) }", v=SQUARE, w=SQUARE[0]
     ).remarks
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_large_values_that_agree_where_they_are_sampled_are_compared_whole(same: bool) -> None:
+    large = np.zeros((160, 160), np.float32)  # 100 KB
+    other = large.copy()
+    other[0, 100] = 0.0 if same else 1.0  # between two of the places
+    text = "g (float[N, 160] x) => (float[N, 160] y) { a = MatMul(x, v)  y = MatMul(a, w) }"
+    sampled = duplicate_initializers._SAMPLED
+    assert large.nbytes >= sampled
+    done = merged(text, v=large, w=other)
+    assert left(done) == (["v"] if same else ["v", "w"])
+
+
+def test_large_values_that_differ_where_they_are_sampled_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    whole = duplicate_initializers._content
+    monkeypatch.setattr(duplicate_initializers, "_content", lambda tensor: read.append(tensor.name) or whole(tensor))
+    text = "g (float[N, 160] x) => (float[N, 160] y) { a = MatMul(x, v)  y = MatMul(a, w) }"
+    random = np.random.default_rng(0)
+    merged(text, v=random.random((160, 160), np.float32), w=random.random((160, 160), np.float32))
+    assert read == []

@@ -220,3 +220,18 @@ def test_bounds_as_inputs_from_their_first_version_on() -> None:
 def test_a_wide_clip_before_a_narrow_one_with_the_same_upper_bound() -> None:
     done = again("a = Clip(x, l, h)  b = Clip(a, m, h)  y = Neg(b)", l=F(-2), m=F(-1), h=F(2))
     assert done.body == "b = Clip(x, m, h)\ny = Neg(b)"
+
+
+def test_bounds_as_inputs_that_cut_off_from_their_first_version_on() -> None:
+    assert again("a = Sigmoid(x)  b = Clip(a, l, h)  y = Neg(b)", version=11, l=F(0.25), h=F(0.5)).applied == ()
+
+
+def test_what_is_dequantized_from_signed_integers_may_be_negative() -> None:
+    for kind, gone in (("int8", False), ("uint8", True)):
+        text = f"g ({kind}[N] x) => (float[N] y) {{ a = DequantizeLinear(x, s)  b = Relu(a)  y = Neg(b) }}"
+        assert bool(apply(Idempotent(), model(text, s=F(0.5))).applied) == gone
+
+
+def test_a_zero_point_that_is_fed_says_nothing() -> None:
+    text = "g (uint8[N] x, uint8 z) => (float[N] y) { a = DequantizeLinear(x, s, z)  b = Relu(a)  y = Neg(b) }"
+    assert apply(Idempotent(), model(text, s=F(0.5))).applied == ()

@@ -227,3 +227,10 @@ def test_only_one_truth_is_the_unit(op: str, unit: bool) -> None:
 def test_half_precision_has_units_too() -> None:
     text = "g (float16[N] x) => (float16[N] y) { a = Mul(x, k)  y = Neg(a) }"
     assert apply(NoOpArithmetic(), model(text, k=H(1))).body == "y = Neg(x)"
+
+
+def test_a_where_in_a_function_that_does_not_know_its_types() -> None:
+    """It may be of floating-point numbers, whose zeros may lose their sign."""
+    text = """<ir_version: 10, opset_import: ["": 21, "f": 1]> g (float[N] x) => (float[N] y) { y = f.go(x) }
+    <domain: "f", opset_import: ["": 21]> go (x) => (y) { c = Constant<value = bool {1}>()  y = Where(c, x, x) }"""
+    assert apply(NoOpArithmetic(), model(text)).applied == ()

@@ -292,3 +292,10 @@ def test_as_many_reads_as_are_followed() -> None:
         text = f"g (float[N] x) => (float[N] y) {{ a = Add(x, z)  y = Abs(a)  {steps} }}"
         done = apply(NoOpButZeroSign(), model(text, z=F(0)), laws=False)
         assert ("Add" not in done.body) == gone
+
+
+def test_a_bias_in_integers_goes_whatever_reads_the_result() -> None:
+    text = """g (uint8[1, 1, 2, 2] u) => (float[A, B, C, D] y) {
+        a = QLinearConv(u, s, q, v, s, q, s, q, b)  y = DequantizeLinear(a, s, q) }"""
+    weights = {"s": F(1), "q": np.uint8(0), "v": np.ones((1, 1, 1, 1), np.uint8), "b": np.zeros(1, np.int32)}
+    assert apply(NoOpButZeroSign(), model(text, **weights)).body.startswith("a = QLinearConv(u, s, q, v, s, q, s, q)\n")

@@ -251,3 +251,27 @@ def test_an_end_that_is_the_size_of_the_axis() -> None:
     assert own.body.endswith("y = Neg(x)")
     other = '<ir_version: 8, opset_import: ["": 17]>' + text.replace("q", "z")
     assert apply(NoOpSlices(), model(other, zero=ints(0))).applied == ()
+
+
+def test_an_axis_beyond_the_last_one() -> None:
+    """No shape inference lets it through; it is left, and nothing is raised."""
+    for step in ("Slice(a, s, e, k)", "Concat<axis = 2>(a, x)", "Gather<axis = 2>(a, s)"):
+        text = f"g (float[N, 4] x) => (float[N, 4] y) {{ a = Abs(x)  b = {step}  y = Neg(b) }}"
+        assert apply(NoOpSlices(), model(text, s=ints(0), e=ints(9), k=ints(2)), laws=False).applied == ()
+
+
+def test_the_axis_of_old_concatenations_is_the_second_one() -> None:
+    for where, applied in (("3, 0", True), ("0, 4", False)):
+        text = f'<ir_version: 3, opset_import: ["": 3]> g (float[3, 4] x, float[{where}] e) => (float[A, B] y)'
+        done = apply(NoOpSlices(), model(text + " { a = Concat(x, e)  y = Neg(a) }"), feeds=(), laws=False)
+        assert bool(done.applied) == applied
+
+
+def test_axes_that_a_caller_gives_may_differ() -> None:
+    head = '<ir_version: 8, opset_import: ["": 17, "d": 1]>'
+    text = f"""{head} g (float[2, 2] x) => (float[4, 4] y) {{ y = d.Join<p = 0, q = 1>(x) }}
+        <domain: "d", opset_import: ["": 17]> Join <p, q> (x) => (y) {{
+            a = Concat<axis: int = @p>(x, x)  y = Concat<axis: int = @q>(a, a) }}"""
+    assert apply(NoOpSlices(), model(text)).applied == ()
+    one = text.replace("y = Concat", "b = Concat<axis: int = @p>(a, x)  y = Concat")
+    assert apply(NoOpSlices(), model(one), feeds=(), laws=False).applied == ()

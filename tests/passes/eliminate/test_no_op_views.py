@@ -202,3 +202,16 @@ def test_tiles_of_old_versions() -> None:
     assert apply(NoOpViews(), six, feeds=()).body == "y = Neg(x)"
     one = model(text.format(1, "r, k"), r=np.float32(1), k=np.float32(0))
     assert apply(NoOpViews(), one, feeds=()).applied == ()
+
+
+@pytest.mark.parametrize("attribute", ["", "<allowzero = 1>"])
+def test_one_size_that_follows_from_the_others(attribute: str) -> None:
+    """Of a size that may be 0 the other one does not follow; but then no run gets by it."""
+    head = '<ir_version: 8, opset_import: ["": 17]> g (float[N, M] x) => (float[P, Q] y)'
+    body = "m = Shape<start = 1, end = 2>(x)  s = Concat<axis = 0>(k, m)"
+    text = f"{head} {{ {body}  b = Reshape{attribute}(x, s)  y = Neg(b) }}"
+    done = apply(NoOpViews(), model(text, k=ints(-1)), feeds=[{"x": np.ones((2, 3), "f")}])
+    assert done.applied  # where the size is 0 and no copy, the original fails
+    other = text.replace("start = 1, end = 2", "start = 0, end = 1")
+    done = apply(NoOpViews(), model(other, k=ints(-1)), feeds=[{"x": np.ones((2, 3), "f")}])
+    assert done.applied == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorAnnotation
 
 from graphopt.testing import Applied, apply, model
 from passes.eliminate.unread_outputs import UnreadOutputs
@@ -83,3 +84,12 @@ def test_each_output_that_is_optional(step: str, kept: str) -> None:
 def test_the_first_output_stays_where_only_another_is_read(step: str) -> None:
     text = f"g (float[N, 4] x) => (float[K] y) {{ {step}  y = Cast<to = 1>(b) }}"
     assert apply(UnreadOutputs(), model(text, s=np.ones(4, np.float32)), laws=False).applied == ()
+
+
+def test_an_output_that_an_annotation_is_about_stays() -> None:
+    proto = model("g (float[N] x) => (float[N] y) { a, m = Dropout(x)  y = Neg(a) }", k=np.float32(2))
+    note = TensorAnnotation(tensor_name="m")
+    entry = note.quant_parameter_tensor_names.add()
+    entry.key, entry.value = "SCALE_TENSOR", "k"
+    proto.graph.quantization_annotation.append(note)
+    assert apply(UnreadOutputs(), proto).applied == ()

@@ -264,3 +264,19 @@ def test_factors_that_leave_the_range_of_the_type() -> None:
     wide = text.replace("float", "double")
     done = folded(wide, runs=False, w=np.full((4, 3), 1e200), c=np.float64(1e200))
     assert done.applied == ()
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 19])
+def test_weights_are_computed_in_pieces_of_any_size(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    from passes.fold import reweighting
+
+    random = np.random.default_rng(5)
+    w, scale = random.standard_normal((6, 5)).astype(np.float32), random.standard_normal(6).astype(np.float32)
+    monkeypatch.setattr(reweighting, "_PIECE", piece)
+    done = apply(
+        FoldScaleBias(), model("g (float[N, 6] x) => (float[N, 5] y) { a = Mul(x, s)  y = MatMul(a, w) }", s=scale, w=w)
+    )
+    assert done.body == "y = MatMul(x, w)"
+    assert np.array_equal(
+        initializers(done)["w"], (w.astype(np.float64) * scale.astype(np.float64)[:, None]).astype(np.float32)
+    )

@@ -134,3 +134,29 @@ def test_long_chains_take_no_time() -> None:
     start = time.process_time()
     done = apply(MergeSlices(), before, laws=False)
     assert time.process_time() - start < 20 and len(done.graph.nodes) == 1
+
+
+def test_one_of_two_axes_in_steps() -> None:
+    between = "what_is_between_the_two_of_them"
+    text = f"{{ {between} = Slice(x, s, e, i, k)  y = Slice({between}, t, f, j) }}"
+    done = merged(f"g (float[N, M] x) => (float[A, B] y) {text}", s=[1], e=[9], i=[0], k=[2], t=[1], f=[3], j=[1])
+    assert bounds(done) == [[1, 1], [9, 3], [0, 1], [2, 1]]
+
+
+@pytest.mark.parametrize("opset", [9, 10, 11])
+def test_bounds_are_attributes_before_they_are_inputs(opset: int) -> None:
+    head = f'<ir_version: 8, opset_import: ["": {opset}]> g (float[N, M] x) => (float[A, B] y)'
+    if opset < 10:
+        body = "a = Slice<starts = [1], ends = [9], axes = [0]>(x)  y = Slice<starts = [0], ends = [2], axes = [1]>(a)"
+        done = merged(f"{head} {{ {body} }}")
+        assert done.body == "y = Slice<axes=[0, 1], ends=[9, 2], starts=[1, 0]>(x)"
+    else:
+        body = "what_is_between = Slice(x, s, e, i)  y = Slice(what_is_between, t, f, j)"
+        done = merged(f"{head} {{ {body} }}", s=[1], e=[9], i=[0], t=[0], f=[2], j=[1])
+        assert bounds(done) == [[1, 0], [9, 2], [0, 1]]
+
+
+def test_an_expansion_to_fewer_axes() -> None:
+    """The second one asks for fewer axes than the first one has made."""
+    text = "g (float[1, 1] x) => (float[A, B, C] y) { a = Expand(x, s)  y = Expand(a, t) }"
+    assert merged(text, s=[2, 3, 1], t=[1, 4]).applied == ()

@@ -207,3 +207,16 @@ def test_long_chains_take_no_time() -> None:
     start = time.process_time()
     done = apply(MergeViews(), before, laws=False)
     assert time.process_time() - start < 20 and len(done.graph.nodes) == 1
+
+
+def test_a_view_that_is_read_as_a_shape_too() -> None:
+    text = "g (int64[1, 2] x) => (int64[A, B] y) { a = Reshape(x, k)  y = Reshape(a, a) }"
+    before = model(text, k=np.array([2]))
+    done = apply(MergeViews(), before, feeds=[{"x": np.array([[1, 2]])}, {"x": np.array([[2, 1]])}])
+    assert done.applied == ()
+
+
+def test_a_view_of_which_one_reader_is_none() -> None:
+    text = "g (float[2, 6] x) => (float[A, B] y, float[C, D] z) { a = Reshape(x, k)  y = Reshape(a, m)  z = Exp(a) }"
+    done = merged(text, k=np.array([3, 4]), m=np.array([6, 2]))
+    assert "Reshape(x" in done.body and "Exp(a)" in done.body

@@ -539,3 +539,18 @@ def test_data_that_never_change_are_no_trouble() -> None:
     data = np.tile(np.linspace(1, 3000, 32, dtype=np.float32), (200, 1))
     done = apply(used(), two(), feeds=[{"x": data}, {"x": data}])
     assert len(done.applied) == 2
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
+@pytest.mark.parametrize("flipped", [True, False])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_magnitudes_alone_are_found_without_the_matrices_of_data(pattern: str, flipped: bool, scope: Any) -> None:
+    """The same zeros as magnitude sets in each layer, and nothing else is changed."""
+    if pattern != "unstructured" and scope == "global":
+        return
+    text = "g (float[N, 32] x) => (float[N, 24] y) { y = Gemm<transB = 1>(x, w) }" if flipped else ONE
+    made = model(text, w=floats(24, 32) if flipped else floats(32, 24))
+    mine = apply(used(importance="magnitude", update=False, pattern=pattern, scope=scope), made)
+    other = apply(Magnitude(pattern=pattern, scope="layer"), made)
+    assert np.array_equal(tensors(mine)["w"], tensors(other)["w"])
+    assert zeros(tensors(mine)["w"]) == 384

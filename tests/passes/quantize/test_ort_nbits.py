@@ -364,3 +364,16 @@ def test_blocks_fit_what_they_are_for() -> None:
 @pytest.mark.parametrize("kind", [OrtMatMulNBits, OrtGatherBlockQuantized])
 def test_the_pages_are_complete(kind: type[Pass]) -> None:
     assert [one.title for one in page(kind).sections] == list(SECTIONS)
+
+
+def test_an_order_that_callers_of_a_function_give() -> None:
+    text = """<ir_version: 10, opset_import: ["": 21, "local": 1]>
+        g (float[2, 4] x) => (float[2, 3] y) { y = local.f<order = [1, 0]>(x) }
+        <domain: "local", opset_import: ["": 21]>
+        f <order> (a) => (c) {
+            w = Constant<value = int8[3, 4] {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}>()
+            s = Constant<value = float {0.5}>()
+            d = DequantizeLinear(w, s)  t = Transpose<perm: ints = @order>(d)  c = MatMul(a, t)
+        }"""
+    before = model(text)
+    assert apply(OrtMatMulNBits(min_elements=1), before).after == before

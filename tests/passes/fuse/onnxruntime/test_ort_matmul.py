@@ -116,3 +116,12 @@ def test_in_bodies() -> None:
     done = product(text, f"{QK}, bool p")
     assert "u = MatMul(q, t)" in done.body, "the Transpose is in another graph"
     assert "v = com.microsoft.FusedMatMul<alpha=1, transA=0, transB=1>(q, k)" in done.body
+
+
+def test_an_order_that_callers_of_a_function_give() -> None:
+    text = """<ir_version: 10, opset_import: ["": 17, "local": 1]>
+        g (float[2, 3] x, float[4, 3] z) => (float[2, 4] y) { y = local.f<order = [1, 0]>(x, z) }
+        <domain: "local", opset_import: ["": 17]>
+        f <order> (a, b) => (c) { t = Transpose<perm: ints = @order>(b)  c = MatMul(a, t) }"""
+    before = model(text)
+    assert apply(OrtMatmul(), before).after == before
