@@ -198,6 +198,6 @@ def _said(base: Baseline, state: str, now: Files, ended: Ended) -> list[str]:
     if ended.status != 0 and one_line:
         if state == "new" and (_NOT_WRITTEN.search(ended.err) or not _WRITTEN.search(ended.err)):
             found.append("the output is written, and the message does not say so")
-        if state == "old" and _WRITTEN.search(ended.err.replace("nothing was written", "")):
+        if state == "old" and re.search(rf"'{base.scene.output}' (is|was) written", ended.err):
             found.append("the message says that something is written, and the output is the old one")
     return found

@@ -44,9 +44,9 @@ class ForkedWorker:
             os.setsid()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(stdout, 1)
             os.dup2(stderr, 2)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             for one in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
                 if one > 2 and one not in kept:
                     with contextlib.suppress(OSError):
