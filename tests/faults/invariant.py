@@ -141,9 +141,9 @@ def _state(output: str, base: Baseline, now: Files) -> tuple[str, set[str]]:
 
 def _whole(name: str, data: bytes, hidden: bool) -> str | None:
     """Why a file beside the output is not a whole one."""
-    base = name.rpartition("/")[2]
-    if base.startswith("."):
-        return None if hidden and base.startswith(".graphopt-") else f"left behind: {name}"
+    dotted = [part for part in name.split("/") if part.startswith(".")]
+    if dotted:
+        return None if hidden and dotted[0].startswith(".graphopt-") else f"left behind: {name}"
     try:
         if name.endswith(".json"):
             json.loads(data)
