@@ -36,6 +36,8 @@ _WARM = (
     "graphopt.runtime.engine", "graphopt.testing.inside", "graphopt.calibration.observe",
     "graphopt.calibration.measuring", "onnx.version_converter", "onnx.reference", "graphopt.training.trainer",
 )  # fmt: skip
+_EMPTY = re.compile(r"is (\w+)\[0[^\]]*\] instead of \1\[0[^\]]*\]")
+"""A Loop without rounds gives no elements, of the dims that onnxruntime knows by inference, or of 0."""
 _UNTYPED = "expected to have type but instead is null"
 """ONNX's strict inference forgives an operator that it does not know in a graph, and not in a function of it."""
 _NO_KERNEL = "Could not find an implementation"
@@ -110,6 +112,9 @@ def _judged(failure: Failure, ground: Ground, counts: Counter[str]) -> Failure:
         return failure
     if _UNREAD_INPUT.search(failure.sentence):
         counts["unsure failures, type of what a function does not read"] += 1
+        return replace(failure, law=UNSURE)
+    if _EMPTY.search(failure.sentence) and any(node.op_type == "Loop" for node in ground.model.graph.node):
+        counts["unsure failures, shape of what a Loop without rounds collects"] += 1
         return replace(failure, law=UNSURE)
     if _NO_KERNEL in failure.sentence and "opset" in failure.pipeline:
         counts["unsure failures, no kernel for an operator's newer version"] += 1
