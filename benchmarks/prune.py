@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -24,9 +23,9 @@ from pathlib import Path
 from typing import Final
 
 import graphopt
-from benchmarks.corpus_data.catalogue import FETCHED, case_of
+from benchmarks.corpus_data.arguments import corpus_of, corpus_parser, latency_arguments, parsed, refuse_unknown
+from benchmarks.corpus_data.catalogue import case_of
 from benchmarks.corpus_data.evidence import Corpus, Missing
-from benchmarks.corpus_data.fetch import fetch
 from benchmarks.prune_studies import STUDIES, Study
 from benchmarks.quantize import Row, Task, measure, task
 from graphopt.analysis.cost import macs
@@ -109,37 +108,22 @@ def run(given: argparse.Namespace, study: Study, name: str, corpus: Corpus, work
 
 
 def _arguments(studies: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, default=os.environ.get("GRAPHOPT_CORPUS"))
-    parser.add_argument("--fetch", type=Path, metavar="DIR", help="bring the model that the corpus does not keep")
+    parser = corpus_parser(__doc__, 0, "to learn from; each study's own number unless given")
     parser.add_argument("--studies", default=",".join(studies))
     parser.add_argument("--models", default="", help="of those that a study is of; all unless given")
     parser.add_argument("--rows", default="", help="labels of rows; all unless given")
-    parser.add_argument("--samples", type=int, default=0, help="to learn from; each study's own number unless given")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="a line for each row is added to it")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the models there")
-    arguments = parser.parse_args()
-    if arguments.corpus is None or not Path(arguments.corpus).is_dir():
-        parser.error("there is no corpus; give its folder as --corpus or in the variable GRAPHOPT_CORPUS")
-    unknown = set(arguments.studies.split(",")) - set(studies)
-    if unknown:
-        parser.error(f"there is no study {sorted(unknown)[0]!r}; there are {', '.join(studies)}")
+    latency_arguments(parser, 5.0)
+    arguments = parsed(parser)
+    refuse_unknown(parser, arguments.studies, studies, "study")
     known = {label for name in arguments.studies.split(",") for label in STUDIES[name].rows}
-    if arguments.rows and (unknown := set(arguments.rows.split(",")) - known):
-        parser.error(f"there is no row {sorted(unknown)[0]!r}; there are {', '.join(sorted(known))}")
+    if arguments.rows:
+        refuse_unknown(parser, arguments.rows, sorted(known), "row")
     return arguments
 
 
 def main() -> None:
     given = _arguments(list(STUDIES))
-    more: tuple[Path, ...] = () if given.fetch is None else (given.fetch,)
-    if given.fetch is not None:
-        try:
-            fetch(given.fetch)
-        except Missing as missing:
-            print(f"{FETCHED}: {missing}", file=sys.stderr)
+    corpus = corpus_of(given)
     if given.keep is not None:
         given.keep.mkdir(parents=True, exist_ok=True)
     print(_HEADS)
@@ -149,7 +133,7 @@ def main() -> None:
         for study in (STUDIES[name] for name in given.studies.split(",")):
             for name in study.models:
                 if chosen is None or name in chosen:
-                    run(given, study, name, Corpus(Path(given.corpus), more), worker)
+                    run(given, study, name, corpus, worker)
 
 
 if __name__ == "__main__":

@@ -41,14 +41,14 @@ _CHANNELS: Final = {
     "second-order": "channels{{share={cut} multiple=8 repair=false}}",
     "second-order, repair": "channels{{share={cut} multiple=8}}",
 }
-_TRAINING: Final = "distill{{steps={steps} loss=kl features=0.5}}"
+_TRAINING: Final = "distill{{steps={steps}}}"
 TECHNIQUES: Final = {
     **{name: (pruning, "") for name, pruning in _CHANNELS.items()},
     "second-order, repair, distill": (
         _CHANNELS["second-order, repair"],
-        "distill{{steps={steps} loss=kl features=0.5}}",
+        "distill{{steps={steps}}}",
     ),
-    "blocks, repair": ("blocks{{share={cut}}},repair", ""),
+    "blocks, repair": ("blocks{{share={cut}}},reconstruct", ""),
     "low-rank": ("low-rank{{share={cut}}}", ""),
 }
 """By name, the passes behind those that clean up: what prunes, and what trains the result."""

@@ -28,9 +28,9 @@ from typing import Any, Final
 import numpy as np
 
 import graphopt
+from benchmarks.corpus_data.arguments import corpus_of, corpus_parser, latency_arguments, parsed, refuse_unknown
 from benchmarks.corpus_data.catalogue import CASES, case_of
 from benchmarks.corpus_data.evidence import Case, Corpus, Evidence, Missing, Original, Rows
-from benchmarks.corpus_data.fetch import fetch
 from benchmarks.quantize_peers import TOOLS
 from graphopt.errors import GraphoptError
 from graphopt.measure.latency import compare_latency, timed
@@ -182,24 +182,14 @@ def measure(row: Row, job: Task, out: Path, worker: Worker, threads: int, second
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, default=os.environ.get("GRAPHOPT_CORPUS"))
-    parser.add_argument("--fetch", type=Path, metavar="DIR", help="bring the model that the corpus does not keep")
+    parser = corpus_parser(__doc__, 32)
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--tools", default=",".join(TOOLS), help="quantizers of others; '' for none")
     parser.add_argument("--recipes", default=",".join(RECIPES))
     parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="the environment of the others")
-    parser.add_argument("--samples", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="a line for each row is added to it")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the models there")
-    arguments = parser.parse_args()
-    if arguments.corpus is None or not Path(arguments.corpus).is_dir():
-        parser.error("there is no corpus; give its folder as --corpus or in the variable GRAPHOPT_CORPUS")
-    unknown = set(arguments.models.split(",")) - set(MODELS)
-    if unknown:
-        parser.error(f"there are no data for {sorted(unknown)[0]!r}; there are for {', '.join(MODELS)}")
+    latency_arguments(parser, 8.0)
+    arguments = parsed(parser)
+    refuse_unknown(parser, arguments.models, MODELS, "model with data")
     return arguments
 
 
@@ -233,12 +223,7 @@ def run(given: argparse.Namespace, corpus: Corpus, name: str, tools: Sequence[st
 
 def main() -> None:
     given = _arguments()
-    more: tuple[Path, ...] = () if given.fetch is None else (given.fetch,)
-    if given.fetch is not None:
-        try:
-            fetch(given.fetch)
-        except Missing as missing:
-            print(missing, file=sys.stderr)
+    corpus = corpus_of(given)
     if given.keep is not None:
         given.keep.mkdir(parents=True, exist_ok=True)
     tools = [one for one in (*given.tools.split(","), *given.recipes.split(",")) if one]
@@ -246,7 +231,7 @@ def main() -> None:
     print("|---|---|--:|--:|--:|--:|--:|---|---|--:|", flush=True)
     with Worker() as worker:
         for name in given.models.split(","):
-            run(given, Corpus(Path(given.corpus), more), name, tools, worker)
+            run(given, corpus, name, tools, worker)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import sys
-from pathlib import Path
 from typing import Any, Final
 
 import graphopt
+from benchmarks.corpus_data.arguments import corpus_of, corpus_parser, parsed, refuse_unknown
 from benchmarks.corpus_data.catalogue import CASES, case_of
 from benchmarks.corpus_data.evidence import Corpus, Missing, Original, Rows
-from benchmarks.corpus_data.fetch import fetch
 from graphopt.errors import GraphoptError
 from graphopt.runtime.client import Worker
 from graphopt.tolerance.table import Sensitivity
@@ -61,35 +58,22 @@ def text(name: str, found: Sensitivity) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, default=os.environ.get("GRAPHOPT_CORPUS"))
-    parser.add_argument("--fetch", type=Path, metavar="DIR", help="bring the model that the corpus does not keep")
+    parser = corpus_parser(__doc__, 16)
     parser.add_argument("--models", default=",".join(MODELS))
-    parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--quick", action="store_true", help="two strengths of noise, one draw")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="a line for each model is added to it")
-    arguments = parser.parse_args()
-    if arguments.corpus is None or not Path(arguments.corpus).is_dir():
-        parser.error("there is no corpus; give its folder as --corpus or in the variable GRAPHOPT_CORPUS")
-    unknown = set(arguments.models.split(",")) - set(MODELS)
-    if unknown:
-        parser.error(f"there are no data for {sorted(unknown)[0]!r}; there are for {', '.join(MODELS)}")
+    arguments = parsed(parser)
+    refuse_unknown(parser, arguments.models, MODELS, "model with data")
     return arguments
 
 
 def main() -> None:
     given = _arguments()
-    more: tuple[Path, ...] = () if given.fetch is None else (given.fetch,)
-    if given.fetch is not None:
-        try:
-            fetch(given.fetch)
-        except Missing as missing:
-            print(missing, file=sys.stderr)
+    corpus = corpus_of(given)
     print("| " + " | ".join(_HEADS) + " |")
     print("|---|" + "--:|" * (len(_HEADS) - 1), flush=True)
     for name in given.models.split(","):
         try:
-            found = study(Corpus(Path(given.corpus), more), name, given.samples, given.quick)
+            found = study(corpus, name, given.samples, given.quick)
         except (Missing, GraphoptError) as error:
             print(f"| {name} | {error} |" + " |" * (len(_HEADS) - 2), flush=True)
             continue

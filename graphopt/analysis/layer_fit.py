@@ -169,7 +169,8 @@ class LayerFit:
         flat = np.moveaxis(results, axis, -1).reshape(-1, results.shape[axis])[which]
         if self.kept is not None:
             flat = flat[:, self.kept]
-        return flat.reshape(len(which), self._groups, -1).transpose(1, 0, 2).astype(np.float32)
+        outputs = flat.shape[1] // self._groups  # -1 says nothing where there are no places
+        return flat.reshape(len(which), self._groups, outputs).transpose(1, 0, 2).astype(np.float32)
 
     def _add(self, half: int, data: Array, results: Array, which: Array) -> None:
         if not len(which):

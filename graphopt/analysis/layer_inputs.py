@@ -6,6 +6,7 @@ kernel (im2col), those of each group by themselves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -183,8 +184,8 @@ def _patches(node: Node, kernel: tuple[int, ...], groups: int) -> Patches | str:
 
 def _grouped(rows: Array, groups: int) -> Array:
     """[places, channels, ...] as float32 [groups, places, inputs]."""
-    places = rows.shape[0]
-    cut = rows.reshape(places, groups, -1).transpose(1, 0, 2)
+    places, inputs = rows.shape[0], math.prod(rows.shape[1:]) // groups  # -1 says nothing where there are no places
+    cut = rows.reshape(places, groups, inputs).transpose(1, 0, 2)
     return np.ascontiguousarray(cut, np.float32)
 
 

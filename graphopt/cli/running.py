@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from graphopt.cli.output import Output
 from graphopt.cli.signals import ending
-from graphopt.errors import OUT_OF_MEMORY, BadModel, GraphoptError, OverLimit, Unsafe, UsageError
+from graphopt.errors import OUT_OF_MEMORY, BadModel, GraphoptError, InternalError, OverLimit, Unsafe, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,12 +119,14 @@ def telling(became: Callable[[], str], written: Callable[[], bool]) -> Iterator[
         if written() and "written" not in str(error):
             error.args = (f"{str(error).rstrip('.')}; {became()}",)
         raise
-    except (MemoryError, OSError) as error:
+    except Exception as error:
         if not written():
             raise
         from graphopt.storage.refused import unforeseen
 
-        ended = OverLimit(OUT_OF_MEMORY) if isinstance(error, MemoryError) else unforeseen(error)
+        ended: GraphoptError = InternalError(f"internal error ({type(error).__name__}: {error})")
+        if isinstance(error, MemoryError | OSError):
+            ended = OverLimit(OUT_OF_MEMORY) if isinstance(error, MemoryError) else unforeseen(error)
         ended.args = (f"{ended}; {became()}",)
         raise ended from error
 

@@ -160,8 +160,12 @@ class Packing:
     def __enter__(self) -> Packing:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._archive.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self._archive.close()
+        except Exception:
+            if kind is None:  # else it is not whole anyway, and what has ended it is what counts
+                raise
 
     def text(self, name: str, data: bytes) -> None:
         """A member that is worth packing."""

@@ -25,6 +25,7 @@ from graphopt.ir.values import Constant, Dim, Tensor, Variable
 Facts = Callable[[Tensor], tuple[int, tuple[Dim, ...] | None]]
 
 _SAME_BODY_SINCE = 11  # If, Loop and Scan: later versions only widened the types they take
+_MASK_KEEPS = 12  # all true where nothing is dropped; before that runtimes gave zeros
 _SLOT = re.compile(r"(\d+)\.(in|out)\.(\d+)")
 _SMALL = 4096  # elements of a constant input that the converter gets to see
 
@@ -67,7 +68,7 @@ def plan_opset(root: Graph, version: int, facts: Facts) -> Plan:
             elif old.since_version < _SAME_BODY_SINCE:
                 plan.refused[node] = f"the body of {node.op} means something else before opset {_SAME_BODY_SINCE}"
     for node in changing:
-        why = _untyped(node, facts)
+        why = _untyped(node, facts) or _other_mask(node, root.opset, version)
         if why:
             plan.refused[node] = why
     if not plan.refused:
@@ -88,6 +89,14 @@ def left_behind(function: Graph, version: int) -> dict[Node, str]:
                     f"{function.path} follows opset {function.opset}, whose {node.op} is not that of {version}"
                 )
     return found
+
+
+def _other_mask(node: Node, old: int, new: int) -> str:
+    if node.is_op("Dropout") and old < _MASK_KEEPS <= new and len(node.outputs) > 1:
+        mask = node.outputs[1]
+        if mask.name and (mask.is_read or mask.graph_outputs):
+            return f"the mask of Dropout says another thing since opset {_MASK_KEEPS}, and something needs it"
+    return ""
 
 
 def _untyped(node: Node, facts: Facts) -> str:

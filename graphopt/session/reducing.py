@@ -52,6 +52,8 @@ def reduce(
     fit and a folder that cannot be written.
     """
     start = time.perf_counter()
+    if most < 1:  # the whole model is the first part
+        raise UsageError(f"the number of parts to judge at most must be 1 or more, and {most} is not")
     if folder is not None:
         check_folder(folder)
     with ExitStack() as stack:

@@ -6,6 +6,7 @@ those of runs that died are found by their lock and process number and are remov
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import json
 import os
@@ -163,12 +164,14 @@ def _take_back(notes: Path, folder: Path) -> None:
 def _clear(folder: Path | None, file: Path, lock: int, process: int) -> None:
     if os.getpid() != process:  # a fork of the process whose they are
         return
+    if lock >= 0:  # first: listing a folder takes descriptors, and there may be no more
+        with suppress(OSError):
+            os.close(lock)
     remove_file(file)
     if folder is not None:
         remove_tree(folder)
-    if lock >= 0:
-        with suppress(OSError):
-            os.close(lock)
+        if os.path.lexists(folder):
+            atexit.register(remove_tree, folder)  # when what holds descriptors now is closed
 
 
 def _is_dead(found: Path, lock: Path, process: int) -> bool:

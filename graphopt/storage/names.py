@@ -47,7 +47,10 @@ def _strict() -> Any:
             if field.type == field.TYPE_STRING and field.name not in _NAMES:
                 field.type = field.TYPE_BYTES
     pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(schema.SerializeToString())
+    try:
+        pool.AddSerializedFile(schema.SerializeToString())
+    except TypeError as error:  # ONNX's own schema is sound: this is how protobuf says that memory ran out
+        raise MemoryError(str(error)) from error
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(ModelProto.DESCRIPTOR.full_name))
 
 

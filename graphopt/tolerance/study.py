@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from graphopt.tolerance.kept_rows import KeptRows
 from graphopt.tolerance.layers import Layer
 from graphopt.tolerance.rig import Anew, Behind, Bench, Rig, Tail
 from graphopt.tolerance.table import Row
+from graphopt.tolerance.worst import worst
 from graphopt.validation.compare import Difference, compare
 
 Array = np.ndarray[Any, Any]
@@ -259,21 +260,6 @@ def _mean(found: Sequence[Point]) -> Iterator[Point]:
     """The mean of what several draws of one strength gave."""
     if found:
         yield Point(sum(one.perturbation for one in found) / len(found), sum(one.error for one in found) / len(found))
-
-
-def worst(found: Collection[Difference]) -> float:
-    """The energy of the error of the worst floating-point output, relative to that output's own; infinite for a new
-    NaN or infinity."""
-    floats = [one for one in found if one.kind in ("float", "mixed")]
-    if any(one.problem or one.nonfinite for one in floats):
-        return math.inf
-    return max((_relative(one) for one in floats), default=0.0)
-
-
-def _relative(one: Difference) -> float:
-    if one.noise == 0.0:
-        return 0.0
-    return one.noise / one.signal if one.signal > 0.0 else math.inf
 
 
 def _weights(layer: Layer) -> dict[str, Any]:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
 
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from graphopt.ir.wording import shown
-
-TRIPS: Final = 1 << 33  # more trips than any clock allows: no runtime makes one in much less than a microsecond
+from graphopt.limits import current, raised
 
 _Constants = Mapping[str, TensorProto | None]  # None: a name that is taken by something that is not constant
 
 
-def endless(proto: onnx.ModelProto, trips: int = TRIPS) -> str | None:
+def endless(proto: onnx.ModelProto) -> str | None:
     """The reason why running a model cannot end, naming one Loop of it; None where none is known.
 
     A Loop counts when its condition is true from the beginning and stays it by what is stored in the model, and it
-    has no trip count, or a stored one above `trips`. Looked at is what runs whenever the model does: the main graph,
-    bodies of Loop and Scan, and functions, but no branch of an If.
+    has no trip count, or a stored one above the limit on trips. Looked at is what runs whenever the model does: the
+    main graph, bodies of Loop and Scan, and functions, but no branch of an If.
     """
+    trips = current().loop_trips
     declared = {one.name for one in proto.graph.input}  # a caller may give another value
     outer: dict[str, TensorProto | None] = dict.fromkeys(declared)
     pending: list[tuple[Iterable[NodeProto], _Constants]] = [
@@ -57,7 +56,7 @@ def _never_ends(node: NodeProto, body: GraphProto, known: _Constants, trips: int
     label = shown(node.name or next(iter(node.output), ""))
     if number is None:
         return f"Loop {label} never ends, because it has no trip count and its condition is always true"
-    return f"Loop {label} is to make {number} trips and its condition is always true"
+    return f"Loop {label} is to make {number} trips and its condition is always true; {raised('loop_trips')}"
 
 
 def _stays_true(body: GraphProto, known: _Constants) -> bool:

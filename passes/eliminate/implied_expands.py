@@ -19,6 +19,7 @@ _BROADCASTING = frozenset(
         *("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"),
     )
 )
+_WHOLE = frozenset((2, 3, 4, 5, 6, 7, 12, 13))  # ONNX's numbers of the integer types
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class ImpliedExpands(Pass):
 
     When not
         Where a result would be smaller, or that is not known: the expanded value may be the only operand
-        that is as long. Where the value is an output of its graph, or read by any other operator.
+        that is as long. Before Max and Min of floats, which may give -0.0 for 0.0 where one operand is a number
+        and not an array of it. Where the value is an output of its graph, or read by any other operator.
 
     Contract
         EXACT. Each element of a result is computed from the same elements as before.
@@ -65,6 +67,9 @@ def _find(node: Node, facts: Facts) -> Finding:
         return None
     if expanded.graph_outputs:
         return Near(rule, f"{expanded.name!r} is an output of its graph")
+    picking = next((one for one in readers if one.is_op("Max", "Min")), None)
+    if picking is not None and facts.dtype(value) not in _WHOLE:
+        return Near(rule, f"{picking.label!r} may pick the other one of two zeros where one operand is broadcast")
     small = next((one for one in readers if not _as_large(one, expanded, value, facts)), None)
     if small is not None:
         return Near(rule, f"the result of {small.label!r} may become smaller")

@@ -10,7 +10,7 @@ from graphopt.analysis.constants import constant_values
 from graphopt.analysis.pattern import Match, Pattern
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass
-from passes.fuse.footprint import bytes_of, constant_bytes, fresh
+from passes.fuse.footprint import bytes_of, constant_bytes, fresh, node_bytes
 from passes.fuse.rules import Build, Facts, Rule, fuse
 
 _INT64 = 7
@@ -26,9 +26,11 @@ def _cast(match: Match, facts: Facts) -> Build | str | None:
         return f"{match['values'].name!r} holds numbers that float does not"
     if facts.dtype(match["indices"]) != _INT64 or facts.dtype(match["depth"]) != _INT64:
         return "the indices and the depth are not int64"
-    if len(match["values"].outputs) > 1 and constant_bytes(fresh("values"), [2], 8) > bytes_of(match.root):
+    node, root = match.node("o"), match.root
+    reads = [match["indices"].name, match["depth"].name, fresh("values"), root.outputs[0].name]
+    made = node_bytes("OneHot", reads, node.attrs, root.name) + constant_bytes(fresh("values"), [2], 8)
+    if len(match["values"].outputs) > 1 and made > bytes_of(node) + bytes_of(root):
         return f"{match['values'].name!r} is read by others, and would have to be stored twice"
-    node = match.node("o")
 
     def build(scope: Graph) -> list[Node]:
         stored = scope.constant(cast, "values")

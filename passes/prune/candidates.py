@@ -12,6 +12,7 @@ import numpy as np
 from graphopt.analysis.weights import Weight
 from graphopt.ir.dtypes import np_dtype
 from passes.prune.groups import Blocks, Pattern
+from passes.prune.overridable import advised
 
 DOUBLE = np.dtype(np.float64)
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16), DOUBLE)
@@ -44,7 +45,7 @@ def dtype_of(weight: Weight) -> np.dtype[Any] | None:
 def why_not(weight: Weight, wishes: Wishes) -> str | None:
     """Why a weight must not be pruned, in a clause; None when it may. Reads no values."""
     if weight.obstacle is not None:
-        return weight.obstacle
+        return advised(weight.obstacle)
     dtype = dtype_of(weight)
     if dtype not in _FLOATS:
         return f"it is {'of an unknown type' if dtype is None else dtype}, not floating point"

@@ -19,6 +19,7 @@ from passes.prune.channel_readers import TOGETHER, Reader, by_magnitude, look, r
 from passes.prune.channel_shares import by_error, counts, evenly
 from passes.prune.narrowing import Narrowing, why_not_narrow
 from passes.prune.output_importance import by_outputs
+from passes.prune.overridable import advised
 from passes.prune.predicted_errors import parsed, weighed
 
 
@@ -140,7 +141,7 @@ class Channels(Pass):
             else:
                 if group.figures and group.obstacle == why:
                     why += ", which normalized=true lets change"
-                ctx.missed(RULE, group.subject, why)
+                ctx.missed(RULE, group.subject, advised(why))
         if not groups:
             return
         if self.share == 0:

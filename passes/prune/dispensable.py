@@ -42,6 +42,13 @@ class Dispensable:
         """What tells it from others as long as the graph stays as it is around it."""
         return self.span.subject, None if self.mean is not None else self.span.start
 
+    def fits(self, shapes: Shapes) -> bool:
+        """Whether those that read the value now can do with what stands for it: another operator may have gone
+        since, whose readers need it whole."""
+        if self.mean is None or _spread(self.span.end, shapes):
+            return True
+        return tuple(self.mean.shape) == tuple(shapes.dims(self.span.end) or ())
+
     def now(self) -> Span | None:
         """The span in the graph as it is now; None where one of its ends is gone."""
         scope, start, end = self.span.graph, self.span.start, self.span.end

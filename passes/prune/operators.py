@@ -155,6 +155,9 @@ class _Work:
     def _decide(self, one: Dispensable, span: Span) -> bool:
         """Measure one in the graph as it is now, and take it out where that is within theta."""
         change, ctx, subject = _change(one), self._ctx, span.subject
+        if not one.fits(ctx.shapes):
+            self._stays(one, "its mean would not do for what reads it since another operator went")
+            return False
         inner = span.graph is not self._graph.root  # perhaps taken for the last sample only
         measured = ctx.measure.changes([change], 0 if inner else self._options.samples)
         effects = measured.original.get(change)

@@ -42,7 +42,7 @@ def weighed(groups: Sequence[Group], curves: Sequence[Array], errors: Mapping[st
     if not known:
         return list(curves)
     middle = float(np.exp(np.mean(np.log(known))))
-    return [curve * (middle if one is None else one) for curve, one in zip(curves, factors, strict=True)]
+    return [curve * np.sqrt(middle if one is None else one) for curve, one in zip(curves, factors, strict=True)]
 
 
 def _factor(group: Group, curve: Array, errors: Mapping[str, float]) -> float | None:

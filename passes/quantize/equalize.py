@@ -169,5 +169,6 @@ def _held(tensor: Tensor) -> Constant:
 
 def _peaks(magnitudes: Array, axis: int) -> Array:
     """The largest magnitude of each index of `axis`, from the end."""
-    found: Array = magnitudes.max(axis=tuple(i for i in range(magnitudes.ndim) if i != magnitudes.ndim + axis))
+    others = tuple(i for i in range(magnitudes.ndim) if i != magnitudes.ndim + axis)
+    found: Array = magnitudes.max(axis=others, initial=0)  # a weight may have no elements
     return found

@@ -1,4 +1,4 @@
-"""Functions of the user's own for --feeds and --metric that do what no function should: one sentence, nothing written."""
+"""Functions of the user's own for --feeds and --metric that do what none should: a sentence, nothing written."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ MODULES = {
     "import sys\nsys.exit(0)": "the module 'module_of_mine' of the feeds did not import: SystemExit: 0",
     "def (": "the module 'module_of_mine' of the feeds did not import: SyntaxError: invalid syntax",
     "1 / 0": "the module 'module_of_mine' of the feeds did not import: ZeroDivisionError: division by zero",
-    "def __getattr__(name):\n    raise RuntimeError(name)": "the module 'module_of_mine' does not give its 'f': RuntimeError",
+    "def __getattr__(name):\n    raise RuntimeError(name)": (
+        "the module 'module_of_mine' does not give its 'f': RuntimeError"
+    ),
 }
 
 

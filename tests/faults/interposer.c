@@ -134,7 +134,8 @@ static int is_file(int fd) {
     return found;
 }
 
-static long moved(int fd, long file) { return is_file(fd) ? file : TALK; }
+/* What is printed is talk, wherever it goes: the message must get out when the disk is full. */
+static long moved(int fd, long file) { return fd > 2 && is_file(fd) ? file : TALK; }
 
 #define REAL(type, name, ...)                                   \
     static type (*real)(__VA_ARGS__);                           \

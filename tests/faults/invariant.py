@@ -141,9 +141,9 @@ def _state(output: str, base: Baseline, now: Files) -> tuple[str, set[str]]:
 
 def _whole(name: str, data: bytes, hidden: bool) -> str | None:
     """Why a file beside the output is not a whole one."""
-    base = name.rpartition("/")[2]
-    if base.startswith("."):
-        return None if hidden and base.startswith(".graphopt-") else f"left behind: {name}"
+    dotted = [part for part in name.split("/") if part.startswith(".")]
+    if dotted:
+        return None if hidden and dotted[0].startswith(".graphopt-") else f"left behind: {name}"
     try:
         if name.endswith(".json"):
             json.loads(data)
@@ -198,6 +198,6 @@ def _said(base: Baseline, state: str, now: Files, ended: Ended) -> list[str]:
     if ended.status != 0 and one_line:
         if state == "new" and (_NOT_WRITTEN.search(ended.err) or not _WRITTEN.search(ended.err)):
             found.append("the output is written, and the message does not say so")
-        if state == "old" and _WRITTEN.search(ended.err.replace("nothing was written", "")):
+        if state == "old" and re.search(rf"'{base.scene.output}' (is|was) written", ended.err):
             found.append("the message says that something is written, and the output is the old one")
     return found

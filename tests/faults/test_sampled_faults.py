@@ -44,7 +44,7 @@ def test_no_fault_breaks_a_promise(warmed: Warmed, baselines: Of, root: Path, sc
     assert not wrong, "\n".join([what, *wrong])
 
 
-@pytest.mark.parametrize("scene", ["in-place", "learned"])
+@pytest.mark.parametrize("scene", ["in-place", "copied"])
 def test_none_that_python_sees_does(patched: Warmed, baselines: Of, root: Path, scene: str) -> None:
     for family in ("once", "signals"):
         what, fault = next(iter(templates(family)))

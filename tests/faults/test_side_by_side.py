@@ -105,17 +105,16 @@ def staged(work: Path, scale: float) -> object:
 def test_the_data_of_the_one_that_came_second_stay(work: Path) -> None:
     """The first replaces a model whose data the second has found to be its own: the second brings them again."""
     net_external(work)
-    for scale in (2.0, 3.0):
-        block, one = staged(work, scale)  # type: ignore[misc]
-        one.commit()
-        block.__exit__(None, None, None)
-    again, later = staged(work, 3.0), staged(work, 4.0)  # the data of 3.0 are there, and used by `again`
+    block, one = staged(work, 2.0)  # type: ignore[misc]
+    one.commit()
+    block.__exit__(None, None, None)
+    again, later = staged(work, 2.0), staged(work, 3.0)  # the data of 2.0 are there, and `again` relies on them
     later[1].commit()  # type: ignore[index] # which removes them
     later[0].__exit__(None, None, None)  # type: ignore[index]
     again[1].commit()  # type: ignore[index]
     again[0].__exit__(None, None, None)  # type: ignore[index]
     whole(work / "out.onnx")
-    assert onnx.load(str(work / "out.onnx")).producer_name == "scaled by 3.0"
+    assert onnx.load(str(work / "out.onnx")).producer_name == "scaled by 2.0"
     tidy_names = {"net.onnx", "weights.bin", "out.onnx"}
     assert {one.name for one in work.iterdir()} == tidy_names | externals((work / "out.onnx").read_bytes())
 

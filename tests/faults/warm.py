@@ -44,9 +44,9 @@ class ForkedWorker:
             os.setsid()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(stdout, 1)
             os.dup2(stderr, 2)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             for one in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
                 if one > 2 and one not in kept:
                     with contextlib.suppress(OSError):
@@ -207,6 +207,8 @@ if __name__ == "__main__":
         import atexit
 
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        library.faults_disarm()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
         os._exit(code if isinstance(code, int) else 1)

@@ -52,7 +52,8 @@ def main() -> int:
     for case in cases:
         for command in commands:
             place = Path(tempfile.mkdtemp(prefix="hostile-"))
-            tried = attempt(case, place, Cold(), None if command == "optimize" else COMMANDS[command])
+            arguments = None if command == "optimize" else COMMANDS[command]
+            tried = attempt(case, place, Cold(), arguments, _beside(options.folder, case))
             wrong = list(_wrong(case, tried, command))
             failed += bool(wrong)
             longest, most = max(longest, tried.ended.worked), max(most, tried.ended.peak)
@@ -71,6 +72,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="a corpus of another origin, with its manifest.json")
     parser.add_argument("--command", choices=[*COMMANDS, "all"], default="optimize")
     return parser.parse_args()
+
+
+def _beside(folder: Path | None, case: Case) -> list[Path]:
+    """What a case of another corpus may name by an absolute path or a link."""
+    beside = None if folder is None else folder / f"{case.name}.outside"
+    return [beside] if beside is not None and beside.exists() else []
 
 
 def _of_folder(folder: Path) -> Iterator[Case]:

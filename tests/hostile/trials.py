@@ -31,9 +31,16 @@ class Tried:
         return self.ended.err + self.ended.out
 
 
-def attempt(case: Case, place: Path, commands: Cold | Warm, arguments: Sequence[str] | None = None) -> Tried:
+def attempt(
+    case: Case,
+    place: Path,
+    commands: Cold | Warm,
+    arguments: Sequence[str] | None = None,
+    forbidden: Sequence[Path] = (),
+) -> Tried:
     """Build a case below `place` and run `graphopt ARGUMENTS` on it, `optimize` unless said.
 
+    Nothing beside the case's own folder may be opened, nor anything in the folders that are `forbidden`.
     `arguments` name the model as `{model}`, its folder as `{case}`, and a place for an output as `{out}`.
     """
     folder, elsewhere, out, home = (place / name for name in ("case", "elsewhere", "out", "home"))
@@ -43,15 +50,18 @@ def attempt(case: Case, place: Path, commands: Cold | Warm, arguments: Sequence[
     case.build(folder)
     names = {"{model}": str(folder / case.file), "{out}": str(out / OUTPUT), "{case}": str(folder)}
     wanted = arguments or ("optimize", "{model}", "-o", "{out}", *case.options)
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(":")
     environment = {
         **os.environ,
+        "PYTHONPATH": path,
         "HOME": str(home),
         "TMPDIR": str(home / "tmp"),
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "200",
     }
     before = _state(folder)
-    with Watch([one for one in place.iterdir() if one not in (folder, out, home)]) as watch:
+    beside = [one for one in place.iterdir() if one not in (folder, out, home)]
+    with Watch([*beside, *forbidden]) as watch:
         ended = commands.run([_named(one, names) for one in wanted], out, environment, 3 * case.seconds + 20)
         opened = tuple(watch.opened())
     after = _state(folder)

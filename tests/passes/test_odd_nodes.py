@@ -11,8 +11,10 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from graphopt.analysis.activations import _planes
+from graphopt.analysis.quantized import quantized_weight
 from graphopt.pipeline import Pass, Registry
-from graphopt.testing import apply
+from graphopt.testing import apply, model
 
 REGISTRY = Registry.load()
 PASSES: dict[str, type[Pass]] = {
@@ -125,3 +127,22 @@ def _node(op: str, version: int, inputs: list[str], made: str, attributes: dict[
 @pytest.mark.parametrize("name", PASSES)
 def test_no_pass_raises(name: str, turn: int, version: int) -> None:
     apply(PASSES[name](), odd_model(turn, version), laws=False)
+
+
+@pytest.mark.parametrize("name", ["channels", "neurons", "heads"])
+def test_a_slice_with_bounds_for_other_axes_than_it_names(name: str) -> None:
+    text = "g (float[N, 4] x) => (float[A, B] y) { a = MatMul(x, w)  b = Slice(a, s, e, k)  y = MatMul(b, v) }"
+    weights = {"w": np.ones((4, 4), np.float32), "v": np.ones((4, 2), np.float32)}
+    bounds = {"s": np.array([0]), "e": np.array([2]), "k": np.array([0, 1])}
+    apply(PASSES[name](), model(text, **weights, **bounds), laws=False)
+
+
+def test_a_scalar_has_one_plane_along_any_axis() -> None:
+    assert _planes(np.float32(3).reshape(()), 1).shape == (1, 1, 1)
+
+
+def test_a_zero_point_of_another_size_is_no_stored_weight() -> None:
+    text = "g (float[N, 4] x) => (float[A, B] y) { w = DequantizeLinear(q, s, z)  y = MatMul(x, w) }"
+    tensors = {"q": np.ones((4, 2), np.uint8), "s": np.float32(1), "z": np.zeros((0,), np.uint8)}
+    graph = apply(PASSES["dead-nodes"](), model(text, **tensors), laws=False).graph
+    assert quantized_weight(graph.nodes[0].outputs[0]) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from graphopt.limits import Limits, limited
 from graphopt.testing import model
 from graphopt.validation.endless import endless
 
@@ -38,8 +39,12 @@ def test_without_a_count_and_always_true(count: str, condition: str, inner: str)
 
 def test_a_count_beyond_any_clock() -> None:
     assert _looping("many", "yes", KEPT) == (
-        "Loop 'y' is to make 4611686018427387904 trips and its condition is always true"
+        "Loop 'y' is to make 4611686018427387904 trips and its condition is always true; --max loop-trips=N moves it"
     )
+    with limited(Limits(loop_trips=1 << 62)):
+        assert _looping("many", "yes", KEPT) is None
+    with limited(Limits(loop_trips=2)):
+        assert "is to make 3 trips" in str(_looping("few", "yes", KEPT))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from graphopt.validation import Outcome, parse_budgets
 from graphopt.validation.plan import FeedPlan
 from graphopt.validation.segments import blame
 from graphopt.validation.segments.report import SegmentRow, SegmentsReport
+from graphopt.validation.segments.shelf import Shelf
 from graphopt.validation.validate import Validator
 from graphopt.validation.verdict import Verdict
 
@@ -241,6 +242,30 @@ def test_no_room_for_what_lies_between_could_not_be_told(worker: Worker, save: A
     verdict = checked(worker, save(deep()), save(deep()), Contract.EXACT, "segments")
     assert verdict.outcome is Outcome.COULD_NOT_TELL
     assert "the tensors between segments take more than 1e-07 GB" in verdict.reasons[0]
+
+
+def test_a_disk_that_fails_could_not_be_told(worker: Worker, save: Any, monkeypatch: Any) -> None:
+    def full(self: Shelf, key: Any, value: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Shelf, "keep", full)
+    verdict = checked(worker, save(deep()), save(deep()), Contract.EXACT, "segments")
+    assert verdict.outcome is Outcome.COULD_NOT_TELL
+    assert verdict.reasons == (
+        "segments need room for temporary files, which cannot be written (no space left on device)",
+    )
+
+
+def test_stretches_that_share_a_sequence_are_one(worker: Worker, save: Any) -> None:
+    text = "g (float[N, 16] x) => (float[N, 16] y) { a = MatMul(x, w0) b = MatMul(x, w1) s = SequenceConstruct(a, b) " \
+           "c = MatMul(a, w2) t = SequenceInsert(s, c) i = Constant<value_int = 2>() d = SequenceAt(t, i) " \
+           "y = MatMul(d, w3) }"  # fmt: skip
+    one, other = save(model(text, **WEIGHTS)), save(model(text, **{**WEIGHTS, "w2": WEIGHTS["w2"] * np.float32(1.1)}))
+    verdict = checked(worker, one, other, Contract.ROUNDING, "segments", most=0)
+    assert verdict.outcome is Outcome.DIFFERENT and verdict.segments is not None
+    ends = [(row.first, row.last) for row in verdict.segments.rows if row.differing]
+    assert ends == [("SequenceConstruct 's'", "SequenceAt 'd'")]
+    assert len(verdict.segments.rows) == 4
 
 
 def test_a_worker_that_dies_alone_spares_the_verdict(worker: Worker, save: Any, monkeypatch: Any) -> None:

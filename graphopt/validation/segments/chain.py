@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphopt.errors import CouldNotTell
 from graphopt.validation.running import Feeds, Key, Values
 from graphopt.validation.segments.net import Net
 from graphopt.validation.segments.piece import Like, loaded
@@ -48,7 +50,7 @@ class Chain:
         """The outputs on each feed, in the feeds' order, once all segments have run.
 
         Each run of a segment may take `seconds`, those of the worker unless given. Raises WorkerFailure, UsageError
-        where a feed does not fit, CouldNotTell where there is no room for what lies between.
+        where a feed does not fit, CouldNotTell where there is no room for what lies between, or the disk fails.
         """
         shelf = Shelf(self._folder / "between")
         keys: list[Key] = []
@@ -62,6 +64,9 @@ class Chain:
                 number += 1
             for key in keys:
                 yield key, {name: shelf[key, name] for name in self.net.outputs}
+        except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
+            raise CouldNotTell(f"segments need room for temporary files, which cannot be written ({reason})") from None
         finally:
             shelf.clear()
 

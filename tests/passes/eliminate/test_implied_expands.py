@@ -18,11 +18,19 @@ def expand(body: str, m: str = "3, 1", out: str = "3, 4", kind: str = "float", *
     return apply(ImpliedExpands(), model(f'<ir_version: 8, opset_import: ["": 18]> {text}', **weights))
 
 
-@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean"])
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div", "Sum", "Mean"])
 def test_arithmetic(op: str) -> None:
     for operands in ("x, a", "a, x"):
         done = expand(f"a = Expand(m, s)  y = {op}({operands})", s=ints(3, 4))
         assert done.body == f"y = {op}({operands.replace('a', 'm')})" and not done.after.graph.initializer
+
+
+@pytest.mark.parametrize("op", ["Min", "Max"])
+def test_the_other_one_of_two_zeros(op: str) -> None:
+    """Of 0.0 and -0.0 the kernels pick one when both operands are arrays, and the other one for a number."""
+    done = expand(f"a = Expand(m, s)  y = {op}(a, x)", m="1", s=ints(3, 4))
+    assert not done.applied
+    assert_missed(done, "expand", "may pick the other one of two zeros")
 
 
 def test_comparisons_and_choices() -> None:
@@ -97,12 +105,12 @@ def test_readers_in_bodies() -> None:
     [
         *((one, "bool") for one in ("And", "Or", "Xor")),
         *((one, "int32") for one in ("Mod", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")),
-        *((one, "int32") for one in ("BitwiseAnd", "BitwiseOr", "BitwiseXor")),
+        *((one, "int32") for one in ("Min", "Max", "BitwiseAnd", "BitwiseOr", "BitwiseXor")),
         ("BitShift", "uint32"),
     ],
 )
 def test_every_operator_that_broadcasts(op: str, kind: str) -> None:
-    out = "bool" if "Bit" not in op and op != "Mod" else kind
+    out = "bool" if "Bit" not in op and op not in ("Mod", "Min", "Max") else kind
     attribute = '<direction = "LEFT">' if op == "BitShift" else ""
     text = f"g ({kind}[3, 4] x, {kind}[3, 1] m) => ({out}[3, 4] y) {{ a = Expand(m, s)  y = {op}{attribute}(x, a) }}"
     proto = model(f'<ir_version: 8, opset_import: ["": 18]> {text}', s=ints(3, 4))

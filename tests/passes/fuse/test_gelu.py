@@ -122,3 +122,12 @@ def test_many_nodes_that_are_none() -> None:
     end = "a = Div(v300, root) b = Erf(a) c = Add(b, one) d = Mul(v300, c) y = Mul(d, half)"
     nodes = f"v0 = Neg(x) {' '.join(links)} {end}"
     assert len(fused(nodes).applied) == 1
+
+
+@pytest.mark.parametrize(
+    "core", [ERF[0], "p = Pow(x, three) k = Mul(coefficient, p) s = Add(x, k) a = Mul(s, slope) b = Tanh(a)"]
+)
+def test_both_forms_ask_for_the_type_and_the_shape(core: str) -> None:
+    nodes = f"{core} c = Add(b, one) {GATES[0]}"
+    done = fused(nodes, kind="double", runs="Erf" not in core)
+    assert any("is double, not float" in one.why for one in done.missed) and not done.applied

@@ -208,3 +208,30 @@ def test_a_factor_of_no_bias_is_none_of_the_new_one(beta: str, tail: str) -> Non
         tensors["s"] = np.array([-1, 3])
     done = apply(MatmulAddToGemm(), model(text, **tensors))
     assert "Gemm(x, w, c)" in done.body
+
+
+@pytest.mark.parametrize("step", ["y = Mul(m, k)", "y = Div(m, k)"])
+def test_a_factor_of_what_is_no_product_of_matrices(step: str) -> None:
+    """A Gemm takes two axes each, and gives as many as it takes."""
+    done = fused(
+        f"(float[N, 2, 4] x) => (float[N, 2, 3] y) {{ m = MatMul(x, w)  {step} }}", w=weights(4, 3), k=np.float32(2)
+    )
+    assert "Gemm" not in done.body
+    done = fused(
+        f"(float[N, 4] x) => (float[1, N, 3] y) {{ m = MatMul(x, w)  {step} }}", w=weights(4, 3), k=weights(1, 1, 1)
+    )
+    assert "Gemm" not in done.body
+
+
+def test_a_transposed_operand_of_integers_stays() -> None:
+    text = "(int32[4, N] x) => (int32[N, 3] y) { t = Transpose(x)  y = Gemm(t, w, b) }"
+    w, b = np.ones((4, 3), np.int32), np.ones(3, np.int32)
+    before = model(f'<ir_version: 8, opset_import: ["": 13]> g {text}', w=w, b=b)
+    assert apply(MatmulAddToGemm(), before, laws=False).applied == ()
+
+
+@pytest.mark.parametrize(("opset", "merged"), [(7, True), (9, True), (11, True)])
+def test_a_transposed_operand_with_a_bias_in_every_version(opset: int, merged: bool) -> None:
+    text = "(float[4, N] x) => (float[N, 3] y) { t = Transpose(x)  y = Gemm(t, w, b) }"
+    done = fused(text, opset, w=weights(4, 3), b=weights(3))
+    assert (done.body == "y = Gemm<transA=1>(x, w, b)") == merged

@@ -86,6 +86,15 @@ def test_values_that_others_read() -> None:
     assert_missed(done, "cast-of-one-hot", "would have to be stored twice")
 
 
+@pytest.mark.parametrize("length", [1, 8, 40])
+def test_values_that_others_read_never_make_the_file_grow(length: int) -> None:
+    """Whatever the nodes and values are called: `apply` looks at the bytes."""
+    kept = ONE_HOT.replace("=> (", "=> (int64[2] z, ").replace("}", "z = Neg(hot) }")
+    one_hot(kept.replace("y = Cast", f"[{'n' * length}] y = Cast"))
+    middle = "m" * length
+    one_hot(kept.replace("{ o =", f"{{ {middle} =").replace("(o)", f"({middle})"))
+
+
 def test_indices_of_another_type() -> None:
     done = one_hot(ONE_HOT.replace("int64[N] i", "int32[N] i"))
     assert not done.applied

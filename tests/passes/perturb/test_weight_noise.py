@@ -227,3 +227,19 @@ def test_wrong_options_are_refused(wrong: str, why: str) -> None:
 def test_the_page_has_all_sections_and_the_text_reads_back() -> None:
     assert [one.title for one in page(WeightNoise).sections] == list(SECTIONS)
     assert parse("weight-noise{eps=0.1 relative=channel dither}")
+
+
+@pytest.mark.parametrize(
+    ("options", "good"), [({"bits": 2}, True), ({"bits": 16}, True), ({"bits": 1}, False), ({"bits": 17}, False)]
+)
+def test_the_ends_of_what_options_may_be(options: dict[str, int], good: bool) -> None:
+    if good:
+        WeightNoise(dither=True, **options)
+    else:
+        with pytest.raises(ValueError, match="bits"):
+            WeightNoise(dither=True, **options)
+
+
+def test_any_of_the_names_is_enough() -> None:
+    done = apply(WeightNoise(only=("w", "none of these")), model(ONE, w=floats(8, 12)))
+    assert len(done.applied) == 1

@@ -330,3 +330,14 @@ def test_kernels_that_take_16_channels_at_a_time() -> None:
     assert dims(plain.after)["v"][0] < 16
     with pytest.raises(ValueError, match="must not be negative"):
         Channels(kernel=-1)
+
+
+def test_weights_that_callers_may_give_say_what_to_run() -> None:
+    before = chain(8)
+    before.graph.input.extend(
+        onnx.helper.make_tensor_value_info(one.name, onnx.TensorProto.FLOAT, one.dims)
+        for one in before.graph.initializer
+    )
+    done = run(Channels(), before, feeds=[])
+    assert not done.applied
+    assert_missed(done, "channels", "whose value callers may give: run initializers-from-inputs first")

@@ -554,3 +554,14 @@ def test_magnitudes_alone_are_found_without_the_matrices_of_data(pattern: str, f
     other = apply(Magnitude(pattern=pattern, scope="layer"), made)
     assert np.array_equal(tensors(mine)["w"], tensors(other)["w"])
     assert zeros(tensors(mine)["w"]) == 384
+
+
+def test_a_layer_that_sees_no_place() -> None:
+    before = model(
+        "g (float[0, 2, 1, 1] x) => (float[0, 2, 2, 1] y) { y = ConvTranspose<group = 2>(x, w) }",
+        w=np.float32([0.5, 0.2, 1.4, -0.1]).reshape(2, 1, 2, 1),
+    )
+    feeds = [{"x": np.zeros((0, 2, 1, 1), np.float32)}]
+    assert [node.op_type for node in apply(Influence(min_elements=1), before, feeds=feeds).after.graph.node] == [
+        "ConvTranspose"
+    ]

@@ -253,3 +253,18 @@ def test_numbers_that_are_not_finite_stay_out() -> None:
 def test_options_are_checked(options: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         Operators(**options)
+
+
+def test_a_mean_of_channels_is_for_readers_that_spread_it() -> None:
+    """The sum that spread the mean goes first; the product that then reads the value needs it whole."""
+    before = model(
+        """g (float[2, 1, 2, 2] x) => (float[2, 1, 2, 2] y) {
+            s = Shape(x)  e = Expand(k, s)  a = Add(e, x)  m = MatMul(a, w)  y = Add(m, b)
+        }""",
+        k=np.float32([0.5, 0.05]),
+        w=np.float32([[-0.69, 0.831], [-0.668, 0.824]]),
+        b=np.float32([-1.118, 0.82]),
+    )  # fmt: skip
+    feeds = [{"x": np.zeros((2, 1, 2, 2), np.float32)}]
+    done = apply(Operators(theta=0.01, spread=0.5), before, feeds=feeds)
+    assert [one.node for one in done.applied] == ["Add(a)"]

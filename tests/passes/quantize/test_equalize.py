@@ -195,3 +195,11 @@ def test_a_residual_network_keeps_its_function() -> None:
     if not path.is_file():
         pytest.skip("the corpus has no resnet_4b_cifar10.onnx")
     assert apply(Equalize(), onnx.load(path)).applied
+
+
+def test_weights_without_elements() -> None:
+    before = model(
+        "g (float[2, 4] x) => (float[2, 3] y) { a = MatMul(x, u)  y = MatMul(a, w) }",
+        u=np.zeros((4, 0), np.float32), w=np.zeros((0, 3), np.float32),
+    )  # fmt: skip
+    assert apply(Equalize(), before, feeds=[{"x": np.ones((2, 4), np.float32)}]).after == before
