@@ -67,6 +67,7 @@ class Worker:
         self._outbox, self._inbox = Outbox(KEEP_INPUTS), Inbox(sealing=True, keep=KEEP_OUTPUTS)
         self._lent = Inbox(sealing=True, keep=None)
         self.generation = 0
+        self.shortages = 0  # how often something did not fit in memory
         self._end = weakref.finalize(self, int)  # nothing to end yet
 
     def start(self) -> None:
@@ -294,6 +295,7 @@ class Worker:
         raise WorkerFailure("crash", sentence(f"the worker {cause} while {doing}{said}"))
 
     def _out_of_memory(self, doing: str, text: str) -> str:
+        self.shortages += 1
         limit = f" (limit: {self._limit / 1e9:.3g} GB)" if self._limit is not None else ""
         return f"out of memory while {doing}{limit}: {text}; allow more memory, or use a smaller input."
 

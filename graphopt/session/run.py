@@ -184,7 +184,9 @@ def run(
                 refuse_invalid(watch.check, first, worker, job.validate != "none")
         with clock.phase("passes"), shelving(staged.folder):
             services = WorkerServices(worker, job.limits, data=calibrating.data, say=watch.progress.say)
+            short = worker.shortages
             outcome = _passes(start, job, services, watch)
+            short = worker.shortages - short
         touched = outcome.rewrites > 0
         changed = touched or student is not None
         report = _report(source, job, outcome, watch, changed)
@@ -192,6 +194,8 @@ def run(
             report.warnings.append(UNTOUCHED)
         report.plan, report.calibration = planned, calibrating.report
         report.warnings += calibrating.warnings
+        if short:
+            report.warnings.append(_SHORT.format("once" if short == 1 else f"{short} times"))
         report.warnings += [over(name, count, job.limits) for name, count in services.reached.items()]
         with clock.phase("write"):
             written = _put(staged, start, outcome.graph, touched)
@@ -211,6 +215,12 @@ def run(
                 _commit(report, staged, target, touched)
         report.seconds = clock.seconds
         return Result(outcome.graph, report)
+
+
+_SHORT = (
+    "onnxruntime ran out of memory {} while passes asked it for something; what they could not learn they left, or did "
+    "without data, as their remarks say: allow more --memory, or give smaller feeds"
+)
 
 
 def _passes(source: Source, job: Job, services: WorkerServices, watch: _Watch) -> manager.Outcome:

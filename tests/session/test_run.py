@@ -284,3 +284,31 @@ def test_what_cannot_be_measured_is_refused_before_any_pass_runs(source: Path, t
         with pytest.raises(UsageError, match=said):
             run(read(source), job(Raises(), snapshots=shots, **more))
     assert not shots.exists()
+
+
+def test_what_did_not_fit_in_memory_is_said_of_the_run() -> None:
+    """Data of 160 MB that a MatMul reads do not fit where the worker may take 60 MB."""
+    text = """g (float[N,64] x) => (float[N,4] y) {
+        a = Expand(x, wide)  b = MatMul(a, w)  c = ReduceSum<keepdims=0>(b, first)  y = MatMul(c, v)
+    }"""
+    rng = np.random.default_rng(1)
+    weights = {
+        "w": rng.standard_normal((64, 64)).astype(np.float32),
+        "v": rng.standard_normal((64, 4)).astype(np.float32),
+    }
+    proto = model(text, wide=np.array([40_000, 16, 64]), first=np.array([0]), **weights)
+    feeds = [{"x": rng.standard_normal((16, 64)).astype(np.float32)} for _ in range(2)]
+    found = graphopt.optimize(
+        proto,
+        pipeline="opset{to=21},gptq{min-elements=1}",
+        budget="sqnr_db>=1",
+        calibration=feeds,
+        validate="none",
+        check=False,
+        worker_memory=60_000_000,
+    )
+    assert any("ran out of memory" in warning for warning in found.report.warnings)
+    roomy = graphopt.optimize(
+        proto, pipeline="dead-nodes", calibration=feeds, validate="none", worker_memory=60_000_000
+    )
+    assert not any("ran out of memory" in warning for warning in roomy.report.warnings)
