@@ -41,7 +41,7 @@ def billion_laughs(folder: Path) -> None:
     save(folder, whole([call("f0", "x", "y")], functions=made, domains=["own"]))
 
 
-@case(3, "Function call chain depth exceeds limit")
+@case(5, "has 2001 functions that call one another in a row, more than the limit of 100")
 def chain_of_calls(folder: Path) -> None:
     """Functions that call each other two thousand deep."""
     made = [function(f"f{i}", [call(f"f{i + 1}", "a", "r")]) for i in range(2000)]

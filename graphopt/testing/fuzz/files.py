@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from graphopt.runtime.procfs import process_memory
 from graphopt.testing.fuzz.damage import damaged
 from graphopt.testing.fuzz.victims import VICTIMS, Victim, prepare
 
@@ -48,7 +49,7 @@ class Ended:
     out: str
     err: str
     seconds: float
-    memory: int
+    memory: int  # over that of the process that it was forked from
 
 
 def run(arguments: Sequence[str], folder: Path) -> Ended:
@@ -57,6 +58,7 @@ def run(arguments: Sequence[str], folder: Path) -> Ended:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         sys.stdout.flush()
         sys.stderr.flush()
+        held = (process_memory() or {}).get("VmRSS", 0)  # which the fork has from its beginning
         pid = os.fork()
         if pid == 0:
             _become(arguments, folder, out.fileno(), err.fileno())
@@ -66,7 +68,7 @@ def run(arguments: Sequence[str], folder: Path) -> Ended:
             one.seek(0)
             texts.append(one.read().decode("utf-8", "replace"))
     took = time.monotonic() - begun
-    return Ended(os.waitstatus_to_exitcode(status), texts[0], texts[1], took, used.ru_maxrss * 1024)
+    return Ended(os.waitstatus_to_exitcode(status), texts[0], texts[1], took, max(0, used.ru_maxrss * 1024 - held))
 
 
 def _become(arguments: Sequence[str], folder: Path, out: int, err: int) -> None:

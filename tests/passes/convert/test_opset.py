@@ -172,3 +172,20 @@ def test_weights_that_runtimes_take_for_constants_no_more(listed: bool, ir_versi
         assert_missed(done, "raise", "1 weights are inputs, which callers may override from IR version 4 on")
     else:
         assert not done.missed
+
+
+def test_a_large_constant_node_is_raised_without_a_look_at_its_elements() -> None:
+    """Its elements stay where they are stored: what the checker gets to see has no reference to them."""
+    weight = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=onnx.numpy_helper.from_array(weight, "w")),
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Squeeze", ["a"], ["y"], axes=[0]),
+    ]
+    graph = helper.make_graph(nodes, "g", [value("x", 1, [1, 3, 64])], [value("y", 1, [3, 64])])
+    before = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=7)
+    done = apply(Opset(to=17), before)
+    assert done.applied and not done.missed
+    assert done.after.opset_import[0].version == 17
+    assert np.array_equal(onnx.numpy_helper.to_array(done.after.graph.node[0].attribute[0].t), weight)
