@@ -61,7 +61,7 @@ def test_a_model_is_optimized_in_less_memory_than_it_takes(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     peak = int(done.stdout.split()[-1])
-    assert peak < 2 * LIMIT, f"{peak / MEGABYTE:.0f} MB were resident"
+    assert peak < 2.5 * LIMIT, f"{peak / MEGABYTE:.0f} MB were resident"
     size = sum(one.stat().st_size for one in tmp_path.iterdir() if ".small" not in one.name)
     whole = sum(one.stat().st_size for one in large.parent.iterdir())
     assert size == pytest.approx(share * whole, rel=0.03)

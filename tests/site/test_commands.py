@@ -109,7 +109,10 @@ def test_every_command_of_a_page(page: Path, tmp_path: Path) -> None:
         shutil.rmtree(folder / "model-repro", ignore_errors=True)
         done = run(command, folder)
         word = command.split()[1]
-        if done.returncode not in _FINDS.get(word, (0,)):
+        allowed = _FINDS.get(word, (0,))
+        if "--to latency" in command:  # which a busy machine may not reach, and then says so
+            allowed = (0, 1)
+        if done.returncode not in allowed:
             said = (done.stderr or done.stdout).strip().splitlines()[-1:]
             failed.append(f"{command}\n    ended with {done.returncode}: {' '.join(said)[:300]}")
     assert not failed, "\n".join(failed)
