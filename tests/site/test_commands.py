@@ -56,7 +56,7 @@ def furnished(folder: Path) -> Path:
     digits = np.load(DEMO / "digits.npz")
     images = digits["test_x"][:200, None].astype(np.float32)
     labels = digits["test_y"][:200]
-    for name in ("model.onnx", "other.onnx", "a.onnx", "b.onnx", "tiny.onnx"):
+    for name in ("model.onnx", "other.onnx", "a.onnx", "b.onnx"):
         (folder / name).write_bytes((DEMO / "digits_cnn.onnx").read_bytes())
     for name in ("samples.npz", "x.npz", "calibration.npz", "test.npz", "held_out.npz", "inputs.npz", "train.npz"):
         np.savez(folder / name, image=images)
@@ -75,8 +75,13 @@ def furnished(folder: Path) -> Path:
     for name in ("tool", "onnxslim"):
         (tools / name).write_text('#!/bin/sh\ncp "$1" "$2"\n')
         (tools / name).chmod(0o755)
-    made = run("graphopt optimize model.onnx -o optimized.onnx --report report.json --snapshots snapshots", folder)
-    assert made.returncode == 0, made.stderr
+    for options in (
+        "-o optimized.onnx --report report.json --snapshots snapshots",
+        "-o quantized.onnx --recipe int8-weights",
+        "-o tiny.onnx -p 'channels{share=0.3}' --feeds samples.npz --validate none",
+    ):
+        made = run(f"graphopt optimize model.onnx {options}", folder)
+        assert made.returncode == 0, made.stderr
     return folder
 
 
