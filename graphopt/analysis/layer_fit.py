@@ -10,6 +10,7 @@ import numpy as np
 
 from graphopt.analysis.layer_inputs import Patches, Points, Rows, piecewise
 from graphopt.analysis.resumable import Resumable
+from graphopt.analysis.two_halves import TwoHalves
 
 Array = np.ndarray[Any, Any]
 
@@ -66,47 +67,23 @@ class Sums:
         return bool(np.isfinite(self.gram).all() and np.isfinite(self.cross).all() and np.isfinite(self.energy).all())
 
 
-class LayerFit:
+class LayerFit(TwoHalves[Sums]):
     """Sums over rows of the data of a layer and what should come of them: given the data, then the results.
 
-    Samples go into one of two `halves` in turn, so that what is fitted to one can be tried on the other; None
-    where nothing was seen. At most `most` rows of a feed are looked at (0: all), spread evenly. Of results with more
+    At most `most` rows of a feed are looked at (0: all), spread evenly. Of results with more
     channels than the layer has outputs now, those with the indices `kept` count.
     """
 
+    kind = Sums
+
     def __init__(self, rows: Rows, most: int = 0, kept: Array | None = None) -> None:
+        super().__init__()
         self.rows, self.most, self.kept = rows, most, kept
-        self.halves: list[Sums | None] = [None, None]
-        self.trouble: str | None = None
-        self._turn = 0
 
     @property
     def key(self) -> str:
         kept = "" if self.kept is None else f" kept={self.kept.tolist()}"
         return f"layer fit {self.rows.key} most={self.most}{kept}"
-
-    @property
-    def whole(self) -> Sums | None:
-        """Both halves together; None where nothing was seen."""
-        first, second = self.halves
-        return second if first is None else first if second is None else first + second
-
-    def state(self) -> dict[str, Array]:
-        """What it has summed up, to be kept."""
-        found = {"turn": np.array(self._turn)}
-        for half, one in enumerate(self.halves):
-            if one is not None:
-                found |= {f"{half}.{name}": np.asarray(value) for name, value in vars(one).items()}
-        return found if self.trouble is None else found | {"trouble": np.array(self.trouble)}
-
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Be as one that had this state."""
-        self._turn = int(state["turn"])
-        self.trouble = str(state["trouble"]) if "trouble" in state else None
-        for half in (0, 1):
-            parts = (state.get(f"{half}.{name}") for name in ("count", "gram", "cross", "energy"))
-            count, *sums = parts
-            self.halves[half] = None if count is None else Sums(int(count), *(np.asarray(one) for one in sums))
 
     def of_inputs(self, which: Array) -> LayerFit:
         """What it would have seen of a layer that reads only the inputs `which` of every group."""

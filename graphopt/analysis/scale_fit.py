@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+
+from graphopt.analysis.two_halves import TwoHalves
 
 Array = np.ndarray[Any, Any]
 
@@ -62,40 +63,18 @@ class Channels:
         return float((self.yy - self.y**2 / max(self.count, 1)).sum())
 
 
-class ScaleFit:
+class ScaleFit(TwoHalves[Channels]):
     """Sums up `Channels` along the last axis, given the value and what it should be, in two `halves` in turn."""
 
+    kind = Channels
+
     def __init__(self, kept: Array | None = None) -> None:
+        super().__init__()
         self.kept = kept
-        self.halves: list[Channels | None] = [None, None]
-        self.trouble: str | None = None
-        self._turn = 0
 
     @property
     def key(self) -> str:
         return "scale fit" + ("" if self.kept is None else f" kept={self.kept.tolist()}")
-
-    def state(self) -> dict[str, Array]:
-        """What it has summed up, to be kept."""
-        found = {"turn": np.array(self._turn)}
-        for half, one in enumerate(self.halves):
-            if one is not None:
-                found |= {f"{half}.{name}": np.asarray(value) for name, value in vars(one).items()}
-        return found if self.trouble is None else found | {"trouble": np.array(self.trouble)}
-
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Be as one that had this state."""
-        self._turn = int(state["turn"])
-        self.trouble = str(state["trouble"]) if "trouble" in state else None
-        for half in (0, 1):
-            count, *sums = (state.get(f"{half}.{one.name}") for one in fields(Channels))
-            self.halves[half] = None if count is None else Channels(int(count), *(np.asarray(one) for one in sums))
-
-    @property
-    def whole(self) -> Channels | None:
-        """Both halves together; None where nothing was seen."""
-        first, second = self.halves
-        return second if first is None else first if second is None else first + second
 
     def update(self, *values: Array) -> None:
         value, wanted = values

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from graphopt.cli import options
-from graphopt.cli.options import Debug, Json, Quiet, Verbose
-from graphopt.cli.output import Output
+from graphopt.cli.running_options import Run, running
 from graphopt.errors import UsageError
 
 HOW = "How to measure"
 
 
+@running
 def command(
     ctx: typer.Context,
     models: Annotated[
@@ -56,29 +56,18 @@ def command(
     no_compare: Annotated[
         bool, typer.Option("--no-compare", help="leave the outputs alone", rich_help_panel=options.JUDGE)
     ] = False,
-    feeds: options.Feeds = None,
     labels: options.LabelsOf = None,
     metric: options.Metric = None,
-    input_value: options.InputValues = None,
-    dim: options.Dims = None,
-    seed: options.Seed = "0",
-    custom_ops: options.CustomOps = None,
-    timeout: options.Timeout = "600",
-    memory: options.Memory = None,
-    max_: options.Max = None,
     plot: Annotated[
         str | None,
         typer.Option(
             "--plot", metavar="FILE", help="write size against latency as an SVG file", rich_help_panel=options.SHOW
         ),
     ] = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    run: Run,
 ) -> None:
     """Measure models side by side: size, load, memory, latency in interleaved pairs, outputs."""
-    output: Output = ctx.obj.ask(json=json, quiet=quiet, debug=debug, verbose=verbose)
     from graphopt.instruments.progress import Progress
     from graphopt.measure.contest import Setting
     from graphopt.report.benched import print_benchmark
@@ -86,7 +75,7 @@ def command(
     from graphopt.report.benchmark import to_json
     from graphopt.session.benching import bench, provider_of
 
-    plan = options.feed_plan(feeds, labels, input_value, dim)
+    plan = run.plan(labels)
     setting = Setting(
         options.positive("--threads", threads),
         provider_of(provider),
@@ -94,9 +83,7 @@ def command(
         options.positive("--processes", processes),
         not no_optimize,
     )
-    number, clock = options.whole("--seed", seed), options.seconds("--timeout", timeout)
-    limit = options.size("--memory", memory)
-    if setting.seconds / setting.processes > clock / 2:
+    if setting.seconds / setting.processes > run.limits["worker_seconds"] / 2:
         raise UsageError("--seconds is more than the clock of --timeout allows; give a longer --timeout")
     if plot is not None:
         check_bench_plot(Path(plot), models)
@@ -110,15 +97,12 @@ def command(
             setting=setting,
             compare=not no_compare,
             profiled=profile,
-            seed=number,
-            custom_ops=custom_ops or (),
-            worker_seconds=clock,
-            worker_memory=limit,
-            say=(lambda text: None) if quiet else progress.say,
+            say=progress.say if run.progress else lambda text: None,
+            **run.limits,
         )
     finally:
         progress.stop()
     if plot is not None:
         save_bench_plot(Path(plot), found)
-    output.show(lambda: to_json(found), lambda console: print_benchmark(found, console, verbose))
+    run.output.show(lambda: to_json(found), lambda console: print_benchmark(found, console, run.verbose))
     raise typer.Exit(found.exit_code)

@@ -9,9 +9,8 @@ import typer
 
 from graphopt.cli import optimize_options as own
 from graphopt.cli import options
-from graphopt.cli.options import Debug, Json, Quiet, Verbose
-from graphopt.cli.output import Output
 from graphopt.cli.rewrites import gate_of
+from graphopt.cli.running_options import Run, running
 
 Check = Annotated[
     str | None,
@@ -57,6 +56,7 @@ Most = Annotated[
 ]
 
 
+@running
 def command(
     ctx: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="the ONNX model on which something fails")],
@@ -67,49 +67,40 @@ def command(
     pipeline: own.PipelineText = None,
     out: Folder = None,
     budget: options.BudgetOf = None,
-    feeds: options.Feeds = None,
-    input_value: options.InputValues = None,
-    dim: options.Dims = None,
-    seed: options.Seed = "0",
-    custom_ops: options.CustomOps = None,
     disable: own.Disable = None,
     allow_code: options.AllowCode = False,
     most: Most = "1000",
-    timeout: options.Timeout = "600",
-    memory: options.Memory = None,
-    max_: options.Max = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    run: Run,
 ) -> None:
     """Find the smallest part of a model that still fails, with the values of a real run as its inputs.
 
     What fails is a command, the comparison with another model, or else what a pipeline makes of MODEL. Exits
     with 0 when nothing fails, with 1 when a part was found, with 6 when nothing can be said of the model.
     """
-    output: Output = ctx.obj.ask(json=json, quiet=quiet, debug=debug, verbose=verbose)
     from graphopt.report.reduced_page import print_reduced
     from graphopt.session.job import Job, plan
     from graphopt.session.reducing import asked, reduced
 
-    clock = options.seconds("--timeout", timeout)
-    failing = asked(check, against, report, clock, {"--recipe": recipe, "-p": pipeline, "--disable": disable})
+    limits = run.limits
+    failing = asked(
+        check, against, report, limits["worker_seconds"], {"--recipe": recipe, "-p": pipeline, "--disable": disable}
+    )
     given = "" if failing.alone and pipeline is None else pipeline
     steps, name, budgets, _ = plan(recipe=recipe, pipeline=given, budget=budget, allow_code=allow_code)
     job = Job(
         steps,
         name,
         budgets,
-        feeds=options.feed_plan(feeds, None, input_value, dim),
+        feeds=run.plan(),
         gate=gate_of(steps, disable, None),
-        seed=options.whole("--seed", seed),
-        custom_ops=tuple(Path(one) for one in custom_ops or ()),
-        worker_seconds=clock,
-        worker_memory=options.size("--memory", memory),
-        progress=not quiet,
+        seed=limits["seed"],
+        custom_ops=tuple(Path(one) for one in limits["custom_ops"]),
+        worker_seconds=limits["worker_seconds"],
+        worker_memory=limits["worker_memory"],
+        progress=run.progress,
     )
     folder = Path(out) if out is not None else Path(f"{Path(model).stem}-repro")
     found = reduced(Path(model), job, failing, folder, options.whole("--most", most))
-    output.show(found.to_json, lambda console: print_reduced(found, console, verbose))
+    run.output.show(found.to_json, lambda console: print_reduced(found, console, run.verbose))
     raise typer.Exit(found.exit_code)

@@ -15,12 +15,12 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, helper
 
-from graphopt.debug.parts import Like, typed
 from graphopt.debug.replaced import weight
 from graphopt.debug.survey import Pairing
 from graphopt.debug.taps import Model, Values
 from graphopt.debug.wiring import bodies, captured
 from graphopt.storage.source import Source
+from graphopt.validation.likes import Like, typed
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from graphopt.debug.parts import Like
 from graphopt.debug.readings import Reading, difference
 from graphopt.debug.replaced import constant_values
 from graphopt.debug.sketches import closeness, sketch
@@ -17,6 +16,7 @@ from graphopt.debug.taps import Model
 from graphopt.errors import OverLimit
 from graphopt.runtime.elements import dtype_of
 from graphopt.runtime.failure import WorkerFailure
+from graphopt.validation.likes import Like
 from graphopt.validation.values import is_float
 
 _CANDIDATES: Final = 16  # values of the candidate that are tried in turn

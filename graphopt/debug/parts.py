@@ -20,24 +20,12 @@ from graphopt.ir.dtypes import to_bytes
 from graphopt.ir.store import EMBEDDED, Store, refer
 from graphopt.runtime.elements import number_of
 from graphopt.storage.wire import join
+from graphopt.validation.likes import Like, typed
 from graphopt.validation.values import Array
 
 REMADE = "__graphopt_remade"
 _OVERRIDABLE = 4  # the first IR version in which a weight that is also an input may be fed
 _LIMIT = (1 << 31) - (1 << 20)  # bytes of one message
-
-
-@dataclass(frozen=True)
-class Like:
-    """Type and rank of a value that is given: ONNX's element type, and None where feeds differ in rank."""
-
-    element: int
-    rank: int | None
-
-    @classmethod
-    def of(cls, array: Array) -> Like:
-        """As one array is."""
-        return cls(number_of(array.dtype) or TensorProto.UNDEFINED, array.ndim)
 
 
 @dataclass(frozen=True)
@@ -116,17 +104,6 @@ def _shell(proto: onnx.ModelProto) -> onnx.ModelProto:
     shell.functions.extend(proto.functions)
     shell.graph.name = proto.graph.name or "part"
     return shell
-
-
-def typed(name: str, like: Like) -> ValueInfoProto:
-    """What declares an input of that type and rank."""
-    info = ValueInfoProto(name=name)
-    info.type.tensor_type.elem_type = like.element
-    if like.rank is not None:
-        info.type.tensor_type.shape.SetInParent()
-        for _ in range(like.rank):
-            info.type.tensor_type.shape.dim.add()
-    return info
 
 
 def _initializers(old: GraphProto, new: GraphProto, read: set[str]) -> None:

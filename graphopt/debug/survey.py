@@ -10,7 +10,6 @@ from typing import Any, Final
 import numpy as np
 
 from graphopt.debug.matching import CLOSE_DB, Match, match
-from graphopt.debug.parts import Like
 from graphopt.debug.readings import Reading, as_element, difference
 from graphopt.debug.replaced import Replaced, replaced_weights
 from graphopt.debug.sketches import sketches
@@ -18,6 +17,7 @@ from graphopt.debug.taps import GROUP_BYTES, Model, Shape, Tap, Values, groups
 from graphopt.debug.wiring import label
 from graphopt.errors import CouldNotTell, OverLimit
 from graphopt.runtime.failure import WorkerFailure
+from graphopt.validation.likes import Like
 from graphopt.validation.nudge import binary, can_nudge, nudge
 from graphopt.validation.runs import OFF, ON
 

@@ -15,13 +15,14 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from graphopt.debug.parts import Like, write_part
+from graphopt.debug.parts import write_part
 from graphopt.debug.wiring import Wiring
 from graphopt.errors import CouldNotTell
 from graphopt.runtime.elements import bits_of, element_of
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.runtime.options import Options, Port
 from graphopt.storage.source import Source
+from graphopt.validation.likes import Like
 from graphopt.validation.runs import OFF
 from graphopt.validation.values import Array
 

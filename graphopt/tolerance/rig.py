@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from graphopt.debug.parts import Like, write_part
+from graphopt.debug.parts import write_part
 from graphopt.debug.wiring import Wiring
 from graphopt.ir import encode
 from graphopt.runtime.client import Worker
@@ -19,6 +19,7 @@ from graphopt.runtime.session import Session
 from graphopt.storage.source import Source
 from graphopt.storage.wire import join
 from graphopt.tolerance.layers import Layer
+from graphopt.validation.likes import Like
 from graphopt.validation.runs import ON
 
 Array = np.ndarray[Any, Any]

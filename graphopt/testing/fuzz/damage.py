@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from random import Random
 
+from graphopt.storage.walk import encoded
+
 Damage = Callable[[bytes, Random], bytes]
 
 _ODD = (
@@ -142,7 +144,7 @@ def another_length(data: bytes, rng: Random) -> bytes:
     size = rng.choice(
         (0, 1, (end - body) - 1, (end - body) + 1, (end - body) * 2, 2**31 - 1, 2**31, 2**63 - 1, 2**64 - 1)
     )
-    return data[:length_at] + _varint(max(size, 0)) + data[body:]
+    return data[:length_at] + encoded(max(size, 0)) + data[body:]
 
 
 def repeat_field(data: bytes, rng: Random) -> bytes:
@@ -191,7 +193,7 @@ def nest(data: bytes, rng: Random) -> bytes:
     inner = data[body:end]
     tag = data[start : start + 1]
     for _ in range(rng.choice((1, 20, 150))):
-        inner = tag + _varint(len(inner)) + inner
+        inner = tag + encoded(len(inner)) + inner
     return _grown(data, found, start, end, inner)
 
 
@@ -244,7 +246,7 @@ def _grown(data: bytes, found: list[_Field], start: int, end: int, by: bytes) ->
     made, low, high = by, start, end
     for begin, length_at, body, stop in around:
         inner = data[body:low] + made + data[high:stop]
-        made, low, high = data[begin:length_at] + _varint(len(inner)) + inner, begin, stop
+        made, low, high = data[begin:length_at] + encoded(len(inner)) + inner, begin, stop
     return data[:low] + made + data[high:]
 
 
@@ -257,12 +259,3 @@ def _read(data: bytes, at: int, end: int) -> tuple[int | None, int]:
         if byte < 0x80:
             return value, at
     return None, at
-
-
-def _varint(value: int) -> bytes:
-    made = bytearray()
-    while value >= 0x80:
-        made.append(value & 0x7F | 0x80)
-        value >>= 7
-    made.append(value)
-    return bytes(made)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphopt.errors import CouldNotTell
+from graphopt.validation.likes import Like
 from graphopt.validation.running import Feeds, Key, Values
 from graphopt.validation.segments.net import Net
-from graphopt.validation.segments.piece import Like, loaded
+from graphopt.validation.segments.piece import loaded
 from graphopt.validation.segments.plan import Segment, joined
 from graphopt.validation.segments.shelf import Shelf
 
@@ -109,7 +110,7 @@ class Chain:
         for key, name in shelf.held():
             if name in wanted:
                 arrays.setdefault(name, []).append(np.asarray(shelf[key, name]))
-        return {name: Like.of(several) for name, several in arrays.items()}
+        return {name: Like.of_all(several) for name, several in arrays.items()}
 
 
 def _fits(type_text: str, dtype: object) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,9 @@ from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInf
 
 from graphopt.errors import CouldNotTell
 from graphopt.ir.store import EMBEDDED, Store, refer
-from graphopt.runtime.elements import number_of
 from graphopt.storage.wire import join
+from graphopt.validation.likes import Like, typed
 from graphopt.validation.segments.net import bodies, held, tensor_bytes
-from graphopt.validation.values import Array
 
 if TYPE_CHECKING:
     from graphopt.runtime.client import Session, Worker
@@ -28,21 +26,6 @@ if TYPE_CHECKING:
 _OVERRIDABLE = 4
 _PAGE = 4096
 _MESSAGE = (1 << 31) - (1 << 20)  # bytes that one message can hold
-
-
-@dataclass(frozen=True)
-class Like:
-    """What a value that is fed was in all runs: ONNX's element type, and the rank, None where it varies."""
-
-    element: int
-    rank: int | None
-
-    @classmethod
-    def of(cls, arrays: Iterable[Array]) -> Like:
-        """As some arrays of one type are."""
-        several = list(arrays)
-        ranks = {array.ndim for array in several}
-        return cls(number_of(several[0].dtype) or 0, ranks.pop() if len(ranks) == 1 else None)
 
 
 @contextmanager
@@ -95,7 +78,7 @@ def piece(net: Net, segment: Segment, likes: Mapping[str, Like]) -> tuple[ModelP
     called = _called(whole, graph.node)
     made.functions.extend(one for one in whole.functions if (one.domain, one.name) in called)
     graph.input.extend(net.inputs[name] for name in segment.inputs)
-    graph.input.extend(_typed(name, likes[name]) for name in segment.takes)
+    graph.input.extend(typed(name, likes[name]) for name in segment.takes)
     for name in segment.weights:
         weight = net.weights[name]
         if isinstance(weight, SparseTensorProto):
@@ -120,16 +103,6 @@ def _let_out(proto: ModelProto, store: Store, data: Path) -> None:
             stream.seek(-(-stream.tell() // _PAGE) * _PAGE)
             place = stream.tell()
             refer(tensor, data.name, place, stream.write(payload))
-
-
-def _typed(name: str, like: Like) -> ValueInfoProto:
-    info = ValueInfoProto(name=name)
-    info.type.tensor_type.elem_type = like.element
-    if like.rank is not None:
-        info.type.tensor_type.shape.SetInParent()
-        for _ in range(like.rank):
-            info.type.tensor_type.shape.dim.add()
-    return info
 
 
 def _embed(tensor: TensorProto, store: Store) -> None:
