@@ -85,7 +85,7 @@ _DEFAULT = Limits()
 _CURRENT: contextvars.ContextVar[Limits] = contextvars.ContextVar("graphopt limits", default=_DEFAULT)
 
 
-def raised(name: str) -> str:
+def how_to_move(name: str) -> str:
     """How a user moves a limit (a field of `Limits`), in a clause that ends a sentence."""
     return f"--max {_name(name)}=N moves it"
 

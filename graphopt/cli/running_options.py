@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from graphopt.validation.plan import FeedPlan
 
 
-class Limits(TypedDict):
+class RunOptions(TypedDict):
     """What all functions of the Python API take that run models."""
 
     seed: int
@@ -40,7 +40,7 @@ class Run:
     feeds: str | None
     input_value: Sequence[str] | None
     dim: Sequence[str] | None
-    limits: Limits
+    limits: RunOptions
     verbose: int
     progress: bool
 
@@ -81,7 +81,7 @@ def _run(
     debug: Debug = False,
 ) -> Run:
     output: Output = ctx.obj.ask(json=json, quiet=quiet, debug=debug, verbose=verbose)
-    limits = Limits(
+    limits = RunOptions(
         seed=options.whole("--seed", seed),
         worker_seconds=options.seconds("--timeout", timeout),
         worker_memory=options.size("--memory", memory),

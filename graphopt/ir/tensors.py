@@ -17,7 +17,7 @@ from graphopt.errors import BadModel, OverLimit, UsageError
 from graphopt.ir.dtypes import Array, bits, from_bytes, np_dtype, onnx_dtype, to_bytes, unpack
 from graphopt.ir.store import EMBEDDED, LARGE, Store, byte_count, element_count, refer
 from graphopt.ir.wording import shown
-from graphopt.limits import current, raised
+from graphopt.limits import current, how_to_move
 
 __all__ = [
     "EMBEDDED",
@@ -158,7 +158,7 @@ class SparseStored(LazyValues):
         if total * max(values.dtype.itemsize, 1) > current().dense_bytes:
             raise OverLimit(
                 f"sparse tensor {name} has {total} elements when dense, too many to read into memory; "
-                + raised("dense_bytes")
+                + how_to_move("dense_bytes")
             )
         if indices.dtype.kind not in "iu" or indices.ndim not in (1, 2) or len(indices) != values.size:
             raise BadModel(f"sparse tensor {name} has indices that do not fit its {values.size} values")

@@ -13,7 +13,7 @@ import onnx
 
 from graphopt.errors import BadModel, OverLimit
 from graphopt.ir.wording import shown
-from graphopt.limits import Limits, raised
+from graphopt.limits import Limits, how_to_move
 
 Key = tuple[str, str, str]
 
@@ -62,7 +62,7 @@ def check_functions(proto: onnx.ModelProto, what: str, limits: Limits) -> None:
         size = str(total) if total < 10**15 else f"{Decimal(total):.3e}"
         raise OverLimit(
             f"{what} has {size} nodes once its functions are inlined, "
-            f"more than the limit of {limits.inlined_nodes}; {raised('inlined_nodes')}"
+            f"more than the limit of {limits.inlined_nodes}; {how_to_move('inlined_nodes')}"
         )
 
 

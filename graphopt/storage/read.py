@@ -13,7 +13,7 @@ from onnx import ModelProto, SparseTensorProto
 from graphopt.errors import BadModel, GraphoptError, OverLimit
 from graphopt.ir.store import Store
 from graphopt.ir.wording import shown, shown_path
-from graphopt.limits import Limits, current, raised
+from graphopt.limits import Limits, current, how_to_move
 from graphopt.storage.check import check_sparse, check_tensor
 from graphopt.storage.diagnose import no_graph, unparsable
 from graphopt.storage.external import Folder, map_file
@@ -49,7 +49,7 @@ def read(path: str | os.PathLike[str], limits: Limits | None = None) -> Source:
         if status.st_size > limits.model_bytes:
             raise OverLimit(
                 f"{what} has {status.st_size} bytes, more than the limit of {limits.model_bytes}; "
-                + raised("model_bytes")
+                + how_to_move("model_bytes")
             )
         buffer = map_file(descriptor)
     except OSError as error:
@@ -144,12 +144,12 @@ def _parse(buffer: memoryview, store: Store, what: str, limits: Limits) -> Model
         raise unparsable(buffer, what) from None
     except TooMany:
         raise OverLimit(
-            f"{what} has more than {limits.parts} parts, the limit on what is read; {raised('parts')}"
+            f"{what} has more than {limits.parts} parts, the limit on what is read; {how_to_move('parts')}"
         ) from None
     if len(skeleton) > limits.parsed_bytes:
         raise OverLimit(
             f"{what} has {len(skeleton)} bytes beside its raw weights, more than the limit of {limits.parsed_bytes}; "
-            + raised("parsed_bytes")
+            + how_to_move("parsed_bytes")
         )
     proto = ModelProto()
     try:

@@ -8,7 +8,7 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from graphopt.ir.wording import shown
-from graphopt.limits import current, raised
+from graphopt.limits import current, how_to_move
 
 _Constants = Mapping[str, TensorProto | None]  # None: a name that is taken by something that is not constant
 
@@ -56,7 +56,7 @@ def _never_ends(node: NodeProto, body: GraphProto, known: _Constants, trips: int
     label = shown(node.name or next(iter(node.output), ""))
     if number is None:
         return f"Loop {label} never ends, because it has no trip count and its condition is always true"
-    return f"Loop {label} is to make {number} trips and its condition is always true; {raised('loop_trips')}"
+    return f"Loop {label} is to make {number} trips and its condition is always true; {how_to_move('loop_trips')}"
 
 
 def _stays_true(body: GraphProto, known: _Constants) -> bool:
