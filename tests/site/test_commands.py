@@ -44,9 +44,8 @@ def commands(page: Path) -> Iterator[str]:
 
 def wanted(command: str) -> bool:
     """Whether a line can be run as it is, with what is installed."""
-    if "onnxscript" in command and importlib.util.find_spec("onnxscript") is None:
-        return False
-    if ("distill" in command or "compress" in command) and importlib.util.find_spec("torch") is None:
+    needed = {"onnxscript": "onnxscript", "onnx_ir": "onnx_ir", "distill": "torch", "compress": "torch"}
+    if any(word in command and importlib.util.find_spec(module) is None for word, module in needed.items()):
         return False
     return command.startswith("graphopt ") and "PASS" not in command
 
