@@ -1,6 +1,6 @@
 """Every fault at every site of every scene; prints what does not hold, and how many were injected.
 
-    python tests/faults/every_site.py [--scenes new,over] [--faults io,signals,memory] [--stride 1] [--seed 0]
+    python tests/faults/every_site.py [--scenes new,over] [--faults once,signals,memory] [--stride 1] [--seed 0]
 
 `--stride 10` tries every tenth site, from a place that the seed decides.
 """
@@ -128,6 +128,10 @@ def main() -> int:
     parser.add_argument("--at", type=int, default=-1)
     parser.add_argument("--layer", choices=("interposer", "patched"), default="interposer")
     asked = parser.parse_args()
+    for word, given, known in (("scene", asked.scenes, tuple(SCENES)), ("family of faults", asked.faults, FAMILIES)):
+        strange = [one for one in given.split(",") if one not in known]
+        if strange:
+            parser.error(f"there is no {word} {strange[0]!r}; there are {', '.join(known)}")
     why = interposer.why_not() if asked.layer == "interposer" else None
     if why is not None:
         say(why)
