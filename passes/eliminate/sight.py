@@ -37,8 +37,7 @@ class Sight(Generic[T]):
                 frames.append((iter(item.nodes), True))
             else:
                 yield item
-                if item.graph is not None and item.bodies:
-                    frames.append((iter(item.bodies), False))
+                frames.append((iter(item.bodies), False))
 
     def find(self, key: Hashable) -> T | None:
         """What was noted under `key`."""
@@ -51,9 +50,9 @@ class Sight(Generic[T]):
 
 
 def longer_names(old: Tensor, new: Tensor) -> int:
-    """Bytes that the readers of both take more once `new` stands for `old`: they spell its name out.
+    """Bytes that names take more once `new` stands for `old`: whoever reads `old` spells out `new`.
 
-    Where `old` is an output of its graph, `new` takes over its name.
+    Where `old` is an output of its graph, `new` takes over its name: its readers and its maker spell that out.
     """
-    left = (old if old.graph_outputs else new).name
-    return sum(len(one.outputs) * (len(left.encode()) - len(one.name.encode())) for one in (old, new))
+    more = len(new.name.encode()) - len(old.name.encode())
+    return -more * (len(new.outputs) + len(new.inputs)) if old.graph_outputs else more * len(old.outputs)

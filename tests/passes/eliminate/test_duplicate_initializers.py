@@ -224,3 +224,12 @@ def test_large_values_that_differ_where_they_are_sampled_are_not_read(monkeypatc
     random = np.random.default_rng(0)
     merged(text, v=random.random((160, 160), np.float32), w=random.random((160, 160), np.float32))
     assert read == []
+
+
+def test_a_dense_tensor_with_the_bytes_of_a_sparse_one() -> None:
+    """Both are int64[4]: one is 0, 0, 5, 0, and the other one what is written down to say so."""
+    proto = model("g (int64[4] x) => (int64[4] y) { a = Add(x, w)  y = Add(a, v) }", v=np.array([8, 2, 8, 5]))
+    values = numpy_helper.from_array(np.array([5]), "w")
+    indices = numpy_helper.from_array(np.array([2]), "w_indices")
+    proto.graph.sparse_initializer.append(SparseTensorProto(values=values, indices=indices, dims=[4]))
+    assert merged(proto).applied == ()
