@@ -15,10 +15,10 @@ from graphopt.analysis.constants import constant_node, constant_of, constant_val
 from graphopt.analysis.dims import Dim
 from graphopt.analysis.liveness import is_unread
 from graphopt.analysis.shapes import Shapes
+from graphopt.analysis.spelling import longer_names
 from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.dtypes import onnx_dtype
 from graphopt.pipeline.protocol import Context
-from passes.eliminate.sight import longer_names
 
 
 @dataclass(frozen=True)

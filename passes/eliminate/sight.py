@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
-from graphopt.ir import Graph, Node, Tensor
+from graphopt.ir import Graph, Node
 
 T = TypeVar("T")
 
@@ -47,12 +47,3 @@ class Sight(Generic[T]):
         """Note `value`, for as long as the walk is in this graph; `key` is not in use yet."""
         self._seen[key] = value
         self._notes[-1].append(key)
-
-
-def longer_names(old: Tensor, new: Tensor) -> int:
-    """Bytes that names take more once `new` stands for `old`: whoever reads `old` spells out `new`.
-
-    Where `old` is an output of its graph, `new` takes over its name: its readers and its maker spell that out.
-    """
-    more = len(new.name.encode()) - len(old.name.encode())
-    return -more * (len(new.outputs) + len(new.inputs)) if old.graph_outputs else more * len(old.outputs)
