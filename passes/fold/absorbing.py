@@ -96,7 +96,7 @@ class Absorbing:
         change = scaled_after(found, *split)
         if isinstance(change, str):
             return rule, change
-        donor = self._donor(affine)
+        donor = self._donor(affine) if change.makes_bias else None
         if becomes_gemm and change.bias is not None:
             return self._carry_out(rule, affine, [change], donor, lambda: self._as_gemm(affine, change, donor))
         return self._carry_out(
@@ -121,7 +121,7 @@ class Absorbing:
             if isinstance(change, str):
                 return rule, change
             changes.append(change)
-        donor = self._donor(affine) if len(changes) == 1 and changes[0].bias is not None else None
+        donor = self._donor(affine) if len(changes) == 1 and changes[0].makes_bias else None
         return self._carry_out(rule, affine, changes, donor, lambda: self._place(affine, changes, affine.data, donor))
 
     def _fed(self, affine: Affine, one: Linear) -> Change | str:

@@ -292,3 +292,32 @@ def test_longer_names_that_would_make_the_file_grow() -> None:
     )
     assert done.applied == ()
     assert_missed(done, "known-condition", "the file would grow")
+
+
+@pytest.mark.parametrize(
+    ("declared", "made", "goes"),
+    [
+        ("2, 3", "2, 3", True),
+        ("2, 3", "2, 4", False),
+        ("2, 3", "6", False),
+        ("N, 3", "2, 3", True),
+        ("5, 4", "2, 3", False),
+    ],
+)
+def test_a_declared_output_and_what_the_branch_makes(declared: str, made: str, goes: bool) -> None:
+    """The other branch may be what makes it."""
+    text = f"""g (float[K] x) => (float[{declared}] y) {{
+        y = If(c)<then_branch = t () => (float[{made}] o) {{ o = ConstantOfShape(s) }},
+                  else_branch = e () => (float[A, B] p) {{ p = Reshape(x, k) }}> }}"""
+    shape = np.array([int(one) for one in made.split(", ")])
+    done = apply(InlineBranches(), model(text, c=TRUE, s=shape, k=np.array([2, 3])), feeds=(), laws=False)
+    assert bool(done.applied) == goes
+    if not goes:
+        assert_missed(done, "known-condition", "declared with another shape")
+
+
+def test_an_if_that_is_none_of_onnx() -> None:
+    text = """<ir_version: 8, opset_import: ["": 18, "my": 1]> g (float[N] x) => (float[N] y) {
+        y = my.If(c)<then_branch = t () => (float[N] o) { o = Neg(x) },
+                     else_branch = e () => (float[N] p) { p = Abs(x) }> }"""
+    assert inline(text, runs=False, c=TRUE).remarks == ()
