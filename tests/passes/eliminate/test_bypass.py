@@ -134,7 +134,7 @@ def test_a_function_that_is_called_with_values_of_two_types() -> None:
     text = """<ir_version: 10, opset_import: ["": 18, "f": 1]>
         g (float[3] x, int32[3] z) => (float[A] y, int32[B] w) {{ y = f.go(x)  w = f.go(z) }}
         <domain: "f", opset_import: ["": 18]> go (x) => (y) {{ {} }}"""
-    where = "c = Constant<value = bool {1}>()  y = Where(c, x, x)"
+    where = "c = Constant<value = bool {1}>()  a = Where(c, x, x)  y = Neg(a)"
     assert apply(NoOpArithmetic(), model(text.format(where))).applied == ()
     clip = "a = Relu(x)  b = Sub(a, a)  k = Sub(b, b)  c = Clip(a, k)  y = Neg(c)"
     assert apply(Idempotent(), model(text.format(clip)), laws=False).applied == ()
