@@ -234,7 +234,8 @@ def test_half_precision_has_units_too() -> None:
 def test_a_where_in_a_function_that_does_not_know_its_types() -> None:
     """It may be of floating-point numbers, whose zeros may lose their sign."""
     text = """<ir_version: 10, opset_import: ["": 21, "f": 1]> g (float[N] x) => (float[N] y) { y = f.go(x) }
-    <domain: "f", opset_import: ["": 21]> go (x) => (y) { c = Constant<value = bool {1}>()  a = Where(c, x, x)  y = Neg(a) }"""
+    <domain: "f", opset_import: ["": 21]> go (x) => (y) {
+            c = Constant<value = bool {1}>()  a = Where(c, x, x)  y = Neg(a) }"""
     assert apply(NoOpArithmetic(), model(text)).applied == ()
 
 

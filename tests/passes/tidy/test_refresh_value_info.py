@@ -85,10 +85,10 @@ def test_a_graph_without_nodes() -> None:
 def test_what_is_not_known_is_neither_wrong_nor_declared() -> None:
     """What an operator of somebody else gives, a sequence, and an output that is left out."""
     text = """<ir_version: 8, opset_import: ["": 18, "my": 1]>
-        g (float[S, N, 3] x, seq(float[N]) q, float[N] z, int64[K] s) => (float[A] y, float[B, C, D] e, float[F] v, int64 l) {
+        g (float[S, N, 3] x, seq(float[N]) q, float[N] z, int64[R] s)
+        => (float[A] y, float[B, C, D] e, float[F, G] v, int64 l) {
             a = my.Op(z)  y = Neg(a)  , h = LSTM<hidden_size = 2>(x, w, r)  e = Neg(h)
             t = SequenceInsert(q, z)  l = SequenceLength(t)  u = Reshape(z, s)  v = Neg(u) }"""
-    text = text.replace("float[F] v", "float[F, G] v").replace("int64[K] s", "int64[2] s").replace("[2] s", "[R] s")
     proto = model(text, w=np.zeros((1, 8, 3), np.float32), r=np.zeros((1, 8, 2), np.float32))
     proto.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, ["P"]))
     done = apply(RefreshValueInfo(add=True), proto, feeds=())
