@@ -62,7 +62,6 @@ class _Work:
         self.graph, self.ctx, self.once, self.most = graph, ctx, once, most
         self.called = Determined(graph).called
         self.count = sum(len(scope.nodes) for scope in graph.graphs())
-        self.names = {node.name for scope in graph.graphs() for node in scope.nodes}
         self.calls: Counter[Function] = Counter(
             function for scope in graph.scopes() for node in scope.nodes if (function := self.called(node)) is not None
         )
@@ -106,10 +105,6 @@ class _Work:
         body = expansion(function, node)
         new = [one for scope in body.graphs() for one in scope.nodes]
         self.count += len(new) - 1
-        for one in new:
-            if one.name in self.names:
-                one.name = self.graph.fresh_name(one.name) if one.name else ""
-            self.names.add(one.name)
         for one in function.import_domains or ():
             if not self.graph.opset_of(one.domain):
                 self.graph.import_domains = [*(self.graph.import_domains or ()), one]

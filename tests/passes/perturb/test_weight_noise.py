@@ -321,3 +321,9 @@ def test_the_ends_of_the_search() -> None:
     assert kind == "applied" and why.endswith("eps=10 of the search")
     ((kind, why),) = searched(model(ONE, w=floats(8, 12)), 200.0)
     assert kind == "missed" and "even eps=1e-06 brings the outputs below 200 dB" in why
+
+
+@pytest.mark.parametrize("options", [{"eps": 1000.5}, {"sqnr": 200.5}])
+def test_numbers_beyond_the_ends(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be from 0 to"):
+        WeightNoise(**options)
