@@ -494,3 +494,13 @@ def test_casts_that_unpack_stay_and_others_do_not(kind: type, to: int, folds: bo
     for one in (text, only):
         done = folded(one, runs=False, w=np.arange(64).astype(kind))
         assert ("w" not in {held.name for held in done.after.graph.initializer}) == folds
+        assert folds or any("that are stored" in remark.why for remark in done.missed)
+
+
+@pytest.mark.parametrize(("opset", "folds"), [(8, False), (9, True)])
+def test_an_output_that_a_constant_node_cannot_hold_yet(opset: int, folds: bool) -> None:
+    text = f'<ir_version: 4, opset_import: ["": {opset}]> g (float[N] x) => (int64[8] y) {{ u = Neg(w)  y = Abs(u) }}'
+    done = folded(text, w=np.arange(8))
+    assert ("Abs" not in done.body) == folds
+    if not folds:
+        assert_missed(done, "fold", "'y' would need a Constant node, which cannot hold its type at opset 8")

@@ -324,6 +324,11 @@ def test_along_one_axis(op: str) -> None:
 def test_what_is_no_linear_operator_though_it_reads_a_constant_of_three_axes() -> None:
     text = "g (float[N, 3, 4] x) => (float[N, 3, 4] y) { t = Mul(x, c)  y = Max(t, k) }"
     assert folded(text, c=TWO, k=floats(1, 3, 4)).remarks == ()
+    both = (
+        "g (float[N, 3, 4] x) => (float[N, 3, 4] y, float[a, b, d] z) { t = Mul(x, c)  y = Max(t, k)  z = Conv(t, w) }"
+    )
+    made = model(both, c=TWO, k=floats(1, 3, 4), w=floats(5, 3, 1))
+    assert_missed(apply(FoldScaleBias(), made, feeds=[{"x": floats(2, 3, 4)}]), "before-conv", "is read elsewhere too")
 
 
 def test_numbers_of_64_bits() -> None:
@@ -351,20 +356,26 @@ def test_one_number_that_becomes_one_for_each_row() -> None:
 @pytest.mark.parametrize("shape", [(1, 1, 1), (4, 1, 1), (2, 1, 1, 1)])
 def test_before_a_convolution_whose_operand_has_axes_that_are_not_known(shape: tuple[int, ...]) -> None:
     """It has four, since the weight has; a constant with as many may repeat it."""
-    text = "g (float[K] v, int64[4] s) => (float[a, b, c, d] y) { x = Reshape(v, s)  t = Mul(x, c)  y = Conv(t, w) }"
+    text = "g (float[K] v, int64[R] s) => (float[a, b, c, d] y) { x = Reshape(v, s)  t = Mul(x, c)  y = Conv(t, w) }"
     feeds = [{"v": floats(144), "s": np.array([1, 4, 6, 6])}]
     done = apply(FoldScaleBias(), model(text, w=floats(5, 4, 3, 3), c=np.full(shape, 2, np.float32)), feeds=feeds)
     assert bool(done.applied) == (shape == (1, 1, 1))
 
 
 def test_a_scale_before_its_weight_in_a_function() -> None:
-    """New constants in a function are nodes."""
-    text = """<ir_version: 10, opset_import: ["": 18, "f": 1]> g (float[3, 4] x) => (float[3, 2] y) { y = f.go(x) }
-        <domain: "f", opset_import: ["": 18]> go (x) => (y) {
-            w = Constant<value = float[4, 2] {1, 2, 3, 4, 5, 6, 7, 8}>()
-            c = Constant<value = float[2] {0.5, 2}>()  a = MatMul(x, w)  y = Sub(c, a) }"""
-    done = apply(FoldScaleBias(), model(text))
-    assert not done.after.graph.initializer
+    """New constants in a function are nodes, and so they are where initializers are inputs."""
+    nodes = """w = Constant<value = float[4, 2, 1] {1, 2, 3, 4, 5, 6, 7, 8}>()
+        the_constant = Constant<value = float[4, 1] {0.5, 2, 3, 4}>()
+        a = Conv(x, w)  y = Sub(the_constant, a)"""
+    text = f"""<ir_version: 10, opset_import: ["": 18, "f": 1]>
+        g (float[3, 2, 5] x) => (float[3, 4, 5] y) {{ y = f.go(x) }}
+        <domain: "f", opset_import: ["": 18]> go (x) => (y) {{ {nodes} }}"""
+    feeds = [{"x": floats(3, 2, 5)}]
+    done = apply(FoldScaleBias(), model(text), feeds=feeds)
+    assert done.applied and [one.op_type for one in done.after.functions[0].node] == ["Constant", "Constant", "Conv"]
+    old = f'<ir_version: 3, opset_import: ["": 13]> g (float[3, 2, 5] x) => (float[3, 4, 5] y) {{ {nodes} }}'
+    done = apply(FoldScaleBias(), model(old), feeds=feeds)
+    assert done.applied and not done.after.graph.initializer
 
 
 def test_a_name_that_means_another_value_in_a_body_that_reads_the_result() -> None:

@@ -373,3 +373,28 @@ def test_parts_along_an_axis_that_a_caller_gives() -> None:
             two = Constant<value_int = 2>()  one = Constant<value_int = 1>()
             s = SplitToSequence<axis: int = @d>(x, two)  a = SequenceAt(s, one)  y = Neg(a) }"""
     assert resolve(text).remarks == ()
+
+
+def test_nothing_is_said_of_a_sequence_that_is_an_output() -> None:
+    text = "g (float[4] x) => (seq(float[M]) s) { s = SplitToSequence(x) }"
+    assert resolve(text, runs=False).remarks == ()
+
+
+def test_a_name_that_means_another_value_in_a_body() -> None:
+    """The body calls its own input by the name of what was split, or of an element."""
+    scan = """y = Scan<num_scan_inputs = 1, body = t (float[3] a) => (float[3] o) {{
+            {}  m = Neg(a)  o = Add(m, u) }}>(v)"""
+    at = scan.format("u = SequenceAt(s, k)")
+    ends = "g (float[4, 3] x, float[2, 3] v) => (float[B, 3] y)"
+    text = f"{ends} {{ a = Abs(x)  s = SplitToSequence<keepdims = 0>(a)  {at} }}"
+    assert_missed(resolve(text, k=1), "split", "'a' cannot be read where")
+    joined = scan.format("u = ConcatFromSequence<axis = 0>(s)")
+    text = f"""g (float[2] x, float[2, 3] v) => (float[B, 3] y) {{
+        a = Abs(x)  b = Constant<value_floats = [1.0]>()  s = SequenceConstruct(a, b)  {joined} }}"""
+    assert_missed(resolve(text), "concat", "'a' cannot be read where")
+
+
+def test_a_sequence_in_an_optional() -> None:
+    text = """g (float[N] a, float[N] b) => (float[N] y) {
+        s = SequenceConstruct(a, b)  o = Optional(s)  t = OptionalGetElement(o)  u = SequenceAt(t, one)  y = Neg(u) }"""
+    assert resolve(text, one=1).body == "y = Neg(b)"

@@ -269,3 +269,12 @@ def test_once_in_a_function_that_needs_the_number_of_the_trip() -> None:
                 on = Identity(go)  f = Cast<to = 1>(i)  next = Add(s, f) }> }"""
     done = unroll(text)
     assert "Loop" not in str(done.after.functions) and not done.after.graph.initializer
+
+
+def test_a_condition_that_the_body_computes_with_too() -> None:
+    """What says whether to go on stays, and with it what it reads."""
+    text = """g (float[N] x) => (float[N] y) {
+        y = Loop(n, yes, x)<body = b (int64 i, bool go, float[N] s) => (bool on, float[N] next) {
+            on = Not(go)  f = Cast<to = 1>(on)  next = Add(s, f) }> }"""
+    done = unroll(text, n=number(1), yes=np.array(True))
+    assert "Loop" not in done.body and "Not" in done.body
