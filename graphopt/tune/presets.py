@@ -65,8 +65,8 @@ PRESETS: Final = (
             "build with no more than the operators of its .required_operators.config file is enough.",
             "The .ort file is what onnxruntime's converter makes for ARM: its optimizations are in it for good, those "
             "for x86 alone are not. For NNAPI or Core ML, which take nodes as ONNX has them, give them the ONNX file.",
-            "Integers are standard ONNX (QuantizeLinear, DequantizeLinear), which XNNPACK and NPUs take too; nothing is "
-            "computed in float16, for which onnxruntime's CPU has few kernels.",
+            "Integers are standard ONNX (QuantizeLinear, DequantizeLinear), which XNNPACK and NPUs take too; nothing "
+            "is computed in float16, for which onnxruntime's CPU has few kernels.",
             _HERE,
         ),
     ),
