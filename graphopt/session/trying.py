@@ -6,7 +6,7 @@ import hashlib
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from graphopt.analysis.cost import macs
 from graphopt.analysis.shapes import infer
 from graphopt.calibration.source import CalibrationData
 from graphopt.contract import Contract
-from graphopt.errors import GraphoptError
+from graphopt.errors import GraphoptError, UsageError
 from graphopt.ir import Graph, decode
 from graphopt.limits import Limits, current, limited
 from graphopt.pipeline import manager
@@ -46,17 +46,13 @@ NEARNESS: Final = (Budget("sqnr_db", -1000.0), Budget("cosine", -1.0))
 
 @dataclass(frozen=True)
 class Setting:
-    """What all tasks of a search share, as another process can have it: files by their paths, and how to measure.
-
-    `errors` are what each layer was measured to tolerate (see `Fit.known`).
-    """
+    """What all tasks of a search share, as another process can have it: files by their paths, and how to measure."""
 
     model: str
     objective: Objective
     feeds: str | None = None
     labels: str | None = None
     metric: str | None = None
-    half: bool = True
     seed: int = 0
     generate: int | None = None
     values: tuple[tuple[str, Any], ...] = ()
@@ -65,23 +61,25 @@ class Setting:
     worker_seconds: float = 600.0
     worker_memory: int | None = None
     cache_dir: str | None = None
-    errors: tuple[tuple[str, float], ...] = ()
     limits: Limits = field(default_factory=current)
 
     @property
     def plan(self) -> FeedPlan:
         """The feeds that a search sees."""
-        plan = FeedPlan(self.feeds, dict(self.values), dict(self.sizes), generate=self.generate)
-        return FeedPlan(self.feeds, half="first") if self.feeds is not None and self.half else plan
+        if self.feeds is not None:
+            return FeedPlan(self.feeds, half="first")
+        return FeedPlan(None, dict(self.values), dict(self.sizes), generate=self.generate)
 
 
 @dataclass(frozen=True)
 class Work:
-    """A task, and whether the model that comes of it is wanted back."""
+    """A task, and whether the model that comes of it is wanted back. `errors` are what each layer was measured to
+    tolerate (see `Fit.known`)."""
 
     setting: Setting
     task: Task
     give: bool = False
+    errors: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def work(one: Work) -> Made:
             while _ROOMS:
                 _ROOMS.popitem()[1].close()
             _ROOMS[one.setting] = Room(one.setting)
-        return _ROOMS[one.setting].tried(one.task, one.give)
+        return _ROOMS[one.setting].tried(one.task, one.give, dict(one.errors))
 
 
 class Room:
@@ -154,27 +152,25 @@ class Room:
             self._status(reached)[1], "", self.bytes, _packed(self.original), _macs(graph), ratio, energy, reached,
         )  # fmt: skip
 
-    def tried(self, task: Task, give: bool = False) -> Made:
+    def tried(self, task: Task, give: bool = False, errors: Mapping[str, float] | None = None) -> Made:
         """The verdict on one candidate; what goes wrong with it is its verdict too."""
         start = time.perf_counter()
         rung = self._rung(task.rows)
         try:
-            made = self._made(task, rung)
+            made = self._made(task, rung, errors or {})
         except WorkerFailure as failure:
             made = _failed(task, f"onnxruntime fails on it: {str(failure).rstrip('. ')}")
         except GraphoptError as error:
             made = _failed(task, str(error).rstrip(". "))
-        trial = made.trial
         seconds = round(time.perf_counter() - start, 3)
-        told = Trial(**{**vars(trial), "rows": task.rows, "seconds": seconds})
-        return Made(told, made.sha256, made.data if give else None)
+        return Made(replace(made.trial, seconds=seconds), made.sha256, made.data if give else None)
 
-    def _made(self, task: Task, rung: Rung) -> Made:
+    def _made(self, task: Task, rung: Rung, errors: Mapping[str, float]) -> Made:
         candidate = task.candidate
         pipeline = Pipeline.parse(candidate.pipeline)
         workshop = self._workshop(rung)
         if candidate.fit:
-            pipeline, why = self._fitted(workshop, pipeline, task.rows)
+            pipeline, why = self._fitted(workshop, pipeline, task.rows, errors)
             if why:
                 return _failed(task, why)
         outcome, data = workshop.run(pipeline)
@@ -191,11 +187,13 @@ class Room:
         )  # fmt: skip
         return Made(trial, hashlib.sha256(data).hexdigest(), data)
 
-    def _fitted(self, workshop: Workshop, pipeline: Pipeline, rows: int) -> tuple[Pipeline, str]:
+    def _fitted(
+        self, workshop: Workshop, pipeline: Pipeline, rows: int, errors: Mapping[str, float]
+    ) -> tuple[Pipeline, str]:
         """The pipeline with nodes left alone until it keeps the budgets; in a clause why that cannot be had."""
         keep = Keep(timed=self.objective.timed)
         bench = self.bench(rows, fitting=True)
-        found = Fit(workshop, bench, pipeline, keep, self.bytes, dict(self.setting.errors)).run()
+        found = Fit(workshop, bench, pipeline, keep, self.bytes, errors).run()
         return (pipeline, found.why) if found.pipeline is None else (found.pipeline, "")
 
     def _reached(self, bench: Bench, data: bytes, both: bool) -> dict[str, float]:
@@ -212,14 +210,23 @@ class Room:
             asked = tuple(one for one in self.objective.budgets if one.is_of_outputs)
             if fitting:
                 asked = tuple(stricter(one, FITTED_DB) for one in asked)
-            else:
-                names = {one.metric for one in asked}
-                asked += tuple(one for one in NEARNESS if one.metric not in names)
             evidence = Evidence(rung.measuring, rung.labels, self.metric, self.samples.first())
             count = len(rung.measuring)
             bench = Bench(self.worker, self.original, evidence, asked, counts=(max(2, count // 4), count))
+            if not fitting:
+                bench.budgets += self._nearness(bench)
             self._benches[rows, fitting] = bench
         return self._benches[rows, fitting]
+
+    def _nearness(self, bench: Bench) -> tuple[Budget, ...]:
+        """Figures that are measured besides the budgets, where the model has outputs of numbers."""
+        names = {one.metric for one in bench.budgets}
+        more = tuple(one for one in NEARNESS if one.metric not in names)
+        try:
+            replace(bench, evidence=Evidence(bench.evidence.feeds), budgets=more, counts=(1, 1), _known={}).figures(self.original)
+        except UsageError:
+            return ()
+        return more
 
     def _rung(self, rows: int) -> Rung:
         if rows not in self._rungs:
@@ -266,5 +273,3 @@ def _macs(graph: Graph) -> int | None:
     except GraphoptError:
         return None
     return found.count if found.count or not found.unknown else None
-
-

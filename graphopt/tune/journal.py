@@ -31,10 +31,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Entry:
-    """One verdict: the trial, and the hash of the model that came of the candidate, empty where none did."""
+    """One verdict: the trial, and the hash of the model that came of the candidate, empty where none did.
+
+    `lasting`: whether it would be the same again; not so where a worker died.
+    """
 
     trial: Trial
     sha256: str = ""
+    lasting: bool = True
 
 
 class Journal:
@@ -82,6 +86,8 @@ class Journal:
 
     def add(self, entry: Entry) -> None:
         """Append a verdict and see that it is on the disk. Raises OverLimit where that is full."""
+        if not entry.lasting:
+            return
         key = self.key(entry.trial.candidate, entry.trial.rows)
         self._known[key] = entry
         self._write({"key": key, "sha256": entry.sha256, "trial": entry.trial.to_json()})

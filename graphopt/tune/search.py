@@ -68,8 +68,8 @@ class Search:
     trials: dict[str, Trial] = field(default_factory=dict)
     stopped: str = ""
     _seen: dict[str, object] = field(default_factory=dict)
-    _made: dict[tuple[int, str], str] = field(default_factory=dict)  # by rung and hash, who makes that model
-    _longest: float = 0.0
+    _made: dict[tuple[int, str], str] = field(default_factory=dict)  # who makes a model, by its rung and hash
+    _barren: set[tuple[str, str]] = field(default_factory=set)  # changes of techniques that changed nothing
 
     def run(self, first: Sequence[Candidate]) -> None:
         """Try the first candidates and, unless only these were asked for, what can be made of the best of them."""
@@ -78,17 +78,15 @@ class Search:
         self._fit(2, [one for one in first if one.fit])
         idle, number = 0, 2
         while not self.only_given and number < self.most + 1 and not self.stopped:
-            before = self._state()
-            made = self._proposed()
+            before = self._least()
             fitted = self._to_fit()
+            made = self._proposed() if idle < _PATIENCE else []
             if not made and not fitted:
                 return
             number += 1
             self._generation(number, made)
             self._fit(number, fitted)
-            idle = 0 if self._better(before, self._state()) else idle + 1
-            if idle == _PATIENCE:
-                return
+            idle = 0 if self._least() < before * _BETTER else idle + 1
 
     def best(self) -> Trial | None:
         """The trial on all samples that keeps the budgets and has the least objective."""
@@ -136,7 +134,6 @@ class Search:
                 found[left[at]] = entry
                 if self.journal is not None:
                     self.journal.add(entry)
-                self._longest = max(self._longest, entry.trial.seconds)
                 self._progress(what, rung, len(found), len(tasks))
         tried = []
         for place in sorted(found):
@@ -154,12 +151,16 @@ class Search:
         maker = self._made.setdefault((rung, entry.sha256), trial.candidate.name)
         if maker == trial.candidate.name:
             return trial
+        self._barren.add(_kind(trial.candidate))
         return replace(trial, status=FAILED, why=f"it makes the same model as {maker}")
 
     def _proposed(self) -> list[Candidate]:
-        parents = [(one.candidate, one.pipeline, one.status == KEPT) for one in self._parents() if not one.candidate.fit]
+        parents = [
+            (one.candidate, one.pipeline, one.status == KEPT) for one in self._parents() if not one.candidate.fit
+        ]
         taken = {one.name for one, _, _ in parents} | set(self.trials)
-        return [_apart(one, taken) for one in proposals(parents, self._seen, self.size)]
+        made = proposals(parents, lambda one: one.pipeline in self._seen or _kind(one) in self._barren, self.size)
+        return [_apart(one, taken) for one in made]
 
     def _parents(self) -> list[Trial]:
         """The trials that later generations come from: those that keep the budgets, the least objective first, each
@@ -178,8 +179,7 @@ class Search:
 
     def _to_fit(self) -> list[Candidate]:
         """What would be less than the best, does not keep the budgets, and might with some nodes left alone."""
-        best = self.best()
-        least = self.objective.value(best) if best is not None else math.inf
+        best, least = self.best(), self._least()
         strong = sorted(
             (
                 one
@@ -203,16 +203,9 @@ class Search:
                 break
         return found
 
-    def _state(self) -> tuple[float, int]:
+    def _least(self) -> float:
         best = self.best()
-        ended = self._finished()
-        return (math.inf if best is None else self.objective.value(best)), len(
-            front([self.objective.point(one) for one in ended])
-        )
-
-    @staticmethod
-    def _better(before: tuple[float, int], after: tuple[float, int]) -> bool:
-        return after[0] < before[0] * _BETTER
+        return math.inf if best is None else self.objective.value(best)
 
     def _left(self) -> float:
         return self._end - time.monotonic()
@@ -239,6 +232,12 @@ def _apart(candidate: Candidate, taken: set[str]) -> Candidate:
         name = f"{candidate.name} {number}"
     taken.add(name)
     return candidate if name == candidate.name else replace(candidate, name=name)
+
+
+def _kind(candidate: Candidate) -> tuple[str, str]:
+    """The technique, and what was changed against the parent, in words."""
+    start = f"{candidate.parent}, "
+    return candidate.technique, candidate.name.removeprefix(start) if candidate.name.startswith(start) else ""
 
 
 def _shown(objective: Objective, trial: Trial) -> str:

@@ -44,6 +44,7 @@ class Traits:
         """The traits of a model, bodies and functions included."""
         operators: list[str] = []
         weights = tables = False
+        fed = bool(graph.defaults)
         for scope in graph.scopes():
             for value in scope.initializers.declared():
                 weights = weights or _floats(value, _WEIGHT)
@@ -58,7 +59,7 @@ class Traits:
         softmax = "Softmax" in operators and operators.count("MatMul") > 3
         return cls(
             weights=weights, layers=bool(products) or convolutions > 0, products=bool(products),
-            channels=convolutions > 1, tables=tables, attention=softmax or "Attention" in operators,
+            channels=convolutions > 1, tables=tables, attention=softmax or "Attention" in operators, fed=fed,
         )  # fmt: skip
 
 
@@ -110,9 +111,7 @@ def given(texts: Iterable[str], target: str, traits: Traits) -> list[Candidate]:
             recipe, planner, several = None, None, (Pipeline.parse(text),)
         for one in several:
             name = named(recipe.name if recipe is not None else "given", names)
-            found.append(
-                Candidate(name, str(opened(one, traits)), name.split(" ")[0], fit=planner is not None)
-            )
+            found.append(Candidate(name, str(opened(one, traits)), name.split(" ")[0], fit=planner is not None))
     return found
 
 

@@ -8,7 +8,7 @@ one prunes and the other quantizes, and one that is too strong is fitted: nodes 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import Any, Final
 
@@ -74,14 +74,14 @@ def fitting(strong: Pipeline, gentle: Pipeline | None) -> Pipeline | None:
 
 
 def proposals(
-    parents: Sequence[tuple[Candidate, str, bool]], seen: Mapping[str, object], count: int
+    parents: Sequence[tuple[Candidate, str, bool]], skipped: Callable[[Candidate], bool], count: int
 ) -> list[Candidate]:
     """At most `count` new candidates of these parents, the best ones first: each a candidate, the pipeline that it
-    came to, and whether that kept the budgets. What was `seen` before, by its text, is not proposed again."""
+    came to, and whether that kept the budgets. What is `skipped` was tried before, or is not worth it."""
     queues = [_of_parent(parents, number) for number in range(len(parents))]
     found: dict[str, Candidate] = {}
     for one in chain.from_iterable(zip_longest(*queues)):
-        if one is not None and one.pipeline not in seen:
+        if one is not None and not skipped(one):
             found.setdefault(one.pipeline, one)
         if len(found) == count:
             break
@@ -149,6 +149,7 @@ def _raises(step: Pass) -> bool:
 def _floors(pipeline: Pipeline, kept: bool) -> Iterator[Change]:
     """Smaller tensors too, or only larger ones."""
     for factor in (0.25, 0.0625) if kept else (4.0,):
+
         def moved(one: Pass, factor: float = factor) -> Pass:
             least = getattr(one, "min_elements", 0)
             return _with(one, min_elements=max(_LEAST, int(least * factor))) if least else one
@@ -163,7 +164,7 @@ def _blocks(pipeline: Pipeline, kept: bool) -> Iterator[Change]:
             continue
         now = int(getattr(step, "block"))  # noqa: B009
         near = [one for one in _BLOCKS if (one > now if kept else one < now)]
-        for block in (near[:2] if kept else near[-1:]):
+        for block in near[:2] if kept else near[-1:]:
             words = f"blocks of {block}"
             yield words, Pipeline((*pipeline.steps[:place], _with(step, block=block), *pipeline.steps[place + 1 :]))
 
