@@ -21,12 +21,14 @@ class Candidate:
 
     pipeline: the text of it, as `--pipeline` takes it. technique: what kind of thing it is, in a word or two for
     people (`int8 static`, `2:4`). parent: the name of the candidate that it was made from, None for one of the first.
+    fit: whether nodes are taken out of it, one by one, until what comes of it keeps the budgets.
     """
 
     name: str
     pipeline: str
     technique: str
     parent: str | None = None
+    fit: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,338 @@
+"""A search for the best pipeline of a model: `tune_model` as the API and the command line call it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from graphopt.contract import Contract
+from graphopt.errors import GraphoptError, InternalError, UsageError
+from graphopt.ir import decode
+from graphopt.limits import current
+from graphopt.pipeline.code import code_of, refuse_code
+from graphopt.pipeline.pipeline import Pipeline
+from graphopt.pipeline.recipe import TARGETS, Recipe
+from graphopt.scale.executor import executor_of
+from graphopt.session.api import Budgets, Model, source_of
+from graphopt.session.evaluating import Errors, Evaluator
+from graphopt.session.evidence import on_disk
+from graphopt.session.job import GENERATED, Job, Target
+from graphopt.session.run import Result, run
+from graphopt.session.sensing import sensitivity
+from graphopt.session.trying import Room, Setting
+from graphopt.storage.scratch import Scratch
+from graphopt.storage.source import Source
+from graphopt.tolerance.agreement import predicted_errors
+from graphopt.tune.front import front
+from graphopt.tune.journal import Journal, Subject
+from graphopt.tune.objective import MINIMIZE, Objective
+from graphopt.tune.search import MOST, SIZE, Search
+from graphopt.tune.space import OPENING, Traits, Wanted, first_generation, given
+from graphopt.tune.trial import FAILED, KEPT, Candidate, Trial, Tuned
+from graphopt.validation.budget import parse_budgets
+from graphopt.validation.figures import check_request
+from graphopt.validation.plan import FeedPlan, Given
+from graphopt.validation.verdict import Verdict
+
+_SHARE: Final = 0.9  # of the minutes, that is searched in; the rest is for what was chosen
+_LOOKS: Final = 10  # at the held-out half, at most
+_LAYERS: Final = 16  # from which on measuring the layers once is less than measuring them for each candidate
+
+OPENED: Final = (
+    "the weights of this model are inputs too, so that callers could feed others; in the result they are constants"
+)
+GENERATED_FEEDS: Final = (
+    "the search saw generated feeds, which may be unlike real ones, so expect a worse result; give some dozens of "
+    "samples with --feeds"
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a search goes.
+
+    minutes: of search and what follows. workers: processes, or workers of the Dask cluster at the address `cluster`.
+    tries: recipes and pipelines to begin with, instead of what fits the model. generations: how many at most, of
+    `size` candidates each. journal: the file of verdicts, which `resume` goes on from; `journal_replaced` lets another
+    take its place.
+    """
+
+    minutes: float = 15.0
+    workers: int = 1
+    cluster: str | None = None
+    tries: tuple[str, ...] = ()
+    generations: int = MOST
+    size: int = SIZE
+    journal: Path | None = None
+    resume: bool = False
+    journal_replaced: bool = False
+    cache_dir: Path | None = None
+    allow_code: bool = False
+    worker_seconds: float = 600.0
+    worker_memory: int | None = None
+    custom_ops: tuple[str, ...] = ()
+    preset: str = ""
+    assumptions: tuple[str, ...] = ()
+    say: Callable[[str], None] = field(default=lambda text: None, compare=False)
+
+
+def tune_model(
+    model: Model,
+    *,
+    feeds: Given | FeedPlan | None = None,
+    labels: str | Path | Any | None = None,
+    metric: str | None = None,
+    budget: Budgets = None,
+    minimize: str = "size",
+    target: str = "portable",
+    compressed: bool = False,
+    output: str | Path | None = None,
+    seed: int = 0,
+    options: Options | None = None,
+    **more: Any,
+) -> Tuned:
+    """Search for the pipeline that makes a model smallest, fastest or least hungry within budgets.
+
+    `feeds` are an npz file, a folder of them, `module:function` or arrays: the first half is searched on, the second
+    judges what was found and nothing else. `minimize` is size, latency or energy-proxy; `budget` texts such as
+    "top1_drop<=0.005". With `output` the model that was chosen is written there, as `optimize` would. `options`, or
+    their names as `more` arguments, are those of `Options`.
+
+    `chosen` of what is returned is None where nothing keeps the budgets; then nothing is written. Its `recipe` makes
+    the chosen model again. Raises UsageError, BadModel, and what else `optimize` raises.
+    """
+    asked = replace(options or Options(), **more)
+    objective = objective_of(minimize, budget, target, compressed)
+    with ExitStack() as stack:
+        work = stack.enter_context(Scratch("tune"))
+        tuning = _Tuning(model, feeds, labels, metric, objective, target, seed, asked, work / "search", stack)
+        return tuning.run(None if output is None else Path(output))
+
+
+def objective_of(minimize: str, budget: Budgets, target: str, compressed: bool = False) -> Objective:
+    """What is searched for. Raises UsageError for what cannot be."""
+    if minimize not in MINIMIZE:
+        raise UsageError(f"minimize expects {', '.join(MINIMIZE[:-1])} or {MINIMIZE[-1]}, not {minimize!r}")
+    if target not in TARGETS:
+        raise UsageError(f"target expects {', '.join(TARGETS[:-1])} or {TARGETS[-1]}, not {target!r}")
+    if minimize == "latency" and target not in ("portable", "onnxruntime"):
+        raise UsageError(
+            f"latency is measured with onnxruntime on this machine, which says nothing of {target}; minimize size or "
+            "energy-proxy"
+        )
+    budgets = parse_budgets((budget,) if isinstance(budget, str) else tuple(budget or ()))
+    if not any(one.is_of_outputs for one in budgets):
+        raise UsageError("a search needs a budget for the outputs, for example --budget 'sqnr_db>=30'")
+    return Objective(minimize, budgets, compressed)
+
+
+class _Tuning:
+    """One search from its feeds to the file that it chose."""
+
+    def __init__(
+        self, model: Model, feeds: Given | FeedPlan | None, labels: Any, metric: str | None, objective: Objective,
+        target: str, seed: int, options: Options, work: Path, stack: ExitStack,
+    ) -> None:  # fmt: skip
+        self.start = time.monotonic()
+        self.options, self.objective, self.target, self.seed = options, objective, target, seed
+        self.stack, self.work = stack, work
+        work.mkdir(parents=True)
+        self.source: Source = source_of(model)
+        self.metric = "top1" if metric is None and labels is not None else metric
+        plan = feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds)
+        self.plan = replace(plan, feeds=None if plan.feeds is None else _filed(plan.feeds, work / "feeds"))
+        self.labels = None if labels is None else _labels_filed(labels, work / "labels.npy")
+        self.setting = Setting(
+            str(on_disk(self.source, work / "model").resolve()), objective,
+            None if self.plan.feeds is None else str(self.plan.feeds), self.labels, self.metric, seed,
+            2 * GENERATED, tuple(self.plan.values.items()), tuple(self.plan.sizes.items()),
+            tuple(str(Path(one).resolve()) for one in options.custom_ops), options.worker_seconds,
+            options.worker_memory, None if options.cache_dir is None else str(options.cache_dir.resolve()), current(),
+        )  # fmt: skip
+        self.room = Room(self.setting)
+        stack.callback(self.room.close)
+        check_request(Contract.LOSSY, objective.budgets, self.room.samples.labels, self.room.metric)
+        self.warnings: list[str] = [*self.room.warnings]
+
+    def run(self, output: Path | None) -> Tuned:
+        """Search, choose, validate, write."""
+        traits = Traits.of(decode(self.source.proto, self.source.store))
+        first = self._first(traits)
+        original = self.room.baseline(len(self.room.rungs()) - 1)
+        if self.room.report.generated:
+            self.warnings.append(GENERATED_FEEDS)
+        options = self.options
+        with ExitStack() as stack:
+            executor = stack.enter_context(executor_of(options.workers, options.cluster))
+            evaluator = Evaluator(self.setting, self.room, executor, self.work, self._errors)
+            stack.callback(evaluator.close)
+            journal = self._journal()
+            if journal is not None:
+                stack.callback(journal.close)
+            self.search = Search(
+                self.objective, self.room.rungs(), evaluator, journal,
+                seconds=_SHARE * 60 * options.minutes - (time.monotonic() - self.start),
+                size=options.size, most=options.generations - 1, say=options.say,
+            )  # fmt: skip
+            self.search.run(first)
+        trials = tuple(self.search.trials.values())
+        chosen, result = self._chosen(trials, output)
+        points = [self.objective.point(one) for one in trials]
+        ended = [place for place, one in enumerate(trials) if one.rung == original.rung and one.status != FAILED]
+        found = tuple(ended[place] for place in front([points[place] for place in ended]))
+        if result is not None and any(one.name == OPENING for one in self._pipeline(trials[chosen or 0]).passes()):
+            self.warnings.append(OPENED)
+        return Tuned(
+            str(self.source.path) if self.source.path is not None else "the model",
+            self.objective.minimize,
+            tuple(map(str, self.objective.budgets)),
+            original,
+            trials,
+            found,
+            chosen,
+            self.objective.axes,
+            {} if result is None else figures_of(result.verdict),
+            "" if result is None or chosen is None else self._recipe(trials[chosen], result).dump(),
+            f"{self.room.report.count} x {self.room.report.source}" + _part(self.room.report.part),
+            options.preset,
+            options.assumptions,
+            tuple(dict.fromkeys(self.warnings)),
+            self.search.stopped,
+            options.workers,
+            round(time.monotonic() - self.start, 3),
+        )
+
+    def _first(self, traits: Traits) -> list[Candidate]:
+        """The candidates to begin with."""
+        if not self.options.tries:
+            return first_generation(traits, Wanted(self.objective.minimize, self.target, self.objective.compressed))
+        found = given(self.options.tries, self.target, traits)
+        for text, one in zip(self.options.tries, found, strict=False):
+            if text.endswith(".toml"):
+                refuse_code(f"the recipe {text}", code_of(Pipeline.parse(one.pipeline)), self.options.allow_code)
+        return found
+
+    def _journal(self) -> Journal | None:
+        options = self.options
+        if options.journal is None:
+            return None
+        from graphopt import __version__
+
+        subject = Subject(self.source.sha256(), self.room.samples.fingerprint())
+        setting = replace(self.setting, model="", feeds=None, labels=None, cache_dir=None)
+        depends = json.dumps([__version__, repr(setting), self.room.rungs()])
+        return Journal(options.journal, subject, depends, resume=options.resume, replaced=options.journal_replaced)
+
+    def _errors(self) -> Errors:
+        """What each layer tolerates, measured once for all that is fitted, on the searched half."""
+        if sum(node.op in ("Conv", "MatMul", "Gemm") for node in _nodes(self.source)) < _LAYERS:
+            return ()
+        self.options.say("measuring what each layer tolerates")
+        table = sensitivity(
+            self.source.path or self.source.proto, feeds=self.setting.plan, quick=True, samples=8, seed=self.seed,
+            cache_dir=self.options.cache_dir, worker_seconds=self.options.worker_seconds,
+            worker_memory=self.options.worker_memory, custom_ops=self.options.custom_ops,
+        )  # fmt: skip
+        return tuple(predicted_errors(table.rows, "int8-channel").items())
+
+    def _chosen(self, trials: Sequence[Trial], output: Path | None) -> tuple[int | None, Result | None]:
+        """The best that keeps the budgets on samples that the search never saw, written if it is to be."""
+        order = self._order(trials)
+        for number, place in enumerate(order[:_LOOKS]):
+            trial = trials[place]
+            self.options.say(f"validating {trial.candidate.name} on what the search did not see")
+            said = ""
+            try:
+                result = run(self.source, self._job(trial), None if output is None else Target(output))
+                if result.exit_code == 0:
+                    if number:
+                        self.warnings.append(f"{number} better ones were looked at on the held-out samples before it")
+                    return place, result
+                said = result.verdict.sentence()
+            except (UsageError, InternalError) as error:
+                said = str(error).rstrip(".")
+            self.warnings.append(f"{trial.candidate.name} was not taken: on the held-out samples, {said}")
+        return None, None
+
+    def _order(self, trials: Sequence[Trial]) -> list[int]:
+        """What kept the budgets, none that another of them is better than in both figures, the least first."""
+        last = len(self.room.rungs()) - 1
+        kept = [place for place, one in enumerate(trials) if one.status == KEPT and one.rung == last]
+        if not kept:  # the time was up before anything was measured on all samples
+            kept = [place for place, one in enumerate(trials) if one.status == KEPT]
+        kept = [place for place in kept if math.isfinite(self.objective.value(trials[place]))]
+        return [kept[place] for place in front([self.objective.point(trials[one]) for one in kept])]
+
+    def _job(self, trial: Trial) -> Job:
+        options = self.options
+        return Job(
+            self._pipeline(trial), "tuned", self.objective.budgets, feeds=self.plan, labels=self.labels,
+            metric=self.metric, seed=self.seed, planned=True, cache_dir=options.cache_dir,
+            custom_ops=tuple(Path(one) for one in options.custom_ops), worker_seconds=options.worker_seconds,
+            worker_memory=options.worker_memory,
+        )  # fmt: skip
+
+    def _recipe(self, trial: Trial, result: Result) -> Recipe:
+        name = self.source.path.name if self.source.path is not None else "a model"
+        after, before = result.report.after.bytes, self.room.bytes
+        about = f"Found for {name} by a search that made its {self.objective.minimize} small ({trial.candidate.technique}): {after} of {before} bytes."  # noqa: E501
+        return Recipe("tuned", self._pipeline(trial), about, tuple(map(str, self.objective.budgets)))
+
+    @staticmethod
+    def _pipeline(trial: Trial) -> Pipeline:
+        return Pipeline.parse(trial.pipeline)
+
+
+def figures_of(verdict: Verdict) -> dict[str, float]:
+    """What a verdict measured, by name."""
+    found = {one.budget.metric: one.reached for one in verdict.budgets}
+    floats = [one for one in verdict.outputs if one.kind in ("float", "mixed")]
+    if floats:
+        found.setdefault("sqnr_db", min(one.sqnr_db for one in floats))
+        found.setdefault("cosine", min(one.cosine for one in floats))
+    if verdict.metric_before is not None and verdict.metric_after is not None:
+        found["metric_before"], found["metric_after"] = verdict.metric_before, verdict.metric_after
+    return found
+
+
+def _part(text: str) -> str:
+    return f", {text}" if text else ""
+
+
+def _nodes(source: Source) -> list[Any]:
+    return [node for scope in decode(source.proto, source.store).scopes() for node in scope.nodes]
+
+
+def _filed(feeds: Given, folder: Path) -> str:
+    """Feeds as another process finds them: by their path, which those in memory get here."""
+    if isinstance(feeds, str | Path):
+        text = str(feeds)
+        return text if ":" in text and not Path(text).exists() else str(Path(text).resolve())
+    folder.mkdir(parents=True)
+    several = feeds() if callable(feeds) else feeds
+    for number, arrays in enumerate([several] if isinstance(several, Mapping) else several):
+        if not isinstance(arrays, Mapping):
+            raise UsageError(
+                f"the given feeds have a {type(arrays).__name__}; a feed is a dict of arrays by input name"
+            )
+        np.savez(folder / f"{number}.npz", **{name: np.asarray(value) for name, value in arrays.items()})
+    return str(folder)
+
+
+def _labels_filed(labels: Any, path: Path) -> str:
+    if isinstance(labels, str | Path):
+        text = str(labels)
+        return str(Path(text).resolve()) if Path(text).exists() else text
+    np.save(path, np.asarray(labels))
+    return str(path)
+
+
+_ = GraphoptError
