@@ -55,7 +55,7 @@ def make_ort(
             raise
         raise UsageError(f"{failure.message.rstrip('.')}; without --ort the model is written as ONNX alone") from None
     verdict = None if judge is None else judge(made.model)
-    if verdict is None or verdict.passed:
+    if verdict is None or verdict.exit_code == 0:
         return "", made
     why = f"the model in onnxruntime's format does not hold: {verdict.sentence()}"
     if keep:
@@ -73,6 +73,6 @@ def put_ort(made: OrtFiles, place: Path) -> OrtFiles:
         (made.operators, files.operators, "the list of operators"),
         (made.model, files.model, "the model in onnxruntime's format"),
     ):
-        with source.open("rb") as stream, replacing(target, what, "; the model itself is written") as out:
+        with replacing(target, what, "; the model itself is written") as out, source.open("rb") as stream:
             shutil.copyfileobj(stream, out, 1 << 22)
     return files
