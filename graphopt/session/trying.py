@@ -174,8 +174,8 @@ class Room:
             if why:
                 return _failed(task, why)
         outcome, data = workshop.run(pipeline)
-        if (why := _idle(pipeline, outcome)) is not None:
-            return _failed(task, why)
+        if (idle := _idle(pipeline, outcome)) is not None:
+            return _failed(task, idle)
         reached = self._reached(self.bench(task.rows), data, task.last)
         if "bytes" in {one.metric for one in self.objective.budgets}:
             limit = next(one for one in self.objective.budgets if one.metric == "bytes")
@@ -223,7 +223,9 @@ class Room:
         names = {one.metric for one in bench.budgets}
         more = tuple(one for one in NEARNESS if one.metric not in names)
         try:
-            replace(bench, evidence=Evidence(bench.evidence.feeds), budgets=more, counts=(1, 1), _known={}).figures(self.original)
+            replace(bench, evidence=Evidence(bench.evidence.feeds), budgets=more, counts=(1, 1), _known={}).figures(
+                self.original
+            )
         except UsageError:
             return ()
         return more

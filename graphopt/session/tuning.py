@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from graphopt.contract import Contract
-from graphopt.errors import GraphoptError, InternalError, UsageError
+from graphopt.errors import InternalError, UsageError
 from graphopt.ir import decode
 from graphopt.limits import current
 from graphopt.pipeline.code import code_of, refuse_code
 from graphopt.pipeline.pipeline import Pipeline
 from graphopt.pipeline.recipe import TARGETS, Recipe
+from graphopt.report.summary import versions
 from graphopt.scale.executor import executor_of
 from graphopt.session.api import Budgets, Model, source_of
 from graphopt.session.evaluating import Errors, Evaluator
@@ -27,6 +26,7 @@ from graphopt.session.evidence import on_disk
 from graphopt.session.job import GENERATED, Job, Target
 from graphopt.session.run import Result, run
 from graphopt.session.sensing import sensitivity
+from graphopt.session.shared_files import filed, labels_filed
 from graphopt.session.trying import Room, Setting
 from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
@@ -148,8 +148,8 @@ class _Tuning:
         self.source: Source = source_of(model)
         self.metric = "top1" if metric is None and labels is not None else metric
         plan = feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds)
-        self.plan = replace(plan, feeds=None if plan.feeds is None else _filed(plan.feeds, work / "feeds"))
-        self.labels = None if labels is None else _labels_filed(labels, work / "labels.npy")
+        self.plan = replace(plan, feeds=None if plan.feeds is None else filed(plan.feeds, work / "feeds"))
+        self.labels = None if labels is None else labels_filed(labels, work / "labels.npy")
         self.setting = Setting(
             str(on_disk(self.source, work / "model").resolve()), objective,
             None if self.plan.feeds is None else str(self.plan.feeds), self.labels, self.metric, seed,
@@ -180,14 +180,12 @@ class _Tuning:
             self.search = Search(
                 self.objective, self.room.rungs(), evaluator, journal,
                 seconds=_SHARE * 60 * options.minutes - (time.monotonic() - self.start),
-                size=options.size, most=options.generations - 1, say=options.say,
+                size=options.size, most=options.generations, say=options.say,
             )  # fmt: skip
             self.search.run(first)
         trials = tuple(self.search.trials.values())
         chosen, result = self._chosen(trials, output)
-        points = [self.objective.point(one) for one in trials]
-        ended = [place for place, one in enumerate(trials) if one.rung == original.rung and one.status != FAILED]
-        found = tuple(ended[place] for place in front([points[place] for place in ended]))
+        found = self._front(trials)
         if result is not None and any(one.name == OPENING for one in self._pipeline(trials[chosen or 0]).passes()):
             self.warnings.append(OPENED)
         return Tuned(
@@ -208,6 +206,7 @@ class _Tuning:
             self.search.stopped,
             options.workers,
             round(time.monotonic() - self.start, 3),
+            () if result is None else result.report.written,
         )
 
     def _first(self, traits: Traits) -> list[Candidate]:
@@ -224,11 +223,9 @@ class _Tuning:
         options = self.options
         if options.journal is None:
             return None
-        from graphopt import __version__
-
         subject = Subject(self.source.sha256(), self.room.samples.fingerprint())
         setting = replace(self.setting, model="", feeds=None, labels=None, cache_dir=None)
-        depends = json.dumps([__version__, repr(setting), self.room.rungs()])
+        depends = json.dumps([versions(), repr(setting), self.room.rungs()])
         return Journal(options.journal, subject, depends, resume=options.resume, replaced=options.journal_replaced)
 
     def _errors(self) -> Errors:
@@ -261,6 +258,13 @@ class _Tuning:
                 said = str(error).rstrip(".")
             self.warnings.append(f"{trial.candidate.name} was not taken: on the held-out samples, {said}")
         return None, None
+
+    def _front(self, trials: Sequence[Trial]) -> tuple[int, ...]:
+        """The front of what keeps the budgets on all samples, or where nothing does of what has a result."""
+        last = len(self.room.rungs()) - 1
+        ended = [place for place, one in enumerate(trials) if one.rung == last and one.status != FAILED]
+        kept = [place for place in ended if trials[place].status == KEPT] or ended
+        return tuple(kept[place] for place in front([self.objective.point(trials[one]) for one in kept]))
 
     def _order(self, trials: Sequence[Trial]) -> list[int]:
         """What kept the budgets, none that another of them is better than in both figures, the least first."""
@@ -309,30 +313,3 @@ def _part(text: str) -> str:
 
 def _nodes(source: Source) -> list[Any]:
     return [node for scope in decode(source.proto, source.store).scopes() for node in scope.nodes]
-
-
-def _filed(feeds: Given, folder: Path) -> str:
-    """Feeds as another process finds them: by their path, which those in memory get here."""
-    if isinstance(feeds, str | Path):
-        text = str(feeds)
-        return text if ":" in text and not Path(text).exists() else str(Path(text).resolve())
-    folder.mkdir(parents=True)
-    several = feeds() if callable(feeds) else feeds
-    for number, arrays in enumerate([several] if isinstance(several, Mapping) else several):
-        if not isinstance(arrays, Mapping):
-            raise UsageError(
-                f"the given feeds have a {type(arrays).__name__}; a feed is a dict of arrays by input name"
-            )
-        np.savez(folder / f"{number}.npz", **{name: np.asarray(value) for name, value in arrays.items()})
-    return str(folder)
-
-
-def _labels_filed(labels: Any, path: Path) -> str:
-    if isinstance(labels, str | Path):
-        text = str(labels)
-        return str(Path(text).resolve()) if Path(text).exists() else text
-    np.save(path, np.asarray(labels))
-    return str(path)
-
-
-_ = GraphoptError

@@ -45,9 +45,9 @@ class Journal:
     """The file of a search, open for appending.
 
     A verdict is found again by `key`: what was tried on how much, and all that it depends on. With `resume` what
-    the file has is used; without, a file that is there is refused, unless it may be `replaced`. A last line that was cut
-    short is left out. Raises UsageError where the file is of another model or of other feeds, is damaged, or cannot be
-    written.
+    the file has is used; without, a file that is there is refused, unless it may be `replaced`. A last line that was
+    cut short is left out. Raises UsageError where the file is of another model or of other feeds, is damaged, or
+    cannot be written.
     """
 
     def __init__(self, path: Path, subject: Subject, depends: str, *, resume: bool, replaced: bool = False) -> None:
@@ -114,7 +114,7 @@ class Journal:
 def _read(path: Path, subject: Subject) -> dict[str, Entry]:
     damaged = "move it away, or name another with --journal"
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # behind the last end of a line is what was cut short
     except (OSError, UnicodeDecodeError):
         raise UsageError(f"the journal {shown_path(path)} cannot be read; {damaged}") from None
     found: dict[str, Entry] = {}
@@ -128,8 +128,6 @@ def _read(path: Path, subject: Subject) -> dict[str, Entry]:
                 continue
             found[data["key"]] = Entry(Trial.from_json(data["trial"]), data["sha256"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            if number == len(lines):  # nothing follows, not even the end of its line
-                break
             raise UsageError(f"line {number} of the journal {shown_path(path)} is damaged; {damaged}") from None
     return found
 

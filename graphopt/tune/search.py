@@ -63,7 +63,6 @@ class Search:
     seconds: float = math.inf
     size: int = SIZE
     most: int = MOST
-    only_given: bool = False
     say: Callable[[str], None] = lambda text: None
     trials: dict[str, Trial] = field(default_factory=dict)
     stopped: str = ""
@@ -72,12 +71,12 @@ class Search:
     _barren: set[tuple[str, str]] = field(default_factory=set)  # changes of techniques that changed nothing
 
     def run(self, first: Sequence[Candidate]) -> None:
-        """Try the first candidates and, unless only these were asked for, what can be made of the best of them."""
+        """Try the first candidates, and then what can be made of the best of them."""
         self._end = time.monotonic() + self.seconds
         self._generation(1, [one for one in first if not one.fit])
-        self._fit(2, [one for one in first if one.fit])
-        idle, number = 0, 2
-        while not self.only_given and number < self.most + 1 and not self.stopped:
+        self._fit(1, [one for one in first if one.fit])
+        idle, number = 0, 1
+        while number < self.most and not self.stopped:
             before = self._least()
             fitted = self._to_fit()
             made = self._proposed() if idle < _PATIENCE else []
@@ -141,6 +140,7 @@ class Search:
             self.trials[trial.candidate.name] = trial
             self._seen[trial.pipeline] = True
             tried.append(trial)
+        self._progress(what, rung, len(found), len(tasks))
         return tried
 
     def _told_apart(self, entry: Entry, rung: int) -> Trial:
@@ -237,7 +237,7 @@ def _apart(candidate: Candidate, taken: set[str]) -> Candidate:
 def _kind(candidate: Candidate) -> tuple[str, str]:
     """The technique, and what was changed against the parent, in words."""
     start = f"{candidate.parent}, "
-    return candidate.technique, candidate.name.removeprefix(start) if candidate.name.startswith(start) else ""
+    return candidate.technique, candidate.name.removeprefix(start)
 
 
 def _shown(objective: Objective, trial: Trial) -> str:

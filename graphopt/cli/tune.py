@@ -1,0 +1,142 @@
+"""`graphopt tune`: which pipeline is best for this model, on these data, within these budgets?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from graphopt.cli import options
+from graphopt.cli import tune_options as own
+from graphopt.cli.optimize_options import TARGETS
+from graphopt.cli.running_options import Run, running
+from graphopt.errors import UsageError
+
+if TYPE_CHECKING:
+    from graphopt.tune.trial import Tuned
+
+
+@running
+def command(
+    ctx: typer.Context,
+    model: own.In,
+    out: own.Out = None,
+    recipe_out: own.RecipeOut = None,
+    report: own.ReportFile = None,
+    minimize: own.Minimize = "size",
+    budget: own.BudgetOf = None,
+    target: own.TargetOf = "portable",
+    tries: own.Tries = None,
+    minutes: own.Minutes = "15",
+    generations: own.Generations = "12",
+    labels: options.LabelsOf = None,
+    metric: options.Metric = None,
+    workers: own.Workers = "1",
+    cluster: own.Cluster = None,
+    journal: own.JournalFile = None,
+    resume: own.Resume = False,
+    cache_dir: options.CacheDir = None,
+    allow_code: options.AllowCode = False,
+    *,
+    run: Run,
+) -> None:
+    """Search for the pipeline that makes a model smallest or fastest within budgets, and write what it makes."""
+    from graphopt.cli.running import telling
+    from graphopt.instruments.progress import Progress
+    from graphopt.session.tuning import Options, objective_of, tune_model
+
+    plan = run.plan(labels)
+    minimize = options.choice("--minimize", minimize, own.MINIMIZE)
+    target = options.choice("--target", target, TARGETS)
+    objective_of(minimize, budget, target)
+    place = _journal(journal, model, run.feeds)
+    _check(model, out, recipe_out, report, journal, run.feeds, labels)
+    progress = Progress()
+    asked = Options(
+        minutes=options.seconds("--minutes", minutes),
+        workers=options.positive("--workers", workers),
+        cluster=cluster,
+        tries=tuple(tries or ()),
+        generations=options.positive("--generations", generations),
+        journal=place,
+        resume=resume,
+        journal_replaced=journal is None,
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+        allow_code=allow_code,
+        worker_seconds=run.limits["worker_seconds"],
+        worker_memory=run.limits["worker_memory"],
+        custom_ops=tuple(run.limits["custom_ops"]),
+        say=progress.say if run.progress else lambda text: None,
+    )
+    written = Path(out) if out is not None else None
+    with telling(lambda: _became(place), lambda: False):
+        try:
+            found = tune_model(
+                model, feeds=plan, labels=labels, metric=metric, budget=budget, minimize=minimize, target=target,
+                output=written, seed=run.limits["seed"], options=asked,
+            )  # fmt: skip
+        finally:
+            progress.stop()
+    _save(found, recipe_out, report)
+    run.output.show(found.to_json, lambda console: _draw(found, console, run.verbose))
+    raise typer.Exit(0 if found.chosen is not None else 1)
+
+
+def _draw(found: Tuned, console: object, verbose: int) -> None:
+    print(found)
+
+
+def _save(found: Tuned, recipe_out: str | None, report: str | None) -> None:
+    from graphopt.storage.files import replacing
+
+    if recipe_out is not None and found.chosen is not None:
+        with replacing(Path(recipe_out), "the recipe") as stream:
+            stream.write(found.recipe.encode())
+    if report is not None:
+        from graphopt.report.saved import save
+
+        save(Path(report), found.to_json())
+
+
+def _journal(given: str | None, model: str, feeds: str | None) -> Path:
+    """The file of verdicts: the one that was named, else one of this model and these feeds in the folder of caches."""
+    if given is not None:
+        return Path(given)
+    import hashlib
+
+    from graphopt.calibration.cache import default_folder
+
+    named = "\0".join((str(Path(model).resolve()), "" if feeds is None else str(Path(feeds).resolve())))
+    return default_folder().parent / "tune" / f"{hashlib.sha256(named.encode()).hexdigest()[:24]}.jsonl"
+
+
+def _became(journal: Path) -> str:
+    """What is left of a search that was stopped."""
+    if not journal.exists():
+        return "nothing was written"
+    return "nothing was written; what was tried is kept, and the same command with --resume goes on from there"
+
+
+def _check(
+    model: str, out: str | None, recipe_out: str | None, report: str | None, journal: str | None,
+    feeds: str | None, labels: str | None,
+) -> None:  # fmt: skip
+    """See before the search that its files can be written, each over nothing else."""
+    from graphopt.storage.files import check_place
+
+    taken = [("the input", Path(model))]
+    for what, given in (("the file of --feeds", feeds), ("the file of --labels", labels)):
+        if given is not None:
+            taken.append((what, Path(given)))
+    for flag, what, path in (
+        ("-o", "the model", out),
+        ("--recipe-out", "the recipe", recipe_out),
+        ("--report", "the report", report),
+        ("--journal", "the journal", journal),
+    ):
+        if path is not None:
+            check_place(Path(path), taken, flag=flag, what=what)
+            taken.append((f"the file of {flag}", Path(path)))
+    if recipe_out is not None and not recipe_out.endswith(".toml"):
+        raise UsageError(f"--recipe-out {recipe_out}: a recipe's file ends in .toml, or --recipe would not read it")
