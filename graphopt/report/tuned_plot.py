@@ -155,7 +155,7 @@ def _grid(found: Tuned, x: Scale, y: Scale) -> list[str]:
         place = x.at(tick)
         parts.append(f'<line class="grid" x1="{place:.1f}" x2="{place:.1f}" y1="{top}" y2="{bottom}"/>')
         parts.append(f'<text class="tick" x="{place:.1f}" y="{bottom + 18}" text-anchor="middle">'
-                     f"{written(found.axes[0], tick) or '0'}</text>")  # fmt: skip
+                     f"{written(found.axes[0], tick) if tick else '0'}</text>")  # fmt: skip
     for tick in (one for one in y.ticks if abs(y.at(one) - top) > 12):
         place = y.at(tick)
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{place:.1f}" y2="{place:.1f}"/>')
@@ -264,7 +264,10 @@ def _quarters(point: tuple[float, float], several: int) -> tuple[float, float]:
 
 def _labels(found: Tuned, places: Sequence[int], x: Scale, y: Scale) -> list[str]:
     """Names of points on the front, the chosen one first, each where it covers no other name."""
-    taken: list[tuple[float, float, float, float]] = []
+    marks = [
+        (x.at(one), y.at(other)) for place in places for one, other in [_point(found.trials[place], found) or (0, 0)]
+    ]
+    taken = [(one - 8, other - 8, one + 8, other + 8) for one, other in marks]
     parts = []
     for place in sorted(places, key=lambda place: place != found.chosen):
         trial, point = found.trials[place], _point(found.trials[place], found)
@@ -272,7 +275,12 @@ def _labels(found: Tuned, places: Sequence[int], x: Scale, y: Scale) -> list[str
         name = cut(trial.candidate.name, 34)
         width, one, other = _LABEL * len(name), x.at(point[0]), y.at(point[1])
         gap = 18 if place == found.chosen else 11
-        for left, top in ((one + gap, other - 5), (one + gap, other + 14), (one - gap - width, other - 5)):
+        for left, top in (
+            (one + gap, other - 5),
+            (one + gap, other + 14),
+            (one - gap - width, other - 5),
+            (one - gap - width, other + 14),
+        ):
             box = (left, top - 11, left + width, top + 3)
             inside = box[0] >= _LEFT and box[2] <= WIDTH - 4 and box[1] >= _TOP - 8
             if inside and not any(_overlap(box, each) for each in taken):
