@@ -239,7 +239,11 @@ def _recipe(found: Tuned) -> str:
 
 def _sentences(name: str, several: Iterable[str], style: str) -> str:
     items = "".join(f"<li>{escape(printable(one))}</li>" for one in several)
-    return f'<section><h2>{escape(name)}</h2><ul class="sentences {style}">{items}</ul></section>' if items else ""
+    return (
+        f'<section><h2>{escape(printable(name))}</h2><ul class="sentences {style}">{items}</ul></section>'
+        if items
+        else ""
+    )
 
 
 def _template(name: str) -> str:
