@@ -9,11 +9,13 @@ import typer
 
 from graphopt.cli import options
 from graphopt.cli import tune_options as own
-from graphopt.cli.optimize_options import TARGETS
+from graphopt.cli.optimize_options import TARGETS, Ort
 from graphopt.cli.running_options import Run, running
 from graphopt.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from graphopt.tune.trial import Tuned
 
 
@@ -24,9 +26,11 @@ def command(
     out: own.Out = None,
     recipe_out: own.RecipeOut = None,
     report: own.ReportFile = None,
-    minimize: own.Minimize = "size",
+    ort: Ort = None,
+    for_: own.For = None,
+    minimize: own.Minimize = None,
     budget: own.BudgetOf = None,
-    target: own.TargetOf = "portable",
+    target: own.TargetOf = None,
     tries: own.Tries = None,
     minutes: own.Minutes = "15",
     generations: own.Generations = "12",
@@ -44,14 +48,30 @@ def command(
     """Search for the pipeline that makes a model smallest or fastest within budgets, and write what it makes."""
     from graphopt.cli.running import telling
     from graphopt.instruments.progress import Progress
-    from graphopt.session.tuning import Options, objective_of, tune_model
+    from graphopt.session.tune_options import Options, objective_of
+    from graphopt.session.tuning import tune_model
+    from graphopt.tune.presets import preset
 
     plan = run.plan(labels)
-    minimize = options.choice("--minimize", minimize, own.MINIMIZE)
-    target = options.choice("--target", target, TARGETS)
-    objective_of(minimize, budget, target)
+    taken = None if for_ is None else preset(for_)
+    if minimize is not None:
+        minimize = options.choice("--minimize", minimize, own.MINIMIZE)
+    if target is not None:
+        target = options.choice("--target", target, TARGETS)
+    objective_of(minimize, budget, target, taken)
     place = _journal(journal, model, run.feeds)
-    _check(model, out, recipe_out, report, journal, run.feeds, labels)
+    if ort is None and out is not None and taken is not None and taken.ort:
+        ort = str(Path(out).with_suffix(".ort"))
+    _check(
+        _given(model, run.feeds, labels),
+        (
+            ("-o", "the model", out),
+            ("--recipe-out", "the recipe", recipe_out),
+            ("--report", "the report", report),
+            ("--journal", "the journal", journal),
+        ),
+        ort,
+    )
     progress = Progress()
     asked = Options(
         minutes=options.seconds("--minutes", minutes),
@@ -73,8 +93,8 @@ def command(
     with telling(lambda: _became(place), lambda: False):
         try:
             found = tune_model(
-                model, feeds=plan, labels=labels, metric=metric, budget=budget, minimize=minimize, target=target,
-                output=written, seed=run.limits["seed"], options=asked,
+                model, feeds=plan, labels=labels, metric=metric, budget=budget, preset=for_, minimize=minimize,
+                target=target, output=written, ort=ort, seed=run.limits["seed"], options=asked,
             )  # fmt: skip
         finally:
             progress.stop()
@@ -83,8 +103,11 @@ def command(
     raise typer.Exit(0 if found.chosen is not None else 1)
 
 
-def _draw(found: Tuned, console: object, verbose: int) -> None:
-    print(found)
+def _draw(found: Tuned, console: Console, verbose: int) -> None:
+    chosen = None if found.chosen is None else found.trials[found.chosen]
+    console.print("nothing keeps the budgets" if chosen is None else f"{chosen.candidate.name}: {chosen.bytes} bytes")
+    for sentence in found.warnings:
+        console.print(sentence)
 
 
 def _save(found: Tuned, recipe_out: str | None, report: str | None) -> None:
@@ -118,25 +141,28 @@ def _became(journal: Path) -> str:
     return "nothing was written; what was tried is kept, and the same command with --resume goes on from there"
 
 
-def _check(
-    model: str, out: str | None, recipe_out: str | None, report: str | None, journal: str | None,
-    feeds: str | None, labels: str | None,
-) -> None:  # fmt: skip
+def _given(model: str, feeds: str | None, labels: str | None) -> list[tuple[str, Path]]:
+    """The files that a search reads, none of which it may replace."""
+    found = [("the input", Path(model))]
+    for what, given in (("the file of --feeds", feeds), ("the file of --labels", labels)):
+        if given is not None:
+            found.append((what, Path(given)))
+    return found
+
+
+def _check(taken: list[tuple[str, Path]], asked: tuple[tuple[str, str, str | None], ...], ort: str | None) -> None:
     """See before the search that its files can be written, each over nothing else."""
     from graphopt.storage.files import check_place
 
-    taken = [("the input", Path(model))]
-    for what, given in (("the file of --feeds", feeds), ("the file of --labels", labels)):
-        if given is not None:
-            taken.append((what, Path(given)))
-    for flag, what, path in (
-        ("-o", "the model", out),
-        ("--recipe-out", "the recipe", recipe_out),
-        ("--report", "the report", report),
-        ("--journal", "the journal", journal),
-    ):
+    for flag, what, path in asked:
         if path is not None:
             check_place(Path(path), taken, flag=flag, what=what)
             taken.append((f"the file of {flag}", Path(path)))
-    if recipe_out is not None and not recipe_out.endswith(".toml"):
-        raise UsageError(f"--recipe-out {recipe_out}: a recipe's file ends in .toml, or --recipe would not read it")
+        if path is not None and flag == "--recipe-out" and not path.endswith(".toml"):
+            raise UsageError(f"--recipe-out {path}: name a file that ends in .toml, as --recipe reads it")
+    if ort is not None:
+        from graphopt.session.ort_format import check_ort
+
+        if not any(what == "the file of -o" for what, _ in taken):
+            raise UsageError("--ort writes the model of -o in another format; give -o OUT with it")
+        check_ort(Path(ort), taken)

@@ -35,8 +35,19 @@ ReportFile = Annotated[
         "--report", metavar="FILE", help="write every candidate with its figures as JSON", rich_help_panel=WRITE
     ),
 ]
+For = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="mobile|edge|server-cpu|gpu",
+        help="what is taken for granted of target and objective where --target and --minimize do not say; "
+        "the report has it in sentences",
+        rich_help_panel=SEARCH,
+        autocompletion=one_of("mobile", "edge", "server-cpu", "gpu"),
+    ),
+]
 Minimize = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--minimize",
         metavar="size|latency|energy-proxy",
@@ -56,7 +67,7 @@ BudgetOf = Annotated[
     ),
 ]
 TargetOf = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--target",
         metavar="TARGET",

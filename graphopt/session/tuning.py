@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from graphopt.calibration.cache import check_folder
 from graphopt.contract import Contract
 from graphopt.errors import InternalError, UsageError
 from graphopt.ir import decode
 from graphopt.limits import current
 from graphopt.pipeline.code import code_of, refuse_code
 from graphopt.pipeline.pipeline import Pipeline
-from graphopt.pipeline.recipe import TARGETS, Recipe
+from graphopt.pipeline.recipe import Recipe
 from graphopt.report.summary import versions
 from graphopt.scale.executor import executor_of
 from graphopt.session.api import Budgets, Model, source_of
@@ -28,16 +29,18 @@ from graphopt.session.run import Result, run
 from graphopt.session.sensing import sensitivity
 from graphopt.session.shared_files import filed, labels_filed
 from graphopt.session.trying import Room, Setting
+from graphopt.session.tune_options import Options, objective_of
 from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.tolerance.agreement import predicted_errors
 from graphopt.tune.front import front
 from graphopt.tune.journal import Journal, Subject
-from graphopt.tune.objective import MINIMIZE, Objective
-from graphopt.tune.search import MOST, SIZE, Search
+from graphopt.tune.objective import Objective
+from graphopt.tune.presets import Preset
+from graphopt.tune.presets import preset as find_preset
+from graphopt.tune.search import Search
 from graphopt.tune.space import OPENING, Traits, Wanted, first_generation, given
 from graphopt.tune.trial import FAILED, KEPT, Candidate, Trial, Tuned
-from graphopt.validation.budget import parse_budgets
 from graphopt.validation.figures import check_request
 from graphopt.validation.plan import FeedPlan, Given
 from graphopt.validation.verdict import Verdict
@@ -55,35 +58,6 @@ GENERATED_FEEDS: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a search goes.
-
-    minutes: of search and what follows. workers: processes, or workers of the Dask cluster at the address `cluster`.
-    tries: recipes and pipelines to begin with, instead of what fits the model. generations: how many at most, of
-    `size` candidates each. journal: the file of verdicts, which `resume` goes on from; `journal_replaced` lets another
-    take its place.
-    """
-
-    minutes: float = 15.0
-    workers: int = 1
-    cluster: str | None = None
-    tries: tuple[str, ...] = ()
-    generations: int = MOST
-    size: int = SIZE
-    journal: Path | None = None
-    resume: bool = False
-    journal_replaced: bool = False
-    cache_dir: Path | None = None
-    allow_code: bool = False
-    worker_seconds: float = 600.0
-    worker_memory: int | None = None
-    custom_ops: tuple[str, ...] = ()
-    preset: str = ""
-    assumptions: tuple[str, ...] = ()
-    say: Callable[[str], None] = field(default=lambda text: None, compare=False)
-
-
 def tune_model(
     model: Model,
     *,
@@ -91,10 +65,11 @@ def tune_model(
     labels: str | Path | Any | None = None,
     metric: str | None = None,
     budget: Budgets = None,
-    minimize: str = "size",
-    target: str = "portable",
-    compressed: bool = False,
+    preset: str | None = None,
+    minimize: str | None = None,
+    target: str | None = None,
     output: str | Path | None = None,
+    ort: str | Path | None = None,
     seed: int = 0,
     options: Options | None = None,
     **more: Any,
@@ -102,36 +77,24 @@ def tune_model(
     """Search for the pipeline that makes a model smallest, fastest or least hungry within budgets.
 
     `feeds` are an npz file, a folder of them, `module:function` or arrays: the first half is searched on, the second
-    judges what was found and nothing else. `minimize` is size, latency or energy-proxy; `budget` texts such as
-    "top1_drop<=0.005". With `output` the model that was chosen is written there, as `optimize` would. `options`, or
-    their names as `more` arguments, are those of `Options`.
+    judges what was found and nothing else. `budget` are texts such as "top1_drop<=0.005"; `minimize` is size, latency
+    or energy-proxy, `target` what the result is for, `preset` (mobile, edge, server-cpu, gpu) what is taken for
+    granted where neither is said. With `output` the model that was chosen is written there, as `optimize` would, with
+    `ort` in onnxruntime's own format too. `options`, or their names as `more` arguments, are those of `Options`.
 
     `chosen` of what is returned is None where nothing keeps the budgets; then nothing is written. Its `recipe` makes
     the chosen model again. Raises UsageError, BadModel, and what else `optimize` raises.
     """
     asked = replace(options or Options(), **more)
-    objective = objective_of(minimize, budget, target, compressed)
+    taken = None if preset is None else find_preset(preset)
+    objective, target = objective_of(minimize, budget, target, taken)
+    place = None if output is None else Target(Path(output), ort=None if ort is None else Path(ort))
+    if place is not None and place.ort is None and taken is not None and taken.ort:
+        place = replace(place, ort=place.path.with_suffix(".ort"))
     with ExitStack() as stack:
         work = stack.enter_context(Scratch("tune"))
-        tuning = _Tuning(model, feeds, labels, metric, objective, target, seed, asked, work / "search", stack)
-        return tuning.run(None if output is None else Path(output))
-
-
-def objective_of(minimize: str, budget: Budgets, target: str, compressed: bool = False) -> Objective:
-    """What is searched for. Raises UsageError for what cannot be."""
-    if minimize not in MINIMIZE:
-        raise UsageError(f"minimize expects {', '.join(MINIMIZE[:-1])} or {MINIMIZE[-1]}, not {minimize!r}")
-    if target not in TARGETS:
-        raise UsageError(f"target expects {', '.join(TARGETS[:-1])} or {TARGETS[-1]}, not {target!r}")
-    if minimize == "latency" and target not in ("portable", "onnxruntime"):
-        raise UsageError(
-            f"latency is measured with onnxruntime on this machine, which says nothing of {target}; minimize size or "
-            "energy-proxy"
-        )
-    budgets = parse_budgets((budget,) if isinstance(budget, str) else tuple(budget or ()))
-    if not any(one.is_of_outputs for one in budgets):
-        raise UsageError("a search needs a budget for the outputs, for example --budget 'sqnr_db>=30'")
-    return Objective(minimize, budgets, compressed)
+        tuning = _Tuning(model, feeds, labels, metric, objective, target, seed, asked, taken, work / "search", stack)
+        return tuning.run(place)
 
 
 class _Tuning:
@@ -139,10 +102,13 @@ class _Tuning:
 
     def __init__(
         self, model: Model, feeds: Given | FeedPlan | None, labels: Any, metric: str | None, objective: Objective,
-        target: str, seed: int, options: Options, work: Path, stack: ExitStack,
+        target: str, seed: int, options: Options, preset: Preset | None, work: Path, stack: ExitStack,
     ) -> None:  # fmt: skip
         self.start = time.monotonic()
         self.options, self.objective, self.target, self.seed = options, objective, target, seed
+        self.preset = preset
+        if options.cache_dir is not None:
+            check_folder(options.cache_dir)
         self.stack, self.work = stack, work
         work.mkdir(parents=True)
         self.source: Source = source_of(model)
@@ -162,7 +128,7 @@ class _Tuning:
         check_request(Contract.LOSSY, objective.budgets, self.room.samples.labels, self.room.metric)
         self.warnings: list[str] = [*self.room.warnings]
 
-    def run(self, output: Path | None) -> Tuned:
+    def run(self, output: Target | None) -> Tuned:
         """Search, choose, validate, write."""
         traits = Traits.of(decode(self.source.proto, self.source.store))
         first = self._first(traits)
@@ -181,6 +147,7 @@ class _Tuning:
                 self.objective, self.room.rungs(), evaluator, journal,
                 seconds=_SHARE * 60 * options.minutes - (time.monotonic() - self.start),
                 size=options.size, most=options.generations, say=options.say,
+                takes=self._takes,
             )  # fmt: skip
             self.search.run(first)
         trials = tuple(self.search.trials.values())
@@ -200,14 +167,18 @@ class _Tuning:
             {} if result is None else figures_of(result.verdict),
             "" if result is None or chosen is None else self._recipe(trials[chosen], result).dump(),
             f"{self.room.report.count} x {self.room.report.source}" + _part(self.room.report.part),
-            options.preset,
-            options.assumptions,
+            "" if self.preset is None else self.preset.name,
+            () if self.preset is None else self.preset.assumptions,
             tuple(dict.fromkeys(self.warnings)),
             self.search.stopped,
             options.workers,
             round(time.monotonic() - self.start, 3),
             () if result is None else result.report.written,
         )
+
+    def _takes(self, candidate: Candidate) -> bool:
+        """Whether a candidate can help on the target of the preset."""
+        return self.preset is None or self.preset.takes(Pipeline.parse(candidate.pipeline))
 
     def _first(self, traits: Traits) -> list[Candidate]:
         """The candidates to begin with."""
@@ -240,7 +211,7 @@ class _Tuning:
         )  # fmt: skip
         return tuple(predicted_errors(table.rows, "int8-channel").items())
 
-    def _chosen(self, trials: Sequence[Trial], output: Path | None) -> tuple[int | None, Result | None]:
+    def _chosen(self, trials: Sequence[Trial], output: Target | None) -> tuple[int | None, Result | None]:
         """The best that keeps the budgets on samples that the search never saw, written if it is to be."""
         order = self._order(trials)
         for number, place in enumerate(order[:_LOOKS]):
@@ -248,10 +219,11 @@ class _Tuning:
             self.options.say(f"validating {trial.candidate.name} on what the search did not see")
             said = ""
             try:
-                result = run(self.source, self._job(trial), None if output is None else Target(output))
+                result = run(self.source, self._job(trial), output)
                 if result.exit_code == 0:
                     if number:
                         self.warnings.append(f"{number} better ones were looked at on the held-out samples before it")
+                    self.warnings += result.report.warnings
                     return place, result
                 said = result.verdict.sentence()
             except (UsageError, InternalError) as error:

@@ -53,6 +53,8 @@ class Evaluate(Protocol):
 class Search:
     """One search. `rungs` are the samples that candidates are tried on, `seconds` its time from now on.
 
+    Only candidates that `takes` agrees to are tried.
+
     `trials` has the last trial of each candidate in the order in which they were proposed. `say` hears how far it is.
     """
 
@@ -64,6 +66,7 @@ class Search:
     size: int = SIZE
     most: int = MOST
     say: Callable[[str], None] = lambda text: None
+    takes: Callable[[Candidate], bool] = lambda candidate: True
     trials: dict[str, Trial] = field(default_factory=dict)
     stopped: str = ""
     _seen: dict[str, object] = field(default_factory=dict)
@@ -73,8 +76,9 @@ class Search:
     def run(self, first: Sequence[Candidate]) -> None:
         """Try the first candidates, and then what can be made of the best of them."""
         self._end = time.monotonic() + self.seconds
-        self._generation(1, [one for one in first if not one.fit])
-        self._fit(1, [one for one in first if one.fit])
+        wanted = [one for one in first if self.takes(one)]
+        self._generation(1, [one for one in wanted if not one.fit])
+        self._fit(1, [one for one in wanted if one.fit])
         idle, number = 0, 1
         while number < self.most and not self.stopped:
             before = self._least()
@@ -159,8 +163,12 @@ class Search:
             (one.candidate, one.pipeline, one.status == KEPT) for one in self._parents() if not one.candidate.fit
         ]
         taken = {one.name for one, _, _ in parents} | set(self.trials)
-        made = proposals(parents, lambda one: one.pipeline in self._seen or _kind(one) in self._barren, self.size)
+        made = proposals(parents, self._skips, self.size)
         return [_apart(one, taken) for one in made]
+
+    def _skips(self, one: Candidate) -> bool:
+        """Whether a candidate was tried before, is of a kind that changed nothing, or cannot help."""
+        return one.pipeline in self._seen or _kind(one) in self._barren or not self.takes(one)
 
     def _parents(self) -> list[Trial]:
         """The trials that later generations come from: those that keep the budgets, the least objective first, each
@@ -198,7 +206,8 @@ class Search:
             name = f"{one.candidate.name}, fitted"
             taken = set(self.trials) | {each.name for each in found}
             made_of = Candidate(name, str(made), one.candidate.technique, one.candidate.name, fit=True)
-            found.append(_apart(made_of, taken))
+            if self.takes(made_of):
+                found.append(_apart(made_of, taken))
             if len(found) == FITTED:
                 break
         return found
