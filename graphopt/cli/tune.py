@@ -14,8 +14,6 @@ from graphopt.cli.running_options import Run, running
 from graphopt.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from graphopt.tune.trial import Tuned
 
 
@@ -26,6 +24,7 @@ def command(
     out: own.Out = None,
     recipe_out: own.RecipeOut = None,
     report: own.ReportFile = None,
+    html: own.HtmlFile = None,
     ort: Ort = None,
     for_: own.For = None,
     minimize: own.Minimize = None,
@@ -48,6 +47,7 @@ def command(
     """Search for the pipeline that makes a model smallest or fastest within budgets, and write what it makes."""
     from graphopt.cli.running import telling
     from graphopt.instruments.progress import Progress
+    from graphopt.report.tuned import print_tuned
     from graphopt.session.tune_options import Options, objective_of
     from graphopt.session.tuning import tune_model
     from graphopt.tune.presets import preset
@@ -68,6 +68,7 @@ def command(
             ("-o", "the model", out),
             ("--recipe-out", "the recipe", recipe_out),
             ("--report", "the report", report),
+            ("--html", "the page", html),
             ("--journal", "the journal", journal),
         ),
         ort,
@@ -98,19 +99,12 @@ def command(
             )  # fmt: skip
         finally:
             progress.stop()
-    _save(found, recipe_out, report)
-    run.output.show(found.to_json, lambda console: _draw(found, console, run.verbose))
+    _save(found, recipe_out, report, html)
+    run.output.show(found.to_json, lambda console: print_tuned(found, console, run.verbose))
     raise typer.Exit(0 if found.chosen is not None else 1)
 
 
-def _draw(found: Tuned, console: Console, verbose: int) -> None:
-    chosen = None if found.chosen is None else found.trials[found.chosen]
-    console.print("nothing keeps the budgets" if chosen is None else f"{chosen.candidate.name}: {chosen.bytes} bytes")
-    for sentence in found.warnings:
-        console.print(sentence)
-
-
-def _save(found: Tuned, recipe_out: str | None, report: str | None) -> None:
+def _save(found: Tuned, recipe_out: str | None, report: str | None, html: str | None) -> None:
     from graphopt.storage.files import replacing
 
     if recipe_out is not None and found.chosen is not None:
@@ -120,6 +114,10 @@ def _save(found: Tuned, recipe_out: str | None, report: str | None) -> None:
         from graphopt.report.saved import save
 
         save(Path(report), found.to_json())
+    if html is not None:
+        from graphopt.report.tuned_page import save_tuned_page
+
+        save_tuned_page(Path(html), found)
 
 
 def _journal(given: str | None, model: str, feeds: str | None) -> Path:

@@ -46,6 +46,15 @@ For = Annotated[
         autocompletion=one_of("mobile", "edge", "server-cpu", "gpu"),
     ),
 ]
+HtmlFile = Annotated[
+    str | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="write a page that shows the front, every candidate and the recipe; one file that needs no network",
+        rich_help_panel=WRITE,
+    ),
+]
 Minimize = Annotated[
     str | None,
     typer.Option(

@@ -20,6 +20,7 @@ from graphopt.pipeline.code import code_of, refuse_code
 from graphopt.pipeline.pipeline import Pipeline
 from graphopt.pipeline.recipe import Recipe
 from graphopt.report.summary import versions
+from graphopt.scale.cluster import LOCAL
 from graphopt.scale.executor import executor_of
 from graphopt.session.api import Budgets, Model, source_of
 from graphopt.session.evaluating import Errors, Evaluator
@@ -115,6 +116,10 @@ class _Tuning:
         self.metric = "top1" if metric is None and labels is not None else metric
         plan = feeds if isinstance(feeds, FeedPlan) else FeedPlan(feeds)
         self.plan = replace(plan, feeds=None if plan.feeds is None else filed(plan.feeds, work / "feeds"))
+        if options.cluster not in (None, LOCAL) and (
+            self.source.path is None or self.plan.feeds == str(work / "feeds")
+        ):
+            raise UsageError("the workers of a cluster read files; give them the model and the feeds as files")
         self.labels = None if labels is None else labels_filed(labels, work / "labels.npy")
         self.setting = Setting(
             str(on_disk(self.source, work / "model").resolve()), objective,

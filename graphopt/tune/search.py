@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from graphopt.pipeline.pipeline import Pipeline
-from graphopt.tune.front import front
+from graphopt.tune.front import Point, front
 from graphopt.tune.journal import Entry, Journal
 from graphopt.tune.objective import Objective, best_first
 from graphopt.tune.trial import FAILED, KEPT, MISSED, Candidate, Trial
@@ -27,6 +27,7 @@ FITTED: Final = 3
 MOST: Final = 12
 """Generations at most."""
 _PATIENCE: Final = 2  # generations without anything better, after which a search is through
+_GAPS: Final = 8  # points of the front that are looked at again at the end
 _BETTER: Final = 0.998  # of the best objective, under which another is better
 
 
@@ -74,8 +75,14 @@ class Search:
     _barren: set[tuple[str, str]] = field(default_factory=set)  # changes of techniques that changed nothing
 
     def run(self, first: Sequence[Candidate]) -> None:
-        """Try the first candidates, and then what can be made of the best of them."""
+        """Try the first candidates, then what can be made of the best of them; see that the front has no gaps."""
         self._end = time.monotonic() + self.seconds
+        self._generations(first)
+        left = self._front_left()
+        if left and not self._over():
+            self._try("the rest of the front", left, len(self.rungs) - 1)
+
+    def _generations(self, first: Sequence[Candidate]) -> None:
         wanted = [one for one in first if self.takes(one)]
         self._generation(1, [one for one in wanted if not one.fit])
         self._fit(1, [one for one in wanted if one.fit])
@@ -113,6 +120,17 @@ class Search:
             order = best_first(tried, self.objective)
             places = sorted(order[: -(-len(alive) // 2)])
             alive = [tried[place].candidate for place in places]
+
+    def _front_left(self) -> list[Candidate]:
+        """What kept the budgets on fewer samples and went no further: there were better ones by the objective, though
+        none that is better in both figures."""
+        ended = [self.objective.point(one) for one in self._finished() if one.status == KEPT]
+        left = [
+            one for one in self.trials.values() if one.status == KEPT and one.rung < len(self.rungs) - 1
+            and not any(_covers(point, self.objective.point(one)) for point in ended)
+        ]  # fmt: skip
+        near = front([self.objective.point(one) for one in left])
+        return [left[place].candidate for place in near[:_GAPS]]
 
     def _fit(self, number: int, candidates: Sequence[Candidate]) -> None:
         """Fitting looks at all samples at once: it measures with each node anew what the budgets leave."""
@@ -231,6 +249,11 @@ class Search:
             points = [self.objective.point(one) for one in self._finished()]
             reached = f"best {_shown(self.objective, best)} ({best.candidate.name}), {len(front(points))} on the front"
         self.say(f"{what}: {done} of {count} tried on {self.rungs[rung]} samples; {reached}")
+
+
+def _covers(one: Point, other: Point) -> bool:
+    """Whether one point is at least as good as the other in both figures."""
+    return one[0] <= other[0] and one[1] <= other[1]
 
 
 def _apart(candidate: Candidate, taken: set[str]) -> Candidate:

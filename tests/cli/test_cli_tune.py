@@ -34,12 +34,15 @@ TRY = ("--try", "int8-weights", "--generations", "1", "--budget", "sqnr_db>=25")
 
 def test_it_writes_the_model_the_recipe_and_the_report(cli: Cli, net: Path, feeds: Path, caches: Path) -> None:
     out, recipe, report = net.with_name("out.onnx"), net.with_name("tuned.toml"), net.with_name("tuned.json")
-    done = cli("tune", net, "--feeds", feeds, *TRY, "-o", out, "--recipe-out", recipe, "--report", report, "--json")
+    page = net.with_name("tuned.html")
+    written = ("-o", out, "--recipe-out", recipe, "--report", report, "--html", page)
+    done = cli("tune", net, "--feeds", feeds, *TRY, *written, "--json")
     assert done.code == 0, done.err
     said = done.json
     assert said["format"] == 1 and said["chosen"] == 0 and said["written"] == [str(out)]
     assert said["recipe"] == recipe.read_text()
     assert json.loads(report.read_text())["trials"] == said["trials"]
+    assert page.read_text().startswith("<!doctype html>") and "int8-weights" in page.read_text()
     assert out.stat().st_size < net.stat().st_size / 2
     assert len(list((caches / "graphopt" / "tune").iterdir())) == 1
     again = cli("optimize", net, "--recipe", recipe, "--feeds", feeds, "-o", net.with_name("again.onnx"))
@@ -50,6 +53,7 @@ def test_where_nothing_keeps_the_budget_it_ends_with_one(cli: Cli, net: Path, fe
     out, recipe = net.with_name("out.onnx"), net.with_name("tuned.toml")
     done = cli("tune", net, "--feeds", feeds, *TRY, "--budget", "bytes<=10", "-o", out, "--recipe-out", recipe)
     assert done.code == 1
+    assert "nothing was written" in done.out
     assert not out.exists() and not recipe.exists()
     assert "Traceback" not in done.err
 

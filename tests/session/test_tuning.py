@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -126,6 +127,20 @@ def test_two_workers_come_to_the_same_as_one(files: Path) -> None:
     assert verdicts(one) == verdicts(two)
     assert (one.front, one.chosen, one.recipe, one.held_out) == (two.front, two.chosen, two.recipe, two.held_out)
     assert len(one.trials) > len(TRIES), "something was made of the first"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("processes")
+@pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="the extra cluster is not installed")
+def test_a_cluster_comes_to_the_same(files: Path) -> None:
+    assert verdicts(tuned(files, cluster="local", workers=2)) == verdicts(tuned(files))
+
+
+def test_a_cluster_elsewhere_needs_files(files: Path) -> None:
+    with pytest.raises(UsageError, match="the workers of a cluster read files"):
+        tune_model(network(), feeds=str(files / "feeds.npz"), budget=BUDGET, cluster="tcp://elsewhere:1")
+    with pytest.raises(UsageError, match="the workers of a cluster read files"):
+        tuned(files, feeds={"x": np.ones((4, 64), np.float32)}, cluster="tcp://elsewhere:1")
 
 
 @pytest.mark.usefixtures("processes")

@@ -60,11 +60,21 @@ def test_half_of_a_rung_goes_on_to_the_next() -> None:
     pretend = Pretend()
     found = search(pretend, most=1)
     found.run([candidate(share / 10) for share in range(1, 9)])
-    assert [(task.rung, task.rows) for task in pretend.tasks] == [(0, 16)] * 8 + [(1, 32)] * 4 + [(2, 64)] * 2
-    assert [task.last for task in pretend.tasks] == [False] * 12 + [True] * 2
+    assert [(task.rung, task.rows) for task in pretend.tasks[:14]] == [(0, 16)] * 8 + [(1, 32)] * 4 + [(2, 64)] * 2
+    assert [task.last for task in pretend.tasks[:14]] == [False] * 12 + [True] * 2
     assert len(found.trials) == 8, "the last trial of each"
     best = found.best()
     assert best is not None and best.candidate.name == "c0.6", "the smallest that keeps 20 dB"
+
+
+def test_the_front_has_no_gaps_in_the_end() -> None:
+    """What is larger and nearer than all that went on is measured on all samples, too."""
+    pretend = Pretend()
+    found = search(pretend, most=1)
+    found.run([candidate(share / 10) for share in (1, 2, 3, 4, 5)])
+    last = [task.candidate.name for task in pretend.tasks if task.last]
+    assert last == ["c0.4", "c0.5", "c0.3", "c0.2", "c0.1"], "those that went on, then what was left of the front"
+    assert all(one.rung == 2 for one in found.trials.values())
 
 
 def test_later_generations_find_what_the_first_did_not_have() -> None:
@@ -179,7 +189,7 @@ def test_progress_says_the_front_so_far() -> None:
     said: list[str] = []
     search(Pretend(), most=1, say=said.append).run([candidate(0.1), candidate(0.5)])
     assert said[0] == "generation 1: 0 of 2 tried on 16 samples; nothing keeps the budgets yet"
-    assert said[-1] == "generation 1: 1 of 1 tried on 64 samples; best 500 bytes (c0.5), 1 on the front"
+    assert said[-1] == "the rest of the front: 1 of 1 tried on 64 samples; best 500 bytes (c0.5), 2 on the front"
 
 
 @pytest.mark.parametrize("size", [1, 5])
