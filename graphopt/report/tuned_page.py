@@ -98,7 +98,7 @@ def _chosen(found: Tuned) -> str:
         after = value_of(trial, field)
         if after is None or (field == "compressed" and found.axes[0] != "compressed"):
             continue
-        if field == "macs" and trial.macs == original.macs:
+        if field == "macs" and times_smaller(found, field) == "x 1.00":
             continue
         shown, before = written(field, after), written(field, value_of(original, field))
         if field == "latency":
