@@ -37,6 +37,7 @@ from graphopt.session.evidence import (
     validator,
 )
 from graphopt.session.job import Job, Target
+from graphopt.session.ort_format import judge_of, make_ort, put_ort
 from graphopt.session.planning import foretold, plan_of
 from graphopt.session.services import WorkerServices
 from graphopt.session.student import UNTOUCHED, read_student
@@ -212,8 +213,18 @@ def run(
                 watch.progress.say("measuring latency")
                 report.latency = latency(validating, reference, staged.path, worker)
         if target is not None:
+            ort = None
+            if target.ort is not None and (report.exit_code == 0 or target.keep):
+                judge = None
+                with clock.phase("ort"):
+                    if validating is not None and job.validate != "none":
+                        judge = judge_of(validating, contract, job.budgets)
+                    why, ort = make_ort(staged.path, work / "ort", worker, judge, keep=target.keep)
+                    report.warnings += [why] if why else []
             with clock.phase("write"):
                 _commit(report, staged, target, touched)
+                if ort is not None and target.ort is not None:
+                    report.written += tuple(map(str, put_ort(ort, target.ort)))
         report.seconds = clock.seconds
         return Result(outcome.graph, report)
 
