@@ -1,18 +1,15 @@
 """One quantizer of another project on one model, in whatever environment this file is run by.
 
-usage: python benchmarks/quantize_peers.py TOOL MODEL CALIBRATION OUT
+usage: python benchmarks/quantizers.py TOOL MODEL CALIBRATION OUT
 
-CALIBRATION is a folder of `.npz` files, one feed each. Prints the versions that were used and the CPU
-seconds that it took as a line of JSON. Nothing of graphopt is imported.
+TOOL is `PEER:METHOD`, one of `TOOLS`. CALIBRATION is a folder of `.npz` files, one feed each. What the tool writes goes
+to OUT; nothing is printed but what the tool prints. Nothing of graphopt is imported.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +97,17 @@ def static(method: str, activations: str, per_channel: bool = True) -> Callable[
     return run
 
 
-def nbits(bits: int, block: int) -> Callable[[Path, Path, Path], None]:
+def nbits(bits: int, block: int, algorithm: str = "") -> Callable[[Path, Path, Path], None]:
+    """Weights of MatMuls in blocks; `algorithm` names a class of onnxruntime's configurations, its default if empty."""
+
     def run(model: Path, folder: Path, out: Path) -> None:
         import onnx
-        from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+        from onnxruntime.quantization import matmul_nbits_quantizer as module
 
-        loaded = onnx.load(str(model))
-        quantizer = MatMulNBitsQuantizer(loaded, bits=bits, block_size=block, is_symmetric=True, accuracy_level=4)
+        chosen = getattr(module, algorithm)() if algorithm else None
+        quantizer = module.MatMulNBitsQuantizer(
+            onnx.load(str(model)), bits=bits, block_size=block, is_symmetric=True, accuracy_level=4, algo_config=chosen
+        )
         quantizer.process()
         quantizer.model.save_model_to_file(str(out), False)
 
@@ -131,32 +132,92 @@ def nncf_weights(model: Path, folder: Path, out: Path) -> None:
     onnx.save(nncf.compress_weights(onnx.load(str(model)), mode=nncf.CompressWeightsMode.INT8_SYM), str(out))
 
 
+def smooth(model: Path, folder: Path, out: Path) -> None:
+    """Static quantization with the ranges of activations moved into the weights."""
+    import onnx
+    from onnx_neural_compressor.quantization import QuantFormat, QuantType, config, quantize
+
+    quantize(
+        str(model),
+        str(out),
+        config.StaticQuantConfig(
+            Reader(folder),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            extra_options={"SmoothQuant": True},
+        ),
+    )
+    onnx.save(onnx.load(str(out)), str(out))  # it keeps weights in a file beside it, the others do not
+
+
+def blocks(algorithm: str) -> Callable[[Path, Path, Path], None]:
+    """Weights of MatMuls in 4 bits and blocks of 32 by an algorithm of neural-compressor's ONNX edition."""
+
+    def run(model: Path, folder: Path, out: Path) -> None:
+        import onnx
+        from onnx_neural_compressor.quantization import matmul_nbits_quantizer as module
+
+        configuration = getattr(module, f"{algorithm}WeightOnlyQuantConfig")
+        chosen = configuration() if algorithm == "RTN" else configuration(Reader(folder))
+        quantizer = module.MatMulNBitsQuantizer(
+            str(model), block_size=32, is_symmetric=True, accuracy_level=4, algo_config=chosen, n_bits=4
+        )
+        quantizer.process()
+        onnx.save(quantizer.model, str(out))
+
+    return run
+
+
+def shrunk(per_channel: bool) -> Callable[[Path, Path, Path], None]:
+    """Weights in 8 bits that are floats again before they are used."""
+
+    def run(model: Path, folder: Path, out: Path) -> None:
+        import onnx
+        from onnx_shrink_ray.shrink import quantize_weights
+
+        onnx.save(quantize_weights(onnx.load(str(model)), per_channel=per_channel), str(out))
+
+    return run
+
+
+def halves(model: Path, folder: Path, out: Path) -> None:
+    import onnx
+    from onnxconverter_common import float16
+
+    onnx.save(float16.convert_float_to_float16(onnx.load(str(model)), keep_io_types=True), str(out))
+
+
 TOOLS: dict[str, Callable[[Path, Path, Path], None]] = {
-    "ort-dynamic": dynamic,
-    "ort-static-minmax-u8s8": static("MinMax", "QUInt8"),
-    "ort-static-minmax-u8s8-tensor": static("MinMax", "QUInt8", per_channel=False),
-    "ort-static-entropy-u8s8": static("Entropy", "QUInt8"),
-    "ort-static-percentile-u8s8": static("Percentile", "QUInt8"),
-    "ort-static-minmax-s8s8": static("MinMax", "QInt8"),
-    "ort-nbits-8": nbits(8, 32),
-    "ort-nbits-4": nbits(4, 32),
-    "nncf-static": nncf_static,
-    "nncf-weights": nncf_weights,
+    "onnxruntime:dynamic": dynamic,
+    **{
+        f"onnxruntime:static-{method.lower()}-{activations}s8{'' if per_channel else '-tensor'}": static(
+            method, {"u8": "QUInt8", "s8": "QInt8"}[activations], per_channel
+        )
+        for method in ("MinMax", "Entropy", "Percentile")
+        for activations in ("u8", "s8")
+        for per_channel in (True, False)
+    },
+    "onnxruntime:nbits-8": nbits(8, 32),
+    "onnxruntime:nbits-4": nbits(4, 32),
+    "onnxruntime:nbits-4-kquant": nbits(4, 32, "KQuantWeightOnlyQuantConfig"),
+    "nncf:static": nncf_static,
+    "nncf:weights": nncf_weights,
+    "onnx-neural-compressor:smooth-static": smooth,
+    "onnx-neural-compressor:rtn-4": blocks("RTN"),
+    "onnx-neural-compressor:gptq-4": blocks("GPTQ"),
+    "onnx-neural-compressor:awq-4": blocks("AWQ"),
+    "onnx-shrink-ray:weights": shrunk(per_channel=False),
+    "onnx-shrink-ray:weights-channel": shrunk(per_channel=True),
+    "onnxconverter-common:fp16": halves,
 }
+"""By contender: the peer whose environment it needs, and how it is asked."""
 
 
 def main() -> None:
     tool, model, folder, out = sys.argv[1], *map(Path, sys.argv[2:5])
-    start = time.process_time()
     TOOLS[tool](raised(model, out), folder, out)
-    spent = time.process_time() - start
-    used = {}
-    for name in ("onnxruntime", "onnx", "nncf"):
-        try:
-            used[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    print(json.dumps({"cpu": spent, "versions": used}))
 
 
 if __name__ == "__main__":
