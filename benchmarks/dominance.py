@@ -183,7 +183,7 @@ def compared(
     if not records:
         raise UsageError(f"{results} has no record of another tool for {model!r}")
     points = [point for one in records if (point := point_of_record(one, axes)) is not None]
-    kept = [one for one in points if drop is None or one.drop is None or one.drop <= drop]
+    kept = [one for one in points if drop is None or one.drop is None or one.drop <= drop + 1e-9]
     found = front_of(front, model, axes)
     return covered(found, kept, ratio=LIMIT if axes[0] == "latency" else 0.0, slack=slack)
 

@@ -10,16 +10,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
+import onnx
 from onnx import GraphProto
 
 import graphopt
 from benchmarks.corpus_data.evidence import Array
-from benchmarks.steady import raced
+from benchmarks.steady import LEAST, MOST, raced
 from graphopt.analysis.cost import macs
 from graphopt.analysis.shapes import infer
+from graphopt.errors import GraphoptError
 from graphopt.storage.read import read
 from graphopt.validation.feeds import gather
 from graphopt.validation.plan import FeedPlan, Given
@@ -109,7 +111,35 @@ def singles(model: Path, feeds: Given) -> list[dict[str, Any]]:
     return found
 
 
-def judged(halves: Halves, made: Path, *, threads: int, seconds: float) -> Judged:
+class Timing(Protocol):
+    """How latency is measured: threads, seconds of one ratio, and whether as little as possible will do."""
+
+    @property
+    def threads(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def quick(self) -> bool: ...
+
+
+def worth(
+    command: Sequence[str], halves: Halves, made: Path, timing: Timing
+) -> tuple[dict[str, float], dict[str, str], str]:
+    """Run a tool that makes a model, and judge it: figures and words of a `Record`, and why there are none."""
+    cpu, failure = ran(command, made.parent)
+    if not failure and not made.is_file():
+        failure = "it wrote no model"
+    if failure:
+        return {}, {}, failure
+    try:
+        found = judged(halves, made, timing)
+    except GraphoptError as error:
+        return {}, {}, str(error)[:_LONGEST]
+    figures = {**found.figures, "cpu_seconds": cpu} if found.figures else {}
+    return figures, dict(found.words), found.failure
+
+
+def judged(halves: Halves, made: Path, timing: Timing) -> Judged:
     """All figures of a model that was made. SQNR, cosine and agreement are of the worst output in the worse mode
     (onnxruntime's optimizations off and on). Errors as of `graphopt.validate`, and WorkerFailure."""
     verdict = graphopt.validate(
@@ -131,7 +161,8 @@ def judged(halves: Halves, made: Path, *, threads: int, seconds: float) -> Judge
         words["metric"] = verdict.metric.rpartition(":")[2]
         figures |= {"metric_before": float(verdict.metric_before), "metric_after": float(verdict.metric_after)}
     figures = {name: value for name, value in figures.items() if math.isfinite(value)}
-    found = raced(halves.model, made, halves.sample, threads=threads, seconds=seconds)
+    most = LEAST if timing.quick else MOST
+    found = raced(halves.model, made, halves.sample, threads=timing.threads, seconds=timing.seconds, most=most)
     return Judged({**figures, **found.figures()}, {**words, **found.words()})
 
 
@@ -148,7 +179,7 @@ def sizes(original: Path, made: Path) -> dict[str, float]:
 def whole_bytes(model: Path) -> int:
     """Of a model file, and of the files that its weights are in."""
     found: set[str] = set()
-    _locations(read(model).proto.graph, found)
+    _locations(onnx.load(str(model), load_external_data=False).graph, found)
     return sum(path.stat().st_size for path in (model, *(model.parent / name for name in sorted(found))))
 
 

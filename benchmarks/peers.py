@@ -147,6 +147,13 @@ def pythons(folder: Path, names: Sequence[str] | None = None) -> dict[str, Path]
     return {row.peer: _python(folder / row.peer) for row in installed(folder, names) if not row.failure}
 
 
+def version_at(peer: str, python: Path) -> str:
+    """A peer's own version, as the environment of an interpreter states it; empty where it does not."""
+    (own,) = chosen([peer])
+    versions, _ = _versions(python)
+    return Installed(peer, own.packages, versions).version
+
+
 def _made(peer: Peer, place: Path) -> str:
     """Make an environment and install the packages from wheels; why that failed, in a sentence, "" where it did not."""
     try:

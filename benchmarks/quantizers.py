@@ -86,7 +86,7 @@ def static(method: str, activations: str, per_channel: bool = True) -> Callable[
         quantize_static(
             str(preprocessed(model, out)),
             str(out),
-            Reader(folder),  # type: ignore[arg-type]
+            Reader(folder),
             quant_format=QuantFormat.QDQ,
             per_channel=per_channel,
             activation_type=QuantType[activations],

@@ -14,7 +14,7 @@ from typing import Final
 
 import graphopt
 from benchmarks.cells import by_model, table
-from benchmarks.judged import Halves, judged, ours, ran, written
+from benchmarks.judged import Halves, ours, worth, written
 from benchmarks.record import Record
 from benchmarks.studies import STUDIES, Study
 from benchmarks.suites import Asked, Model
@@ -22,7 +22,9 @@ from graphopt.errors import GraphoptError, UsageError
 from graphopt.pipeline.recipe import Recipe
 
 NAME: Final = "pruning"
-HELP: Final = "pruning and distilling on held-out data: bytes, MACs, paired latency, SQNR, agreement, metric, CPU seconds"
+HELP: Final = (
+    "pruning and distilling on held-out data: bytes, MACs, paired latency, SQNR, agreement, metric, CPU seconds"
+)
 RECIPES: Final = ("prune-50", "prune-sparse", "prune-structured", "drop-blocks", "low-rank")
 _SAMPLES: Final = 100  # that are learned from where a study does not say
 _COLUMNS: Final = (
@@ -77,6 +79,7 @@ def measure(models: Sequence[Model], asked: Asked) -> Iterator[Record]:
     wanted = entries(asked.only)
     for model in models:
         own = [one for one in wanted if one.study is None or model.name in one.study.models]
+        own = [one for one in own if (model.name, one.contender) not in asked.done]
         kept: dict[tuple[int, bool], Halves] = {}
         with tempfile.TemporaryDirectory(dir=asked.work, prefix="pruning-") as work:
             for entry in own:
@@ -94,21 +97,11 @@ def measure(models: Sequence[Model], asked: Asked) -> Iterator[Record]:
 
 
 def _record(model: str, entry: Entry, halves: Halves, calibration: Path, asked: Asked) -> Record:
-    version = graphopt.__version__
     study = {} if entry.study is None else {"study": entry.study.name}
     with tempfile.TemporaryDirectory(dir=asked.work, prefix="tool-") as folder:
         out = Path(folder) / "made.onnx"
-        cpu, failure = ran(ours(halves, calibration, out, entry.options()), Path(folder))
-        if not failure and not out.is_file():
-            failure = "it wrote no model"
-        if failure:
-            return Record(NAME, model, entry.contender, version, words=study, failure=failure)
-        try:
-            found = judged(halves, out, threads=asked.threads, seconds=asked.seconds)
-        except GraphoptError as error:
-            return Record(NAME, model, entry.contender, version, words=study, failure=str(error))
-    figures = {**found.figures, "cpu_seconds": cpu} if found.figures else {}
-    return Record(NAME, model, entry.contender, version, figures, {**found.words, **study}, found.failure)
+        figures, words, failure = worth(ours(halves, calibration, out, entry.options()), halves, out, asked)
+    return Record(NAME, model, entry.contender, graphopt.__version__, figures, {**words, **study}, failure)
 
 
 def tables(records: Sequence[Record]) -> list[tuple[str, str]]:

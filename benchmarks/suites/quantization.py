@@ -11,7 +11,7 @@ from typing import Final
 import graphopt
 from benchmarks import peers
 from benchmarks.cells import by_model, drop, table
-from benchmarks.judged import Halves, judged, ours, ran, written
+from benchmarks.judged import Halves, ours, worth, written
 from benchmarks.quantizers import TOOLS
 from benchmarks.record import Record
 from benchmarks.suites import Asked, Model
@@ -36,6 +36,7 @@ RECIPES: Final = (
 """Ours, each with the target that its result is for, where that is not any runtime."""
 ALLOWED: Final = 0.005
 """The drop of the metric within which a model counts as good as the original, in the table of the best."""
+_ROUNDING: Final = 1e-9  # of the difference of two shares
 _COLUMNS: Final = (
     "bytes", "of the original", "SQNR dB", "cosine", "agreement", "metric", "latency", "CPU s",
 )  # fmt: skip
@@ -67,48 +68,50 @@ def contenders(only: Sequence[str] = ()) -> list[str]:
 def measure(models: Sequence[Model], asked: Asked) -> Iterator[Record]:
     """Every contender on every model that has data; what fails is a record with its reason."""
     wanted = contenders(asked.only)
-    environments = {name: peers.version_at(name, python) for name, python in asked.peers.items()}
+    pythons = {"onnxruntime": Path(sys.executable), **asked.peers}  # graphopt itself needs onnxruntime
+    tools = {one.partition(":")[0] for one in wanted}
+    versions = {name: peers.version_at(name, python) for name, python in pythons.items() if name in tools}
     for model in models:
+        left = [one for one in wanted if (model.name, one) not in asked.done]
+        if not left:
+            continue
         try:
             halves = model.halves()
         except GraphoptError as error:
-            yield from (Record(NAME, model.name, one, "", failure=str(error)) for one in wanted)
+            yield from (Record(NAME, model.name, one, "", failure=str(error)) for one in left)
             continue
         with tempfile.TemporaryDirectory(dir=asked.work, prefix="quantization-") as work:
             calibration = written(halves.learn, Path(work) / "calibration")
-            for contender in wanted:
-                yield _record(model.name, contender, halves, calibration, asked, environments)
+            for contender in left:
+                tool = contender.partition(":")[0]
+                version = graphopt.__version__ if tool == "graphopt" else versions.get(tool, "")
+                yield _record(model.name, contender, version, halves, calibration, asked, pythons)
 
 
 def _record(
-    model: str, contender: str, halves: Halves, calibration: Path, asked: Asked, versions: Mapping[str, str]
+    model: str,
+    contender: str,
+    version: str,
+    halves: Halves,
+    calibration: Path,
+    asked: Asked,
+    pythons: Mapping[str, Path],
 ) -> Record:
     tool, _, method = contender.partition(":")
-    version = graphopt.__version__ if tool == "graphopt" else versions.get(tool, "")
     with tempfile.TemporaryDirectory(dir=asked.work, prefix="tool-") as folder:
         out = Path(folder) / "made.onnx"
         if tool == "graphopt":
             recipe, _, target = method.partition("@")
-            options = ["--recipe", recipe, *(["--target", target] if target else [])]
-            command = ours(halves, calibration, out, options)
-        elif tool in asked.peers:
+            command = ours(halves, calibration, out, ["--recipe", recipe, *(["--target", target] if target else [])])
+        elif tool in pythons:
             places = (_QUANTIZERS, halves.model, calibration, out)
             script, *rest = (str(place.absolute()) for place in places)
-            command = [str(asked.peers[tool]), script, contender, *rest]
+            command = [str(pythons[tool]), script, contender, *rest]
         else:
             reason = f"{tool} is not installed; python -m benchmarks fetch --peers brings it"
             return Record(NAME, model, contender, version, failure=reason)
-        cpu, failure = ran(command, Path(folder))
-        if not failure and not out.is_file():
-            failure = "it wrote no model"
-        if failure:
-            return Record(NAME, model, contender, version, failure=failure)
-        try:
-            found = judged(halves, out, threads=asked.threads, seconds=asked.seconds)
-        except GraphoptError as error:
-            return Record(NAME, model, contender, version, failure=str(error))
-    figures = {**found.figures, "cpu_seconds": cpu} if found.figures else {}
-    return Record(NAME, model, contender, version, figures, found.words, found.failure)
+        figures, words, failure = worth(command, halves, out, asked)
+    return Record(NAME, model, contender, version, figures, words, failure)
 
 
 def tables(records: Sequence[Record]) -> list[tuple[str, str]]:
@@ -134,13 +137,8 @@ def _best(found: Mapping[str, Sequence[Record]]) -> str:
 
 def _least(records: Sequence[Record], tool: str, name: str) -> str:
     own = [one for one in records if one.contender.partition(":")[0] == tool and name in one.figures]
-    held = [one for one in own if (fall := drop(one)) is not None and fall <= ALLOWED]
+    held = [one for one in own if (fall := drop(one)) is not None and fall <= ALLOWED + _ROUNDING]
     if not held:
         return "none"
     best = min(held, key=lambda one: one.figures[name])
     return f"{best.figures[name]:.3f} {best.contender.partition(':')[2]}"
-
-
-def interpreter() -> Path:
-    """This one, which has onnxruntime and its quantizers."""
-    return Path(sys.executable)
