@@ -9,7 +9,7 @@ narrow. Two runs whose intervals are no wider than `LIMIT` and hold the same tru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -112,7 +112,7 @@ class Agreement:
         return "agree" if self.difference <= LIMIT else "differ"
 
 
-def agreements(first: list[Record], second: list[Record]) -> list[Agreement]:
+def agreements(first: Sequence[Record], second: Sequence[Record]) -> list[Agreement]:
     """Every ratio that was measured in pairs in both runs, in the order of the first."""
     others = {(one.suite, one.model, one.contender): one for one in second}
     found = []
@@ -132,3 +132,21 @@ def agreements(first: list[Record], second: list[Record]) -> list[Agreement]:
 def _wide(record: Record, name: str) -> bool:
     width = record.figures[f"{name}_high"] - record.figures[f"{name}_low"]
     return record.words.get("noise") == NOISE or width > LIMIT * record.figures[name]
+
+
+def repeated(found: Sequence[Agreement]) -> str:
+    """A table of what two runs say of each ratio, and a sentence that sums it up."""
+    lines = ["| model | contender | first | second | apart | |", "|---|---|--:|--:|--:|---|"]
+    for one in found:
+        cells = (
+            one.model,
+            one.contender,
+            f"{one.first:.3f}",
+            f"{one.second:.3f}",
+            f"{one.difference:.1%}",
+            one.verdict,
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    counts = [sum(one.verdict == verdict for one in found) for verdict in ("agree", NOISE, "differ")]
+    said = f"Of {len(found)} ratios {counts[0]} agree within {LIMIT:.0%}, {counts[1]} are {NOISE}, {counts[2]} differ."
+    return "\n".join([*lines, "", said])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks.record import Record
-from benchmarks.steady import LEAST, LIMIT, MOST, NOISE, Steady, agreements, steady
+from benchmarks.steady import LEAST, LIMIT, MOST, NOISE, Steady, agreements, repeated, steady
 from graphopt.runtime.client import Race
 
 TRUTH = 0.7
@@ -98,3 +98,6 @@ def test_agreements_pair_what_is_in_both_runs() -> None:
         ("c", "latency_ratio", NOISE),
     ]
     assert found[0].difference == pytest.approx(0.02)
+    said = repeated(found).splitlines()
+    assert said[2] == "| a | tool | 1.000 | 1.020 | 2.0% | agree |"
+    assert said[-1] == "Of 3 ratios 1 agree within 3%, 1 are too noisy, 1 differ."
