@@ -1,12 +1,17 @@
 """Whether the front of a search has, for every point of every other tool, one that is at least as good in all axes.
 
 usage: python -m benchmarks.dominance FRONT RESULTS --model NAME [--axes bytes,sqnr_db] [--drop 0.005] [--slack X]
+       python -m benchmarks.dominance FRONT --recipes DIR
 
 FRONT is what `graphopt tune --json` wrote, or JSON lines of a benchmark, whose contenders of graphopt are then the
 points. RESULTS are JSON lines of a benchmark: its other contenders are the points that must be covered. The first axis
 is `bytes` or `latency` (less is better; a latency counts as equal within the noise that two runs differ by), the second
 `sqnr_db`, `agreement` or `metric` (more is better; within --slack counts as equal). A point of a tool whose metric
 drops by more than --drop keeps no budget, and is left out. Ends with 1 where a point is not covered.
+
+What a search measured and what a benchmark measured are of different samples. So --recipes writes each model of a
+search's front as a recipe, `DIR/front-1.toml` and on, which the quantization suite takes as a contender
+(`graphopt:DIR/front-1.toml`): its results file can then be both FRONT and RESULTS.
 """
 
 from __future__ import annotations
@@ -147,6 +152,30 @@ def _searched(path: Path, facts: Mapping[str, Any], axes: tuple[str, str]) -> li
         raise UsageError(f"{path} is no result of a search that can be read") from None
 
 
+def write_recipes(front: Path, folder: Path) -> list[Path]:
+    """A recipe for each model of a search's front. Raises UsageError."""
+    try:
+        facts = json.loads(front.read_text())
+        trials = [Trial.from_json(facts["trials"][int(place)]) for place in facts["front"]]
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be used ({error.strerror})") from None
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        raise UsageError(f"{front} is no result of a search that can be read") from None
+    found = []
+    for number, trial in enumerate(trials, 1):
+        path = folder / f"front-{number}.toml"
+        lines: dict[str, object] = {
+            "name": path.stem,
+            "description": f"{trial.candidate.name}: {trial.candidate.technique}.",
+        }
+        lines["pipeline"] = trial.pipeline or trial.candidate.pipeline
+        lines["budget"] = facts.get("budgets") or ["sqnr_db>=-1000"]  # it only has to be stated here
+        path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items()))
+        found.append(path)
+    return found
+
+
 def markdown(found: Sequence[Covered], axes: tuple[str, str]) -> str:
     """A table with a line for every point of another tool, and a sentence that sums it up."""
     lines = [f"| tool | {axes[0]} | {axes[1]} | covered by | {axes[0]} | {axes[1]} |", "|---|--:|--:|---|--:|--:|"]
@@ -191,16 +220,24 @@ def compared(
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("front", type=Path)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("results", type=Path, nargs="?")
+    parser.add_argument("--model")
+    parser.add_argument(
+        "--recipes", type=Path, metavar="DIR", help="write the front's models as recipes there, and end"
+    )
     parser.add_argument("--axes", default="bytes,sqnr_db", help="bytes or latency, and sqnr_db, agreement or metric")
     parser.add_argument("--drop", type=float, help="of the metric, beyond which a point of a tool is left out")
     parser.add_argument("--slack", type=float, default=0.0, help="by how much qualities may differ and count as equal")
     asked = parser.parse_args(given)
+    if asked.recipes is None and (asked.results is None or asked.model is None):
+        parser.error("give the results of a benchmark and --model, or --recipes")
     cost, _, quality = asked.axes.partition(",")
     if cost not in COSTS or quality not in QUALITIES:
         parser.error(f"--axes {asked.axes}: give one of {', '.join(COSTS)}, a comma, and one of {', '.join(QUALITIES)}")
     try:
+        if asked.recipes is not None:
+            print("\n".join(f"graphopt:{path}" for path in write_recipes(asked.front, asked.recipes)))
+            return 0
         found = compared(asked.front, asked.results, asked.model, (cost, quality), asked.drop, asked.slack)
     except GraphoptError as error:
         print(f"benchmarks: {error}", file=sys.stderr)

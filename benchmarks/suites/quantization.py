@@ -44,7 +44,8 @@ _QUANTIZERS: Final = Path(__file__).parents[1] / "quantizers.py"
 
 
 def contenders(only: Sequence[str] = ()) -> list[str]:
-    """Those of these names, all for none: a name of a contender, of a tool (`nncf`), or `graphopt:RECIPE[@TARGET]`.
+    """Those of these names, all for none: a name of a contender, of a tool (`nncf`), or `graphopt:RECIPE[@TARGET]`,
+    where a recipe may be a file.
 
     Raises UsageError for what is none.
     """
@@ -102,6 +103,7 @@ def _record(
         out = Path(folder) / "made.onnx"
         if tool == "graphopt":
             recipe, _, target = method.partition("@")
+            recipe = str(Path(recipe).absolute()) if recipe.endswith(".toml") else recipe
             command = ours(halves, calibration, out, ["--recipe", recipe, *(["--target", target] if target else [])])
         elif tool in pythons:
             places = (_QUANTIZERS, halves.model, calibration, out)

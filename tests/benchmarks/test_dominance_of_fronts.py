@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.dominance import Point, compared, covered, front_of, main, markdown, records_of, sentence
 from benchmarks.record import Record
+from benchmarks.suites.quantization import contenders
 from graphopt.errors import UsageError
+from graphopt.pipeline.recipe import Recipe
 from graphopt.tune.trial import KEPT, Candidate, Ratio, Trial, Tuned
 
 AXES = ("bytes", "sqnr_db")
@@ -170,6 +173,25 @@ def test_an_unknown_model_or_axis(tmp_path: Path, capsys: pytest.CaptureFixture[
         main([str(front), str(results), "--model", "m", "--axes", "bytes,beauty"])
     assert ended.value.code == 2
     assert "give one of bytes, latency" in capsys.readouterr().err
+
+
+def test_a_front_becomes_recipes_that_the_suite_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fitted = replace(trial("b", 90, 60.0), pipeline='static-int8{skip=["a \\"b\\""]}')
+    front = searched(tmp_path / "t.json", trial("a", 100, 30.0), fitted, trial("c", 1, 1.0), front=(0, 1))
+    assert main([str(front), "--recipes", str(tmp_path / "made")]) == 0
+    names = capsys.readouterr().out.split()
+    assert names == [f"graphopt:{tmp_path}/made/front-{number}.toml" for number in (1, 2)]
+    assert contenders(names) == names
+    first, second = (Recipe.load(name.removeprefix("graphopt:")) for name in names)
+    assert str(first.pipeline) == "dead-nodes"
+    assert str(second.pipeline) == fitted.pipeline
+    (tmp_path / "bad.json").write_text('{"trials": []}')
+    assert main([str(tmp_path / "bad.json"), "--recipes", str(tmp_path / "made")]) == 2
+    assert main([str(tmp_path / "none.json"), "--recipes", str(tmp_path / "made")]) == 2
+    assert "none.json cannot be used (No such file or directory)" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main([str(front)])
+    assert ended.value.code == 2
 
 
 def test_records_read_back(tmp_path: Path) -> None:
