@@ -83,16 +83,25 @@ def static(method: str, activations: str, per_channel: bool = True) -> Callable[
     def run(model: Path, folder: Path, out: Path) -> None:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-        quantize_static(
-            str(preprocessed(model, out)),
-            str(out),
-            Reader(folder),
-            quant_format=QuantFormat.QDQ,
-            per_channel=per_channel,
-            activation_type=QuantType[activations],
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod[method],
-        )
+        prepared = preprocessed(model, out)
+
+        def attempt(extra: dict[str, bool]) -> None:
+            quantize_static(
+                str(prepared),
+                str(out),
+                Reader(folder),
+                quant_format=QuantFormat.QDQ,
+                per_channel=per_channel,
+                activation_type=QuantType[activations],
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod[method],
+                extra_options=extra,
+            )
+
+        try:
+            attempt({})
+        except ValueError:  # its adjustment of weights to their biases fails with some biases, and is an option
+            attempt({"QDQDisableWeightAdjustForInt32Bias": True})
 
     return run
 
