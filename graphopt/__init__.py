@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from graphopt.session.api import bisect, load, optimize, save, validate
     from graphopt.session.run import Result
     from graphopt.session.sensing import sensitivity
+    from graphopt.session.tuning import tune_model
     from graphopt.validation.verdict import Verdict
 
 __version__ = "0.1.0"
@@ -50,6 +51,7 @@ __all__ = [
     "option",
     "save",
     "sensitivity",
+    "tune_model",
     "validate",
 ]
 
@@ -63,6 +65,7 @@ _HOMES = {
     "graphopt.session.api": ("bisect", "load", "optimize", "save", "validate"),
     "graphopt.session.run": ("Result",),
     "graphopt.session.sensing": ("sensitivity",),
+    "graphopt.session.tuning": ("tune_model",),
     "graphopt.validation.verdict": ("Verdict",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

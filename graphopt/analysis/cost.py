@@ -1,7 +1,8 @@
 """What a model costs: nodes, parameters, bytes of weights, and multiply-accumulates.
 
 Multiply-accumulates (MACs) are counted for the linear operators (Conv, ConvTranspose, Gemm,
-MatMul and their integer forms, LSTM, GRU, RNN), which is where the field counts them. Symbolic
+MatMul and their integer forms, LSTM, GRU, RNN, and what onnxruntime has of the kind), which is where the field
+counts them. Symbolic
 and unknown dims count as 1, so the figure is "for one of each"; the nodes of a Loop or Scan body
 are counted once, an If counts its dearer branch.
 """
@@ -82,12 +83,18 @@ def node_macs(node: Node, shapes: Shapes) -> Macs:
     if node.bodies:
         costs = [macs(body, shapes) for body in node.bodies]
         return max(costs, key=lambda one: one.count) if node.is_op("If") else sum(costs, Macs(0))
-    count = _COUNTERS[node.op](node, shapes) if node.is_standard and node.op in _COUNTERS else 0
+    counters = _COUNTERS if node.is_standard else _CONTRIBUTED if node.domain == "com.microsoft" else {}
+    count = counters[node.op](node, shapes) if node.op in counters else 0
     return Macs(0, 1) if count is None else Macs(count)
 
 
 def _matmul(node: Node, shapes: Shapes) -> int | None:
     return _times(shapes.shape(node.outputs[0]), (shapes.shape(node.inputs[0]) or (None,))[-1:])
+
+
+def _stored_matrix(node: Node, shapes: Shapes) -> int | None:
+    inner = node.attrs.get("K")
+    return _times(shapes.shape(node.outputs[0]), (inner,) if isinstance(inner, int) else None)
 
 
 def _conv(node: Node, shapes: Shapes) -> int | None:
@@ -121,8 +128,17 @@ _COUNTERS: dict[str, Callable[[Node, Shapes], int | None]] = {
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
 }
 
-MAC_OPERATORS = frozenset(_COUNTERS)
-"""The standard operators that multiply-accumulates are counted for."""
+_CONTRIBUTED: dict[str, Callable[[Node, Shapes], int | None]] = {
+    **dict.fromkeys(("MatMulIntegerToFloat", "DynamicQuantizeMatMul"), _matmul),
+    **dict.fromkeys(("MatMulNBits", "MatMulBnb4"), _stored_matrix),
+    "FusedConv": _conv,
+    **dict.fromkeys(("FusedGemm", "QGemm"), _gemm),
+    "DynamicQuantizeLSTM": _recurrent,
+}
+"""Of onnxruntime's domain com.microsoft."""
+
+MAC_OPERATORS = frozenset(_COUNTERS) | frozenset(_CONTRIBUTED)
+"""The operators that multiply-accumulates are counted for."""
 
 
 def _times(one: Sequence[Dim] | None, other: Sequence[Dim] | None) -> int | None:

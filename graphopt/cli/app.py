@@ -21,6 +21,7 @@ from graphopt.cli import (
     reduce,
     replay,
     sensitivity,
+    tune,
     validate,
 )
 from graphopt.cli.group import Commands
@@ -75,6 +76,7 @@ for _name, _function, _short in (
     ("explain", explain.command, "Show a pass's page, or what became of a node."),
     ("validate", validate.command, "Compare two models on the same inputs."),
     ("bench", bench.command, "Measure models side by side."),
+    ("tune", tune.command, "Search for the best pipeline for a model."),
     ("bisect", bisect.command, "Find the rewrite that makes a result wrong."),
     ("reduce", reduce.command, "Find the smallest part of a model that fails."),
     ("replay", replay.command, "Run a bundle again: the same, or where not."),

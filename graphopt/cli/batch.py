@@ -14,7 +14,18 @@ from graphopt.cli.output import Output
 from graphopt.errors import InternalError, UsageError
 
 _ITS_OWN = {"models", "out_dir", "workers", "cluster", "retries", "resume", "json", "verbose", "quiet", "debug"}
-_OF_ONE = ("out", "in_place", "report", "html", "remarks", "bundle", "bundle_on_failure", "snapshots", "remarks_for")
+_OF_ONE = (
+    "out",
+    "in_place",
+    "ort",
+    "report",
+    "html",
+    "remarks",
+    "bundle",
+    "bundle_on_failure",
+    "snapshots",
+    "remarks_for",
+)
 _LONGEST = 400  # characters of a sentence
 
 

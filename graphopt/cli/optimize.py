@@ -20,6 +20,7 @@ def command(
     models: own.In,
     out: own.Out = None,
     in_place: own.InPlace = False,
+    ort: own.Ort = None,
     keep: own.Keep = False,
     require_change: own.RequireChange = False,
     report: own.ReportFile = None,
@@ -111,7 +112,7 @@ def command(
         student=None if student is None else Path(student),
         sensitivity=None if sensitivity is None else Path(sensitivity),
     )
-    goal = Target(place, in_place=in_place, keep=keep, require_change=require_change)
+    goal = Target(place, in_place, keep, require_change, None if ort is None else Path(ort))
     extras = Extras.of(report, html, remarks, bundle, bundle_on_failure, not no_weights)
     result = optimized(Path(model), job, goal, extras)
     show(result, output, remarks_for)

@@ -55,6 +55,16 @@ Out = Annotated[
     str | None, typer.Option("-o", "--output", metavar="OUT", help="where to write the result", rich_help_panel=WRITE)
 ]
 InPlace = Annotated[bool, typer.Option("--in-place", help="replace IN by the result", rich_help_panel=WRITE)]
+Ort = Annotated[
+    str | None,
+    typer.Option(
+        "--ort",
+        metavar="FILE.ort",
+        help="also write the result in onnxruntime's own format, for its mobile and reduced builds, and the operators "
+        "that it needs to FILE.required_operators.config",
+        rich_help_panel=WRITE,
+    ),
+]
 Keep = Annotated[
     bool, typer.Option("--keep", help="write the result even when it is not equivalent", rich_help_panel=WRITE)
 ]

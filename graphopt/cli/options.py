@@ -235,10 +235,11 @@ def _number(text: str) -> float:
 
 
 def seconds(flag: str, text: str) -> float:
-    """The seconds that `text` gives, more than zero; UsageError otherwise."""
+    """The seconds that `text` gives, more than zero; UsageError otherwise. So do other units of time."""
     number = _number(text)
     if not (math.isfinite(number) and number > 0):
-        raise UsageError(f"{flag} expects seconds, a number greater than zero, not {text!r}")
+        unit = flag.lstrip("-") if flag == "--minutes" else "seconds"
+        raise UsageError(f"{flag} expects {unit}, a number greater than zero, not {text!r}")
     return number
 
 

@@ -82,7 +82,12 @@ def optimized(model: Path, job: Job, target: Target | None, extras: Extras = Ext
     if job.student is not None and (extras.bundle is not None or extras.on_failure is not None):
         raise UsageError("a bundle holds one model, and a run from a student has two; leave out one of the two")
     source = read(model)
-    extras.check(_taken(source, job, target))
+    taken = list(_taken(source, job, target))
+    if target is not None and target.ort is not None:
+        from graphopt.session.ort_format import check_ort
+
+        taken += check_ort(target.ort, taken)
+    extras.check(taken)
     recording, history = _recording(extras), _history(extras)
     before = _stamp(target)
     with telling(lambda: _became(target, before), lambda: _stamp(target) != before):

@@ -143,6 +143,22 @@ def profile(path: str, options: Mapping[str, Any], libraries: list[str], feeds: 
     return [[*key, _per_run(times, runs)] for key, times in seconds.items()]
 
 
+def convert(path: str, folder: str, libraries: list[str]) -> list[str]:
+    """Write a model in onnxruntime's own format to `folder` by its own converter: the names of the model and of the
+    list of its operators. Optimizations for the instructions of this CPU are left out."""
+    try:
+        from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, convert_onnx_models_to_ort
+    except ImportError as error:
+        raise RuntimeError(f"its converter needs the package {error.name}: pip install {error.name}") from error
+    if len(libraries) > 1:
+        raise RuntimeError("its converter takes one library of custom operators, and there are more")
+    place = Path(folder)
+    library = Path(libraries[0]) if libraries else None
+    convert_onnx_models_to_ort(Path(path), place, [OptimizationStyle.Fixed], library, target_platform="arm")
+    names = sorted(one.name for one in place.iterdir())
+    return [next(one for one in names if one.endswith(end)) for end in (".ort", ".config")]
+
+
 def _per_run(times: list[float], runs: int) -> float:
     """Of one run: the median where a node ran once in each, else the mean (a body may run it often, or never)."""
     if len(times) == runs + 1:

@@ -169,6 +169,8 @@ def _environment() -> dict[str, str]:
     environment["OPENBLAS_NUM_THREADS"] = "1"
     # Would let the model replace the options that a session was asked for.
     environment.pop("ORT_LOAD_CONFIG_FROM_MODEL", None)
+    # Would let the converter optimize less, and name its files otherwise.
+    environment.pop("ORT_CONVERT_ONNX_MODELS_TO_ORT_OPTIMIZATION_LEVEL", None)
     environment["ORT_DISABLE_TELEMETRY"] = "1"  # it would leave a session file in the temporary folder
     return environment
 

@@ -81,6 +81,10 @@ class Server:
                 parcel = self._inbox.open(request["parcel"], files)
                 place = _paths(request["path"])[0]
                 return profile(place, request["options"], self._libraries, request["feeds"], parcel, request["runs"])
+            case "convert":
+                from graphopt.runtime.engine import convert
+
+                return convert(request["path"], request["folder"], request["libraries"])
             case "drop":
                 self._lent.close()
                 release_memory()

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from graphopt.errors import UsageError
-from graphopt.scale.executor import Done, Work
+from graphopt.scale.executor import OUT_OF_TIME, Done, Work
 
 LOCAL = "local"
 """The address that stands for a cluster of processes of this machine."""
@@ -36,6 +36,7 @@ class Cluster:
             ) from None
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # deaths of workers are said by us
         self.retries, self.seconds = retries, seconds
+        self.deadline: float | None = None
         self._own: Any = None
         try:
             if address == LOCAL:
@@ -55,7 +56,8 @@ class Cluster:
         futures = {}
         for place, task in enumerate(tasks):
             futures[self._submit(work, task)] = (place, 1)
-        pending = distributed.as_completed(list(futures))
+        left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        pending = distributed.as_completed(list(futures), timeout=left)
         try:
             for future in pending:
                 place, attempt = futures.pop(future)
@@ -72,6 +74,9 @@ class Cluster:
                     yield Done(place, None, "the workers that had it died", attempt, 0.0)
                 else:
                     yield Done(place, None, f"{type(error).__name__}: {error}", attempt, 0.0)
+        except TimeoutError:
+            for place, attempt in futures.values():
+                yield Done(place, None, OUT_OF_TIME, attempt, 0.0)
         finally:
             for future in futures:
                 with contextlib.suppress(Exception):

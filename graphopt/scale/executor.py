@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 Work = Callable[[Any], Any]
 """A function at the top of a module, so that another process can find it; its argument and result are plain data."""
+
+
+OUT_OF_TIME: Final = "its time was up"
+"""The fault of tasks that an executor's `deadline` ended."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,13 @@ class Done:
 
 
 class Executor(Protocol):
-    """Carries out tasks. A worker that dies costs its own task an attempt, and nothing else."""
+    """Carries out tasks. A worker that dies costs its own task an attempt, and nothing else.
+
+    `deadline` is the time, by `time.monotonic`, after which tasks that are not done have the fault `OUT_OF_TIME`;
+    None where there is none.
+    """
+
+    deadline: float | None
 
     def each(self, work: Work, tasks: Sequence[Any]) -> Iterator[Done]:
         """Do `work` on every task; what is done is given at once, whatever the order.

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from graphopt.errors import UsageError
-from graphopt.scale.executor import Done, Work
+from graphopt.scale.executor import OUT_OF_TIME, Done, Work
 
 _SPAWN: Final = multiprocessing.get_context("spawn")  # a fork would copy onnxruntime's threads half
 _PATIENCE: Final = 10.0  # seconds that a worker has to clean up before it is killed
@@ -75,6 +75,7 @@ class Processes:
         if workers < 1:
             raise UsageError(f"there must be at least one worker, not {workers}")
         self.count, self.retries, self.seconds = workers, retries, seconds
+        self.deadline: float | None = None
         self._workers: list[_Worker] = []
 
     def each(self, work: Work, tasks: Sequence[Any]) -> Iterator[Done]:
@@ -82,6 +83,9 @@ class Processes:
         waiting = deque(_Task(place) for place in range(len(tasks)))
         try:
             while waiting or any(one.task is not None for one in self._workers):
+                if self.deadline is not None and time.monotonic() >= self.deadline:
+                    yield from self._given_up(waiting)
+                    return
                 self._hand_out(work, tasks, waiting)
                 yield from self._collect(waiting)
         finally:
@@ -119,6 +123,9 @@ class Processes:
         if self.seconds is not None:
             first = min(one.task.begun for one in busy if one.task is not None)
             left = max(0.0, first + self.seconds - time.monotonic())
+        if self.deadline is not None:
+            until = max(0.0, self.deadline - time.monotonic())
+            left = until if left is None else min(left, until)
         ready = set(wait([place for one in busy for place in (one.connection, one.process.sentinel)], left))
         for worker in busy:
             task = worker.task
@@ -139,6 +146,15 @@ class Processes:
             elif self.seconds is not None and seconds >= self.seconds:
                 self._drop(worker)
                 yield Done(task.place, None, f"it took longer than {self.seconds:g} s", task.attempt, seconds)
+
+    def _given_up(self, waiting: deque[_Task]) -> Iterator[Done]:
+        """What is not done when the deadline is there; those who work at it are ended."""
+        for worker in [one for one in self._workers if one.task is not None]:
+            assert worker.task is not None
+            waiting.append(worker.task)
+            self._drop(worker)
+        for task in waiting:
+            yield Done(task.place, None, OUT_OF_TIME, task.attempt, 0.0)
 
     def _drop(self, worker: _Worker) -> None:
         self._workers.remove(worker)

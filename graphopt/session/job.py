@@ -202,9 +202,11 @@ def _strengthened(pipeline: Pipeline, to: str | None, planner: Planner | None) -
 
 @dataclass(frozen=True)
 class Target:
-    """Where the result goes. `keep` writes it whatever the verdict says."""
+    """Where the result goes. `keep` writes it whatever the verdict says; `ort` is where it goes in onnxruntime's own
+    format, too."""
 
     path: Path
     in_place: bool = False
     keep: bool = False
     require_change: bool = False
+    ort: Path | None = None

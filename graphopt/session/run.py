@@ -37,6 +37,7 @@ from graphopt.session.evidence import (
     validator,
 )
 from graphopt.session.job import Job, Target
+from graphopt.session.ort_format import judge_of, make_ort, put_ort
 from graphopt.session.planning import foretold, plan_of
 from graphopt.session.services import WorkerServices
 from graphopt.session.student import UNTOUCHED, read_student
@@ -184,9 +185,9 @@ def run(
                 refuse_invalid(watch.check, first, worker, job.validate != "none")
         with clock.phase("passes"), shelving(staged.folder):
             services = WorkerServices(worker, job.limits, data=calibrating.data, say=watch.progress.say)
-            short = worker.shortages
+            short, dead = worker.shortages, worker.deaths
             outcome = _passes(start, job, services, watch)
-            short = worker.shortages - short
+            short, dead = worker.shortages - short, worker.deaths - dead
         touched = outcome.rewrites > 0
         changed = touched or student is not None
         report = _report(source, job, outcome, watch, changed)
@@ -194,8 +195,9 @@ def run(
             report.warnings.append(UNTOUCHED)
         report.plan, report.calibration = planned, calibrating.report
         report.warnings += calibrating.warnings
-        if short:
-            report.warnings.append(_SHORT.format("once" if short == 1 else f"{short} times"))
+        for sentence, count in ((_SHORT, short), (_DEAD, dead)):
+            if count:
+                report.warnings.append(sentence.format("once" if count == 1 else f"{count} times"))
         report.warnings += [over(name, count, job.limits) for name, count in services.reached.items()]
         with clock.phase("write"):
             written = _put(staged, start, outcome.graph, touched)
@@ -211,8 +213,18 @@ def run(
                 watch.progress.say("measuring latency")
                 report.latency = latency(validating, reference, staged.path, worker)
         if target is not None:
+            ort = None
+            if target.ort is not None and (report.exit_code == 0 or target.keep):
+                judge = None
+                with clock.phase("ort"):
+                    if validating is not None and job.validate != "none":
+                        judge = judge_of(validating, contract, job.budgets)
+                    why, ort = make_ort(staged.path, work / "ort", worker, judge, keep=target.keep)
+                    report.warnings += [why] if why else []
             with clock.phase("write"):
                 _commit(report, staged, target, touched)
+                if ort is not None and target.ort is not None:
+                    report.written += tuple(map(str, put_ort(ort, target.ort)))
         report.seconds = clock.seconds
         return Result(outcome.graph, report)
 
@@ -220,6 +232,10 @@ def run(
 _SHORT = (
     "onnxruntime ran out of memory {} while passes asked it for something; what they could not learn they left, or did "
     "without data, as their remarks say: allow more --memory, or give smaller feeds"
+)
+_DEAD = (
+    "the onnxruntime worker ended or hung {} while passes asked it for something; what they could not learn they left, "
+    "or did without data, as their remarks say"
 )
 
 

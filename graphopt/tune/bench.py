@@ -35,18 +35,23 @@ Feeds = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What candidates are measured on: feeds, with labels for their rows where there are some."""
+    """What candidates are measured on: feeds, with labels for their rows where there are some.
+
+    `timed` is the feed that latency is measured on, the first one where it is None.
+    """
 
     feeds: Feeds
     labels: Array | None = None
     metric: Metric | None = None
+    timed: Mapping[str, Any] | None = None
 
 
 @dataclass
 class Bench:
     """Measures models against the original. Outputs of the original are computed once.
 
-    Raises WorkerFailure where the original does not run.
+    `counts` are the feeds that a quick look and the deciding figures take; as many as time allows where it is None,
+    which is not the same on every machine. Raises WorkerFailure where the original does not run.
     """
 
     worker: Worker
@@ -55,15 +60,19 @@ class Bench:
     budgets: tuple[Budget, ...]
     runs: int = 0
     races: int = 0
+    counts: tuple[int, int] | None = None
     _known: dict[Options, list[Outputs]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        start = time.perf_counter()
-        self._known[ON] = self._outputs(self.original, ON, self.evidence.feeds[:1])
-        once = max(time.perf_counter() - start, 1e-4)
         total = len(self.evidence.feeds)
-        self.few = min(total, max(2, int(_QUICK_SECONDS / once)))
-        self.many = total if self.evidence.labels is not None else min(total, max(4, int(_ALL_SECONDS / once)))
+        if self.counts is not None:
+            self.few, self.many = (min(total, one) for one in self.counts)
+        else:
+            start = time.perf_counter()
+            self._known[ON] = self._outputs(self.original, ON, self.evidence.feeds[:1])
+            once = max(time.perf_counter() - start, 1e-4)
+            self.few = min(total, max(2, int(_QUICK_SECONDS / once)))
+            self.many = total if self.evidence.labels is not None else min(total, max(4, int(_ALL_SECONDS / once)))
         for mode in (ON, OFF):
             self._known[mode] = self._outputs(self.original, mode, self.evidence.feeds[: self.many])
 
@@ -107,9 +116,10 @@ class Bench:
         return [slice(start, stop) for start, stop in pairwise(ends)]
 
     def latency(self, one: bytes, other: bytes, seconds: float = _RACE_SECONDS) -> Latency:
-        """Latency of `other` against that of `one`, on the first feed; measured longer where it is noisy."""
+        """Latency of `other` against that of `one`, on one feed; measured longer where it is noisy."""
         self.races += 1
-        options, feed = timed(Options()), self.evidence.feeds[0]
+        options = timed(Options())
+        feed = self.evidence.feeds[0] if self.evidence.timed is None else self.evidence.timed
         with self.worker.load(one, options) as a, self.worker.load(other, options) as b:
             found = compare_latency(self.worker, a, b, feed, rounds=_ROUNDS, budget=seconds)
             if found.noisy:

@@ -21,12 +21,14 @@ class Candidate:
 
     pipeline: the text of it, as `--pipeline` takes it. technique: what kind of thing it is, in a word or two for
     people (`int8 static`, `2:4`). parent: the name of the candidate that it was made from, None for one of the first.
+    fit: whether nodes are taken out of it, one by one, until what comes of it keeps the budgets.
     """
 
     name: str
     pipeline: str
     technique: str
     parent: str | None = None
+    fit: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ class Tuned:
     """How a search went.
 
     original: the model as it was read, measured as the trials were (its pipeline is empty). trials: the last trial of
-    every candidate, in the order in which they were made. front: places among `trials` of those that no other
-    is better than in both `axes`, best in the first axis first. chosen: the place of the one that was taken, None
+    every candidate, in the order in which they were made. front: places among `trials` of those that keep the budgets
+    on all samples (of all where none does) and that no other is better than in both `axes`, best in the first axis
+    first. chosen: the place of the one that was taken, None
     where nothing keeps the budgets. minimize: `size`, `latency` or `energy-proxy`; axes: two fields that the front is
     about, such as `bytes` and `sqnr_db`. held_out: the chosen model's figures on rows that the search never saw.
     recipe: the text of a recipe file that makes the chosen model again without a search. assumptions: sentences about
@@ -110,6 +113,7 @@ class Tuned:
     stopped: str = ""
     workers: int = 1
     seconds: float = 0.0
+    written: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`."""

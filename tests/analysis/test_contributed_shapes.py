@@ -40,10 +40,13 @@ def shape_of(call: str, opset: int = 17, **weights: np.ndarray) -> tuple[int, ob
         ("MultiHeadAttention<num_heads=2>(m, m, m)", ("N", 4, 6)),
         ("Attention<num_heads=2>(m, a)", ("N", 4, 2)),
         ("MultiHeadAttention<num_heads=4>(m, x, x)", ("N", 4, 20)),
+        ("MatMulNBits<K=6, N=9, bits=4, block_size=16>(m, q, s)", ("N", 4, 9)),
+        ("MatMulBnb4<K=6, N=9, block_size=16, quant_type=1>(m, q, s)", ("N", 4, 9)),
     ],
 )
 def test_the_shape_is_known(call: str, shape: tuple[object, ...], opset: int) -> None:
     weights = {"b": np.ones(6, np.float32), "v": np.ones((6, 3), np.float32), "a": np.ones((6, 6), np.float32)}
+    weights |= {"q": np.ones((9, 1, 8), np.uint8), "s": np.ones((9, 1), np.float32)}
     given = {name: value for name, value in weights.items() if f" {name}" in call}
     assert shape_of(call, opset, **given) == (FLOAT, shape)
 
@@ -63,6 +66,11 @@ def test_transposed_products() -> None:
     assert shape_of("FusedMatMul<transB=1>(m, m)") == (FLOAT, ("N", 4, 4))
     assert shape_of("FusedMatMul<transA=1>(m, m)") == (FLOAT, ("N", 6, 6))
     assert shape_of("FusedMatMul<transBatchA=1>(m, m)")[1] is None
+
+
+def test_a_product_of_unknown_width() -> None:
+    call = "MatMulNBits<K=6, bits=4, block_size=16>(m, q, s)"
+    assert shape_of(call, q=np.ones((9, 1, 8), np.uint8), s=np.ones((9, 1), np.float32))[1] is None
 
 
 def test_quantized_averages() -> None:

@@ -90,3 +90,31 @@ def test_every_sample_can_be_counted() -> None:
         root = decode(sample.proto, Store())
         assert facts(root).nodes >= len(sample.proto.graph.node)
         assert macs(root, infer(root)).count >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "weights", "expected"),
+    [
+        (
+            "g (float[5, 32] x) => (float[5, 7] y) "
+            "{ y = com.microsoft.MatMulNBits<K = 32, N = 7, bits = 4, block_size = 32>(x, w, s) }",
+            {"w": np.ones((7, 1, 16), np.uint8), "s": ones(7, 1)},
+            5 * 32 * 7,
+        ),
+        (
+            "g (float[5, 4] x) => (float[5, 7] y) { y = com.microsoft.DynamicQuantizeMatMul(x, w, s) }",
+            {"w": np.ones((4, 7), np.int8), "s": ones(1)},
+            5 * 4 * 7,
+        ),
+        (
+            "g (float[1, 3, 8, 8] x) => (float[1, 6, 6, 6] y) "
+            '{ y = com.microsoft.FusedConv<activation = "Relu">(x, w) }',
+            {"w": ones(6, 3, 3, 3)},
+            6 * 6 * 6 * 27,
+        ),
+        ("g (float[5, 4] x) => (float[5, 7] y) { y = example.MatMulNBits<K = 4, N = 7>(x, w) }", {"w": ones(4, 7)}, 0),
+    ],
+)
+def test_operators_of_onnxruntime(text: str, weights: dict[str, object], expected: int) -> None:
+    root = decode(model(text, **weights), Store())
+    assert (macs(root, infer(root)).count, macs(root, infer(root)).unknown) == (expected, 0)

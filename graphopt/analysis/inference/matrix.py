@@ -171,6 +171,14 @@ def _to_float(call: Call) -> Fact:
     return Fact(TensorProto.FLOAT, product_dims(call.dims(0), call.dims(1)))
 
 
+def _stored_matrix(call: Call) -> Fact:
+    """MatMulNBits and MatMulBnb4, whose matrix has N columns. Raises Unknown."""
+    left, columns = call.dims(0), call.integer("N", 0)
+    if not left or columns <= 0 or call.integer("transB", 1) != 1:
+        raise Unknown
+    return Fact(call.dtype(0), (*left[:-1], columns))
+
+
 RULES: dict[str, Rule] = {
     "MatMul": _matmul,
     "MatMulInteger": _matmul_integer,
@@ -190,5 +198,6 @@ CONTRIB: dict[str, Rule] = {
     "EmbedLayerNormalization": _embedded,
     "GroupQueryAttention": _grouped_heads,
     "MultiHeadAttention": _heads,
+    **dict.fromkeys(("MatMulNBits", "MatMulBnb4"), _stored_matrix),
     **dict.fromkeys(("MatMulIntegerToFloat", "DynamicQuantizeMatMul"), _to_float),
 }
