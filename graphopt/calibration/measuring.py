@@ -25,6 +25,7 @@ from graphopt.calibration.tapped import MODE, Tapped, reads_of
 from graphopt.ir import Graph, encode
 from graphopt.runtime.client import Session, Worker
 from graphopt.runtime.failure import WorkerFailure
+from graphopt.storage.refused import refusals
 from graphopt.storage.scratch import Scratch
 
 BOUND: Final = 256 << 20
@@ -62,6 +63,7 @@ class Measurer:
         """Why no feeds can be had, in a clause."""
         return Observer(self._graph, self._worker, self._data, self._shapes).why_not
 
+    @refusals()
     def changes(self, changes: Sequence[Change], samples: int = 0) -> Measured:
         """Try each change by itself."""
         why = self.why_not

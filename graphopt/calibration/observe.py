@@ -16,6 +16,7 @@ from graphopt.errors import GraphoptError
 from graphopt.ir import Constant, Graph, Tensor, encode
 from graphopt.ir.encode import Encoded
 from graphopt.runtime.client import Worker
+from graphopt.storage.refused import refusals
 from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 
@@ -34,11 +35,13 @@ class Observer:
         self._graph, self._worker, self._data, self._shapes, self._bound = graph, worker, data, shapes, bound
 
     @property
+    @refusals()
     def why_not(self) -> str | None:
         """Why no feeds can be had, in a clause."""
         found = self._survey()
         return found if isinstance(found, str) else None
 
+    @refusals()
     def observe(self, observations: Sequence[Observation]) -> Observed:
         """One run over all feeds for everything asked."""
         survey = self._survey()

@@ -132,6 +132,19 @@ def _alone(
     entry.memory = int(statistics.median(peaks)) if peaks else None
 
 
+def race_apart(
+    first: Path, second: Path, feeds: Mapping[str, Any], setting: Setting, worker: Worker, turn: int, seconds: float
+) -> Race:
+    """Pairs of two models for some `seconds`, in a process that nothing was loaded in; `turn` counts such processes.
+
+    Whoever is loaded first gets the better memory now and then: so they take turns.
+    """
+    models = (first, second) if turn % 2 == 0 else (second, first)
+    loaded = [worker.load(model, setting.options()) for model in models]
+    a, b = loaded if turn % 2 == 0 else reversed(loaded)
+    return worker.race(a, b, feeds, rounds=_ROUNDS, budget=seconds, least=_LEAST)
+
+
 def _races(
     first: Path, second: Path, feeds: Mapping[str, Any], setting: Setting, worker_of: Callable[[], Worker]
 ) -> list[Race]:
@@ -139,11 +152,7 @@ def _races(
     races = []
     for turn in range(setting.processes):
         with worker_of() as worker:
-            # Whoever is loaded first gets the better memory now and then: so they take turns.
-            models = (first, second) if turn % 2 == 0 else (second, first)
-            loaded = [worker.load(model, setting.options()) for model in models]
-            a, b = loaded if turn % 2 == 0 else reversed(loaded)
-            races.append(worker.race(a, b, feeds, rounds=_ROUNDS, budget=share, least=_LEAST))
+            races.append(race_apart(first, second, feeds, setting, worker, turn, share))
     return races
 
 

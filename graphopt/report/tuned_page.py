@@ -98,7 +98,7 @@ def _chosen(found: Tuned) -> str:
         after = value_of(trial, field)
         if after is None or (field == "compressed" and found.axes[0] != "compressed"):
             continue
-        if field == "macs" and trial.macs == original.macs:
+        if field == "macs" and times_smaller(found, field) == "x 1.00":
             continue
         shown, before = written(field, after), written(field, value_of(original, field))
         if field == "latency":
@@ -239,7 +239,11 @@ def _recipe(found: Tuned) -> str:
 
 def _sentences(name: str, several: Iterable[str], style: str) -> str:
     items = "".join(f"<li>{escape(printable(one))}</li>" for one in several)
-    return f'<section><h2>{escape(name)}</h2><ul class="sentences {style}">{items}</ul></section>' if items else ""
+    return (
+        f'<section><h2>{escape(printable(name))}</h2><ul class="sentences {style}">{items}</ul></section>'
+        if items
+        else ""
+    )
 
 
 def _template(name: str) -> str:

@@ -68,6 +68,7 @@ class Worker:
         self._lent = Inbox(sealing=True, keep=None)
         self.generation = 0
         self.shortages = 0  # how often something did not fit in memory
+        self.deaths = 0  # how often it ended or hung over a request
         self._end = weakref.finalize(self, int)  # nothing to end yet
 
     def start(self) -> None:
@@ -254,6 +255,7 @@ class Worker:
             parcel = (self._lent if told["lent"] else self._inbox).open(told, received)
         except TimeoutError:
             self._forget()
+            self.deaths += 1
             late = f"onnxruntime gave no answer within {seconds:g} s while {doing}"
             raise WorkerFailure("hang", f"{late}; give it more time, or a smaller model or input.") from None
         except (Closed, KeyError):
@@ -292,6 +294,7 @@ class Worker:
         if memory:
             raise WorkerFailure("memory", self._out_of_memory(doing, words or f"the worker {cause}"))
         said = f"; it last said: {words}" if words else ""
+        self.deaths += 1
         raise WorkerFailure("crash", sentence(f"the worker {cause} while {doing}{said}"))
 
     def _out_of_memory(self, doing: str, text: str) -> str:

@@ -185,9 +185,9 @@ def run(
                 refuse_invalid(watch.check, first, worker, job.validate != "none")
         with clock.phase("passes"), shelving(staged.folder):
             services = WorkerServices(worker, job.limits, data=calibrating.data, say=watch.progress.say)
-            short = worker.shortages
+            short, dead = worker.shortages, worker.deaths
             outcome = _passes(start, job, services, watch)
-            short = worker.shortages - short
+            short, dead = worker.shortages - short, worker.deaths - dead
         touched = outcome.rewrites > 0
         changed = touched or student is not None
         report = _report(source, job, outcome, watch, changed)
@@ -195,8 +195,9 @@ def run(
             report.warnings.append(UNTOUCHED)
         report.plan, report.calibration = planned, calibrating.report
         report.warnings += calibrating.warnings
-        if short:
-            report.warnings.append(_SHORT.format("once" if short == 1 else f"{short} times"))
+        for sentence, count in ((_SHORT, short), (_DEAD, dead)):
+            if count:
+                report.warnings.append(sentence.format("once" if count == 1 else f"{count} times"))
         report.warnings += [over(name, count, job.limits) for name, count in services.reached.items()]
         with clock.phase("write"):
             written = _put(staged, start, outcome.graph, touched)
@@ -231,6 +232,10 @@ def run(
 _SHORT = (
     "onnxruntime ran out of memory {} while passes asked it for something; what they could not learn they left, or did "
     "without data, as their remarks say: allow more --memory, or give smaller feeds"
+)
+_DEAD = (
+    "the onnxruntime worker ended or hung {} while passes asked it for something; what they could not learn they left, "
+    "or did without data, as their remarks say"
 )
 
 

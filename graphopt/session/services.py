@@ -21,6 +21,7 @@ from graphopt.limits import Limits, current
 from graphopt.pipeline.protocol import Calibration, Measure, Training
 from graphopt.pipeline.services import NoCalibration, NoTraining
 from graphopt.runtime.client import Options, Worker, WorkerFailure
+from graphopt.storage.refused import refusals
 from graphopt.storage.wire import join
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class WorkerServices:
 
         return Trainer(graph, self.worker, self._data, self._say)
 
+    @refusals()
     def evaluate(self, graph: Graph, values: Iterable[Tensor]) -> Evaluated:
         """See `graphopt.pipeline.protocol.Context.evaluate`. Small integers are computed here, everything
         else in one session of the worker, optimizations off, for each version of the operators.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from graphopt.errors import GraphoptError, OverLimit, UsageError
 from graphopt.ir.wording import shown_path
@@ -33,3 +35,12 @@ def unforeseen(error: OSError) -> GraphoptError:
     advice = "; make room" if is_full(error) else "; allow this process more" if is_scarce(error) else ""
     kind = OverLimit if is_scarce(error) else UsageError
     return kind(f"the system refused to go on{file}: {why(error)}{advice}; --debug shows where it was")
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What the system refuses in the block is raised as `unforeseen` says it: no pass is to blame for it."""
+    try:
+        yield
+    except OSError as error:
+        raise unforeseen(error) from error

@@ -22,6 +22,7 @@ from graphopt.errors import GraphoptError
 from graphopt.ir import Graph, encode
 from graphopt.ir.encode import Encoded
 from graphopt.runtime.client import Worker, WorkerFailure
+from graphopt.storage.refused import refusals
 from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.storage.write import stage
@@ -55,6 +56,7 @@ class Trainer:
         self._graph, self._worker, self._data, self._say = graph, worker, data, say
 
     @property
+    @refusals()
     def why_not(self) -> str | None:
         """Why nothing can be trained, in a clause."""
         if find_spec("torch") is None:
@@ -65,6 +67,7 @@ class Trainer:
             return str(error).rstrip(". ")
         return None if found.count else "there are no feeds to train on"
 
+    @refusals()
     def train(self, lesson: Lesson) -> Learnt | str:
         """See `graphopt.pipeline.protocol.Training.train`. Why nothing was learnt is noted for the user, too."""
         found = self._answer(lesson)

@@ -62,15 +62,13 @@ class _Work:
         self.graph, self.ctx, self.once, self.most = graph, ctx, once, most
         self.called = Determined(graph).called
         self.count = sum(len(scope.nodes) for scope in graph.graphs())
-        self.names = {node.name for scope in graph.graphs() for node in scope.nodes}
         self.calls: Counter[Function] = Counter(
             function for scope in graph.scopes() for node in scope.nodes if (function := self.called(node)) is not None
         )
-        self.circular = set(self._circular())
 
     def run(self) -> None:
-        dissolver, inlined = Dissolver(), 0
-        pending = [node for scope in self.graph.graphs() for node in scope.nodes if self.called(node) is not None]
+        dissolver, inlined = Dissolver(), False
+        pending = [node for scope in self.graph.graphs() for node in scope.nodes]
         pending.reverse()
         while pending:
             node = pending.pop()
@@ -82,15 +80,13 @@ class _Work:
                 self.ctx.missed(RULE, node, why)
             elif self.ctx.rewrite(RULE, node, f"function {function.name}"):
                 new = self.inline(node, function, dissolver)
-                pending.extend(reversed([one for one in new if self.called(one) is not None]))
-                inlined += 1
+                pending.extend(reversed(new))
+                inlined = True
         if inlined:
             dissolver.finish()
             self.drop_uncalled()
 
     def why_not(self, node: Node, function: Function) -> str | None:
-        if function in self.circular:
-            return f"function {function.name!r} calls itself"
         if node.bodies:
             return "the call gives the function a graph"
         different = next(iter(left_behind(function, self.graph.opset).values()), None)
@@ -109,17 +105,11 @@ class _Work:
         body = expansion(function, node)
         new = [one for scope in body.graphs() for one in scope.nodes]
         self.count += len(new) - 1
-        for one in new:
-            if one.name in self.names:
-                one.name = self.graph.fresh_name(one.name) if one.name else ""
-            self.names.add(one.name)
         for one in function.import_domains or ():
-            if one.domain not in ("", "ai.onnx") and not self.graph.opset_of(one.domain):
+            if not self.graph.opset_of(one.domain):
                 self.graph.import_domains = [*(self.graph.import_domains or ()), one]
         dissolver.meet(node, body)
-        arguments: dict[Tensor, Tensor] = {
-            inner: outer for inner, outer in zip(body.inputs, node.inputs, strict=False) if outer.name
-        }
+        arguments: dict[Tensor, Tensor] = dict(zip(body.inputs, node.inputs, strict=False))
         dissolver.dissolve(node, body, arguments)
         return new
 
@@ -141,19 +131,3 @@ class _Work:
                 function = self.called(node)
                 if function is not None:
                     yield function
-
-    def _circular(self) -> Iterator[Function]:
-        """Functions that a chain of calls leads back to, or into such a circle."""
-        waits = {function: set(self._callees(function)) for function in self.graph.functions}
-        free = [function for function, callees in waits.items() if not callees]
-        callers: dict[Function, list[Function]] = {function: [] for function in waits}
-        for function, callees in waits.items():
-            for one in callees:
-                callers[one].append(function)
-        while free:
-            done = free.pop()
-            for caller in callers[done]:
-                waits[caller].discard(done)
-                if not waits[caller]:
-                    free.append(caller)
-        return (function for function, callees in waits.items() if callees)

@@ -15,15 +15,15 @@ from graphopt.analysis.constants import constant_node, constant_of, constant_val
 from graphopt.analysis.dims import Dim
 from graphopt.analysis.liveness import is_unread
 from graphopt.analysis.shapes import Shapes
+from graphopt.analysis.spelling import longer_names
 from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.dtypes import onnx_dtype
 from graphopt.pipeline.protocol import Context
-from passes.eliminate.sight import longer_names
 
 
 @dataclass(frozen=True)
 class Same:
-    """The node's first output is `value`, bit for bit or up to what the pass promises.
+    """The node's only output is `value`, bit for bit or up to what the pass promises.
 
     `inner` are nodes that the pattern went through: they go too, where nobody else reads them.
     """
@@ -134,7 +134,6 @@ class _Work:
     def __init__(self, graph: Graph, ctx: Context, ops: frozenset[str], find: Finder) -> None:
         self.graph, self.ctx, self.ops, self.find = graph, ctx, ops, find
         self.annotations = Annotations(graph)
-        self.disabled: set[Node] = set()
         self.stayed: dict[Node, Near] = {}
 
     def sweep(self) -> bool:
@@ -142,7 +141,7 @@ class _Work:
         self.stayed, rewritten, facts = {}, False, Facts(self.ctx)
         for scope in self.graph.scopes():
             for node in [one for one in scope.nodes if one.op in self.ops and one.is_standard]:
-                if node.graph is None or node in self.disabled or not node.outputs or not node.outputs[0].name:
+                if node.graph is None or not node.outputs or not node.outputs[0].name:
                     continue
                 found = self.find(node, facts)
                 if isinstance(found, Same):
@@ -151,19 +150,14 @@ class _Work:
                     found = self.annotated(found) or found
                 if isinstance(found, Near):
                     self.stayed[node] = found
-                elif found is not None:
-                    if self.ctx.rewrite(found.rule, node):
-                        self.carry_out(scope, node, found)
-                        rewritten = True
-                    else:
-                        self.disabled.add(node)
+                elif found is not None and self.ctx.rewrite(found.rule, node):
+                    self.carry_out(scope, node, found)
+                    rewritten = True
         return rewritten
 
     def obstacle(self, scope: Graph, node: Node, found: Same) -> Near | None:
         old, new = node.outputs[0], found.value
         why = self.annotations.about(old) or scope.why_not_replace(old, new)
-        if why is None and any(one.name and one.is_read for one in node.outputs[1:]):
-            why = "another output of it is read"
         own = len(node.op) + sum(len(one.name.encode()) + 2 for one in (*node.inputs, *node.outputs))
         if why is None and longer_names(old, new) > own:
             why = f"the file would grow: its readers would spell out the longer name {new.name!r}"

@@ -9,12 +9,13 @@ from typing import Any
 
 from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.determined import Determined
+from graphopt.analysis.spelling import longer_names
 from graphopt.ir import Constant, Graph, Node
 from graphopt.ir.attributes import Opaque
 from graphopt.ir.tensors import Stored
 from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context, Contract, Pass
-from passes.eliminate.sight import Sight, longer_names
+from passes.eliminate.sight import Sight
 
 RULE = "same"
 _COMPARED = 4096  # bytes of a tensor attribute up to which it is compared

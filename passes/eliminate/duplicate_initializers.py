@@ -10,12 +10,13 @@ from typing import Any
 
 from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.constants import constant_of, constant_values
+from graphopt.analysis.spelling import longer_names
 from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.dtypes import onnx_dtype, to_bytes
 from graphopt.ir.tensors import SparseStored, Stored
 from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context, Contract, Pass
-from passes.eliminate.sight import Sight, longer_names
+from passes.eliminate.sight import Sight
 
 RULE = "duplicate"
 _MESSAGE = 8  # bytes of a tensor message besides name, dims and elements

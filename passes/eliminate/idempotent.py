@@ -17,7 +17,7 @@ from passes.eliminate.uniform import INTEGERS
 _INVERSES = frozenset(("Neg", "Not", "BitwiseNot"))
 _ROUNDERS = frozenset(("Ceil", "Floor", "Round"))
 _TWICE_IS_ONCE = frozenset(("Relu", "Abs", "Sign", *_ROUNDERS))
-_NO_MINUS_ZERO = frozenset(("Abs", "Exp", "Sigmoid", "Softmax"))  # nor anything below zero
+_NO_MINUS_ZERO = frozenset(("Exp", "Sigmoid", "Softmax"))  # nor anything below zero
 _UNSIGNED = frozenset((2, 4, 12, 13))
 _MOVERS = frozenset(("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"))
 _FAR = 8  # movers that a value is followed through
@@ -191,7 +191,7 @@ def _bounds(clip: Node, facts: Facts) -> Range | None:
         else:
             tensor = operand(clip, index)
             given = _left_out(facts.dtype(clip.inputs[0]), far) if tensor is None else scalar(tensor)
-        if isinstance(given, bool) or not isinstance(given, int | float) or math.isnan(given):
+        if not isinstance(given, int | float) or math.isnan(given):
             return None
         if given == 0 and math.copysign(1.0, given) < 0:
             return None  # which zero comes out is up to the kernel

@@ -9,6 +9,7 @@ from graphopt.analysis.matching import operand
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.eliminate.bypass import Facts, Finding, Near, Same, bypass
+from passes.eliminate.uniform import INTEGERS
 
 # Element by element, broadcast from all sides. Pow is none of them: kernels take short cuts where the
 # exponent is one number, and so is PRelu: only its slope is broadcast.
@@ -19,7 +20,6 @@ _BROADCASTING = frozenset(
         *("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"),
     )
 )
-_WHOLE = frozenset((2, 3, 4, 5, 6, 7, 12, 13))  # ONNX's numbers of the integer types
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _find(node: Node, facts: Facts) -> Finding:
     if expanded.graph_outputs:
         return Near(rule, f"{expanded.name!r} is an output of its graph")
     picking = next((one for one in readers if one.is_op("Max", "Min")), None)
-    if picking is not None and facts.dtype(value) not in _WHOLE:
+    if picking is not None and facts.dtype(value) not in INTEGERS:
         return Near(rule, f"{picking.label!r} may pick the other one of two zeros where one operand is broadcast")
     small = next((one for one in readers if not _as_large(one, expanded, value, facts)), None)
     if small is not None:

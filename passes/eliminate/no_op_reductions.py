@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from graphopt.analysis.matching import integers, maker, operand
@@ -81,7 +80,7 @@ def reduces_nothing(node: Node) -> bool:
     assert node.graph is not None, "a node that is looked at is in a graph"
     if node.graph.opset_of() < _SINCE or number(node, "noop_with_empty_axes", 0) != 1:
         return False
-    return ("axes" not in node.attrs and operand(node, 1) is None) or integers(node, 1, "axes") == []
+    return operand(node, 1) is None or integers(node, 1, "axes") == []
 
 
 def single(node: Node, value: Tensor, facts: Facts) -> bool:
@@ -89,12 +88,9 @@ def single(node: Node, value: Tensor, facts: Facts) -> bool:
     dims = facts.dims(value)
     if dims is None:
         return False
-    axes: Collection[int] | None = range(len(dims))
-    if "axes" in node.attrs or operand(node, 1) is not None:
-        axes = integers(node, 1, "axes")
-        if axes is not None and not axes:
-            axes = range(len(dims))
-    if axes is None or not all(-len(dims) <= axis < len(dims) for axis in axes):
+    # Without axes, or with none in the list, it goes over all; and where they are not known, over some of all.
+    axes = integers(node, 1, "axes") or range(len(dims))
+    if not all(-len(dims) <= axis < len(dims) for axis in axes):
         return False
     return all(dims[axis] == 1 for axis in axes)
 

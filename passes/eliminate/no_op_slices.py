@@ -20,6 +20,7 @@ from passes.eliminate.bypass import Facts, Finding, Reading, Same, bypass, numbe
 _BEYOND = (1 << 31) - 1  # no axis is longer: ONNX says to write the largest integer for "to the end"
 _MEMORY = 1 << 47  # bytes that no tensor takes: all that a process can address
 _MOST_INDICES = 1 << 16  # constant indices up to which it is looked whether they count up
+_OLD_AXIS = 1  # along which a Concat joins that names none, as it may before opset 4
 _FIRST_AXIS_INPUT = 10  # Slice takes its bounds as inputs from this version on
 
 
@@ -107,7 +108,7 @@ def _dim(dims: tuple[Dim, ...] | None, axis: Dim) -> Dim | None:
 
 def _longest(value: Tensor, dims: tuple[Dim, ...] | None, axis: Dim, facts: Facts) -> int:
     """A length that an axis never has, because the other axes are so long that no memory would do."""
-    if dims is None or not isinstance(axis, int) or not -len(dims) <= axis < len(dims):
+    if dims is None or not isinstance(axis, int):
         return _BEYOND
     slab = bits(facts.dtype(value)) // 8
     for place, dim in enumerate(dims):
@@ -118,10 +119,7 @@ def _longest(value: Tensor, dims: tuple[Dim, ...] | None, axis: Dim, facts: Fact
 
 def _whole(start: Dim, end: Dim, dim: Dim | None, longest: int) -> bool:
     """Whether an axis is kept from the first to the last element."""
-    first = start == 0 or (isinstance(start, int) and start <= -_BEYOND)
-    if not first and isinstance(start, int) and start < 0 and dim is not None:
-        first = less_or_equal(dim, -start) is True
-    if not first:
+    if start != 0 and not (isinstance(start, int) and start <= -_BEYOND):
         return False
     if isinstance(end, int) and end >= longest:
         return True
@@ -149,8 +147,8 @@ def _concat(node: Node, facts: Facts) -> Finding:
     if len(node.inputs) == 1:
         value = operand(node, 0)
         return None if value is None else Same("concat", value)
-    axis = number(node, "axis", 1 if opset(node) < 4 else 0)
-    if axis is None or not all(one.name or constant_of(one) is not None for one in node.inputs):
+    axis = number(node, "axis", _OLD_AXIS)
+    if axis is None:
         return None
     kept = [one for one in node.inputs if _dim(facts.dims(one), axis) != 0]
     kept = kept or list(node.inputs[:1])
@@ -181,9 +179,8 @@ def _outer(node: Node) -> Node | None:
     reader = only_reader(node.outputs[0])
     if reader is None or not reader.is_op("Concat") or reader.graph is not node.graph:
         return None
-    default = 1 if opset(node) < 4 else 0
-    axis = number(node, "axis", default)
-    return reader if axis is not None and number(reader, "axis", default) == axis else None
+    axis = number(node, "axis", _OLD_AXIS)
+    return reader if axis is not None and number(reader, "axis", _OLD_AXIS) == axis else None
 
 
 def _gather(node: Node, facts: Facts) -> Finding:

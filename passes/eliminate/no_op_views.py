@@ -71,28 +71,13 @@ def _transpose(node: Node, value: Tensor, facts: Facts) -> bool:
     return all(axis == place or dims[axis] == 1 for place, axis in enumerate(order))
 
 
-def _reshape(node: Node, value: Tensor, facts: Facts) -> bool:
+def _same(node: Node, value: Tensor, facts: Facts) -> bool:
     return facts.same_shape(value, node.outputs[0])
 
 
-def _flatten(node: Node, value: Tensor, facts: Facts) -> bool:
-    dims = facts.dims(value)
-    axis = number(node, "axis", 1)
-    if dims is None or axis is None:
-        return False
-    if len(dims) == 2 and axis in (1, -1):
-        return True
-    return facts.dims(node.outputs[0]) == dims
-
-
 def _squeeze(node: Node, value: Tensor, facts: Facts) -> bool:
-    axes = operand(node, 1)
-    if axes is not None or "axes" in node.attrs:
-        named = integers(node, 1, "axes")
-        if named is None or named:
-            return False
     dims = facts.dims(value)
-    # With an empty list, some take no axis and others every axis of size 1: the same where there is none.
+    # Only axes of size 1 can be named; with no names, some take no axis and others every one of size 1.
     return dims is not None and all(dim == 0 or at_least(dim, 2) for dim in dims)
 
 
@@ -107,14 +92,7 @@ def _expand(node: Node, value: Tensor, facts: Facts) -> bool:
     sizes = facts.dims(shape)
     if sizes == (0,):
         return True
-    dims, wanted = facts.dims(value), facts.list_of(shape)
-    if dims is None:
-        return False
-    if wanted is not None and len(wanted) <= len(dims):
-        behind = dims[len(dims) - len(wanted) :]
-        if all(want == 1 or want == dim for want, dim in zip(wanted, behind, strict=True)):
-            return True
-    return facts.dims(node.outputs[0]) == dims
+    return facts.same_shape(value, node.outputs[0])
 
 
 def _tile(node: Node, value: Tensor, facts: Facts) -> bool:
@@ -131,8 +109,8 @@ def _block(node: Node, value: Tensor, facts: Facts) -> bool:
 
 _KEEPS = {
     "Transpose": ("transpose", _transpose),
-    "Reshape": ("reshape", _reshape),
-    "Flatten": ("flatten", _flatten),
+    "Reshape": ("reshape", _same),
+    "Flatten": ("flatten", _same),
     "Squeeze": ("squeeze", _squeeze),
     "Unsqueeze": ("unsqueeze", _unsqueeze),
     "Expand": ("expand", _expand),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
-from graphopt.ir import Graph, Node, Tensor
+from graphopt.ir import Graph, Node
 
 T = TypeVar("T")
 
@@ -37,8 +37,7 @@ class Sight(Generic[T]):
                 frames.append((iter(item.nodes), True))
             else:
                 yield item
-                if item.graph is not None and item.bodies:
-                    frames.append((iter(item.bodies), False))
+                frames.append((iter(item.bodies), False))
 
     def find(self, key: Hashable) -> T | None:
         """What was noted under `key`."""
@@ -48,12 +47,3 @@ class Sight(Generic[T]):
         """Note `value`, for as long as the walk is in this graph; `key` is not in use yet."""
         self._seen[key] = value
         self._notes[-1].append(key)
-
-
-def longer_names(old: Tensor, new: Tensor) -> int:
-    """Bytes that the readers of both take more once `new` stands for `old`: they spell its name out.
-
-    Where `old` is an output of its graph, `new` takes over its name.
-    """
-    left = (old if old.graph_outputs else new).name
-    return sum(len(one.outputs) * (len(left.encode()) - len(one.name.encode())) for one in (old, new))

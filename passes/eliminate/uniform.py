@@ -29,6 +29,6 @@ def uniform(tensor: Tensor, test: Callable[[Any], bool]) -> Any | None:
     first = values[(0,) * values.ndim]  # most constants are something else from the first element on
     if not test(first):
         return None
-    if values.size > 1 and values.tobytes() != first.tobytes() * values.size:
+    if values.tobytes() != first.tobytes() * values.size:
         return None
     return first

@@ -40,16 +40,14 @@ class UnusedOpsetImports(Pass):
     def run(self, graph: Graph, ctx: Context) -> None:
         defined = {function.domain for function in graph.functions}
         for top in (graph, *graph.functions):
-            subject = _subject(top)
+            if (subject := _subject(top)) is None:
+                continue
             used = {node.domain or "" for scope in top.graphs() for node in scope.nodes} | {"", "ai.onnx"}
             if not isinstance(top, Function):
                 used |= defined
-            kept = []
-            for one in top.import_domains or ():
-                unused = one.domain not in used and subject is not None
-                if not (unused and subject is not None and ctx.rewrite(RULE, subject, f"of {one.domain}")):
-                    kept.append(one)
-            if len(kept) != len(top.import_domains or ()):
+            domains = list(top.import_domains or ())
+            kept = [one for one in domains if one.domain in used or not ctx.rewrite(RULE, subject, f"of {one.domain}")]
+            if len(kept) != len(domains):
                 top.import_domains = kept
 
 

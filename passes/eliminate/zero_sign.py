@@ -52,7 +52,7 @@ def why_sign_matters(value: Tensor) -> str | None:
             else:
                 return f"{node.op} {node.label!r} may tell -0.0 from 0.0"
             for output in node.outputs if carries else ():
-                if output.name and output not in seen:
+                if output not in seen:
                     seen.add(output)
                     pending.append(output)
     return None

@@ -30,7 +30,6 @@ class Absorbing:
     def __init__(self, graph: Graph, ctx: Context, ops: Sequence[str], read: Read) -> None:
         self.graph, self.ctx, self.ops, self.read = graph, ctx, ops, read
         self.annotations = Annotations(graph)
-        self.declined: set[tuple[Node, str]] = set()
 
     @cached_property
     def shapes(self) -> Shapes:
@@ -88,17 +87,16 @@ class Absorbing:
         rule = f"after-{found.node.op.lower()}"
         if only_reader(found.result) is not affine.node:
             return rule, f"{found.result.name!r} is read elsewhere too"
-        vectors = found.rank is None and affine.channelled
-        split = None if vectors else affine.along(found.axis, found.outputs, found.rank)
+        split = affine.along(found.axis, found.outputs, found.rank)
         if split is None or not affine.rank_fits(found.rank, -found.axis):
             return rule, "its constants are not known to be one number, or one a channel"
-        becomes_gemm = split[1] is not None and found.bias_slot is None and found.node.op == "MatMul"
+        becomes_gemm = split[1] is not None and found.bias_slot is None
         if becomes_gemm and not affine.channelled:
             return False  # an Add behind a MatMul is the bias that it has
         change = scaled_after(found, *split)
         if isinstance(change, str):
             return rule, change
-        donor = self._donor(affine) if change.bias is not None else None
+        donor = self._donor(affine) if change.makes_bias else None
         if becomes_gemm and change.bias is not None:
             return self._carry_out(rule, affine, [change], donor, lambda: self._as_gemm(affine, change, donor))
         return self._carry_out(
@@ -123,7 +121,7 @@ class Absorbing:
             if isinstance(change, str):
                 return rule, change
             changes.append(change)
-        donor = self._donor(affine) if len(changes) == 1 and changes[0].bias is not None else None
+        donor = self._donor(affine) if len(changes) == 1 and changes[0].makes_bias else None
         return self._carry_out(rule, affine, changes, donor, lambda: self._place(affine, changes, affine.data, donor))
 
     def _fed(self, affine: Affine, one: Linear) -> Change | str:
@@ -167,10 +165,7 @@ class Absorbing:
         )
         if grown > 0:
             return rule, f"the file would grow by {grown} bytes"
-        if (affine.node, rule) in self.declined:
-            return False
         if not self.ctx.rewrite(rule, affine.node):
-            self.declined.add((affine.node, rule))
             return False
         edit()
         sweep(affine.node, self.annotations)

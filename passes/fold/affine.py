@@ -41,7 +41,7 @@ class Affine:
     def rank_fits(self, rank: int | None, certain: int) -> bool:
         """Whether the constants have no more dims than a value of `rank` dims (of `certain` dims at
         least, where that is not known)."""
-        return self.channelled or all(len(one.shape) <= (rank or certain) for one in self.constants)
+        return all(len(one.shape) <= (rank or certain) for one in self.constants)
 
     def along(self, axis: int, size: int, rank: int | None) -> tuple[Vector, Vector | None] | None:
         """Scale and shift as scalars or vectors along `axis` (from the end, of `size` channels); None

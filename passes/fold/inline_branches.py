@@ -158,7 +158,7 @@ class _Deciding:
             if not output.name or index >= min(len(then.outputs), len(other.outputs)):
                 continue
             sets = [self.ranks.possible(one.outputs[index]) for one in (then, other)]
-            if sets[0] is None or sets[1] is None or sets[0] == sets[1]:
+            if sets[0] is None or sets[1] is None:
                 continue
             demand = self.ranks.demanded(output)
             if demand is None:

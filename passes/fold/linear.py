@@ -78,14 +78,12 @@ class Linear:
     def _channels(self, out: bool) -> int:
         axis = self._weight_axis(out)
         many = int(self.weight.shape[axis])
-        return many * self.groups if (axis == 1 and self.node.op.startswith("Conv")) else many
+        return many * self.groups if axis == 1 else many
 
     def _weight_axis(self, out: bool) -> int:
         """The axis of the weight that channels out of (or into) the operator are along."""
         if self.node.op == "Conv":
             return 0 if out else 1
-        if self.node.op == "ConvTranspose":
-            return 1 if out else 0
         if self.data == 1 or (self.node.op == "Gemm" and self.node.attrs.get("transB", 0)):
             return 0 if out else 1
         return 1 if out else 0

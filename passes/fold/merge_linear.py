@@ -54,7 +54,6 @@ class MergeLinear(Pass):
 
     def run(self, graph: Graph, ctx: Context) -> None:
         annotations, shapes = Annotations(graph), None
-        declined: set[Node] = set()
         applied = True
         while applied:  # a pair that costs more may cost less when a third one has been merged
             applied, stayed = False, dict[Node, tuple[str, str]]()
@@ -69,11 +68,9 @@ class MergeLinear(Pass):
                     plan = _why_not(first, second, annotations) or _plan(first, second, annotations)
                     if isinstance(plan, str):
                         stayed[node] = rule, plan
-                    elif node not in declined and ctx.rewrite(rule, node):
+                    elif ctx.rewrite(rule, node):
                         plan.carry_out(annotations)
                         applied = True
-                    else:
-                        declined.add(node)
         for node, (rule, why) in stayed.items():
             if node.graph is not None:
                 ctx.missed(rule, node, why)
@@ -156,7 +153,7 @@ def _plan(first: Linear, second: Linear, annotations: Annotations) -> _Plan | st
         kept, gone = second, first
         if first.node.op == "Conv" and not _is_point(first):
             return "both convolutions read more than one place at a time"
-        if first.node.op == "Conv" and np.any(bias) and (why := why_pads(second.node)) is not None:
+        if np.any(bias) and (why := why_pads(second.node)) is not None:
             return why
     else:
         kept, gone = first, second
@@ -189,7 +186,7 @@ def _fitting(kept: Linear, gone: Linear, weight: Vector, bias: Vector | None, an
     change = Change(
         kept, np.ascontiguousarray(laid_out).astype(dtype), None if shaped is None else shaped.astype(dtype)
     )
-    donor = _donor(gone, annotations) if change.bias is not None and change.bias.ndim == 1 else None
+    donor = _donor(gone, annotations) if change.bias is not None else None
     freed = freed_bytes(gone.node, (gone.node.inputs[gone.data], donor), annotations)
     if gone.biased is not gone.node:
         freed += freed_bytes(gone.biased, (donor,), annotations)

@@ -91,7 +91,7 @@ def _padding(node: Node, shapes: Shapes) -> tuple[list[int], Array] | str:
     if opset < 2 or given is None:
         return "how much it pads is known at run time only"
     held = operand(node, 2) if opset >= _INPUTS else None
-    value: Array | None = np.asarray(node.attrs.get("value", 0.0)) if opset < _INPUTS else np.zeros(())
+    value: Array | None = np.asarray(node.attrs.get("value", 0.0))
     if held is not None:
         constant = constant_of(held)
         sparse = constant is not None and isinstance(constant.stored, SparseStored)

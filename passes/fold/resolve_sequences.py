@@ -11,6 +11,7 @@ from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.extent import Extent
 from graphopt.analysis.liveness import Effects
 from graphopt.analysis.sequence_contents import Elements, SequenceContents, position
+from graphopt.analysis.spelling import longer_names
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.dtypes import Array
 from graphopt.ir.shadows import out_of_sight, shadowed
@@ -154,10 +155,9 @@ class _Work:
         if why is not None and (unseen := _unseen((new,), node)) is not None:
             self.ctx.missed(rule, node, unseen)
             return
-        longer = (len(new.name.encode()) - len(old.name.encode())) * len(old.outputs)
-        if (why is None and not old.graph_outputs and longer > node_bytes(node)) or (
-            why is not None and len(new.name.encode()) > node_bytes(node)
-        ):
+        # Of an Identity, only the name of what it reads can be longer than what stands there now.
+        longer = len(new.name.encode()) if why is not None else longer_names(old, new)
+        if longer > node_bytes(node):
             self.ctx.missed(rule, node, f"the file would grow: its readers would spell out {new.name!r}")
         elif self.ctx.rewrite(rule, node):
             if why is None:

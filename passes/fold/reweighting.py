@@ -32,6 +32,11 @@ class Change:
     weight: Array
     bias: Array | None
 
+    @property
+    def makes_bias(self) -> bool:
+        """Whether the operator gets a bias where it had none, or none that is its own."""
+        return self.bias is not None and _own_bias(self.linear) is None
+
     def cost(self, donor: Constant | None) -> int:
         """Bytes by which the file grows, at most; `donor` is an initializer that the bias may take."""
         if self.bias is None:

@@ -48,7 +48,7 @@ class ScaleAfterSum(Pass):
     def run(self, graph: Graph, ctx: Context) -> None:
         for scope in graph.scopes():
             for node in list(scope.nodes):
-                if node.graph is None or not node.is_op("Add") or not _before_padding(node):
+                if not node.is_op("Add") or not _before_padding(node):
                     continue
                 found = _factor(node)
                 if found is None:
@@ -117,7 +117,8 @@ def _turn(graph: Graph, times: Node, plus: Node, c: Tensor, d: Tensor) -> None:
     holder = constant_node(d)
     if d.is_read:
         return
-    if isinstance(d, Constant) and d in graph.initializers:
-        graph.remove_initializer(d)
+    if isinstance(d, Constant):
+        if d in graph.initializers:
+            graph.remove_initializer(d)
     elif holder is not None and holder.graph is not None:
         holder.graph.remove(holder)

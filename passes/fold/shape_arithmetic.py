@@ -13,6 +13,7 @@ from graphopt.analysis.extent import Extent
 from graphopt.analysis.integers import may_be_integers
 from graphopt.analysis.liveness import Effects
 from graphopt.analysis.shapes import Shapes
+from graphopt.analysis.spelling import longer_names
 from graphopt.analysis.storable import constant_node_holds
 from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.dtypes import Array, bits, np_dtype
@@ -237,7 +238,7 @@ class _Work:
         """Read `new` in place of the output of `node`; whether that was done."""
         old = node.outputs[0]
         why = self.annotations.about(old) or scope.why_not_replace(old, new)
-        if why is None and _longer(old, new) > node_bytes(node):
+        if why is None and longer_names(old, new) > node_bytes(node):
             why = f"the file would grow: its readers would spell out {new.name!r}"
         if why is not None:
             self.ctx.missed(rule, node, why)
@@ -274,9 +275,3 @@ def _symbolic(shapes: Shapes, node: Node) -> tuple[Any, ...] | None:
 
 def _extent(array: Array, number: int) -> Extent:
     return Extent(number, array.shape, array.size, (array.size * bits(number) + 7) // 8)
-
-
-def _longer(old: Tensor, new: Tensor) -> int:
-    """Bytes that readers take more once `new` stands for `old`."""
-    left = (old if old.graph_outputs else new).name
-    return sum(len(one.outputs) * (len(left.encode()) - len(one.name.encode())) for one in (old, new))

@@ -32,7 +32,7 @@ def target_of(
             target.append(entry)
         elif isinstance(dim, int) and dim > 0:
             target.append(dim)
-        elif (copied and not zero_is_zero) or (isinstance(entry, int) and entry == 0 and zero_is_zero):
+        elif copied and not zero_is_zero:
             target.append(0)
         else:
             target.append(-1)

@@ -212,7 +212,7 @@ def _trips(node: Node, conditions: Conditions) -> int | None:
     if start is None:
         return None  # then what the body says of going on does not count
     ends = conditions.truth(node.attrs["body"].outputs[0]) is False
-    return 1 if ends and (count is None or (most is not None and most >= 1)) else None
+    return 1 if ends and (count is None or most is not None) else None
 
 
 def _constant(node: Node, value: Array, stem: str) -> Tensor:

@@ -60,7 +60,6 @@ class _Work:
     def __init__(self, ctx: Context, annotations: Annotations, lists: IntegerLists, facts: Facts) -> None:
         self.ctx, self.annotations, self.lists, self.facts = ctx, annotations, lists, facts
         self.stayed: dict[tuple[Node, str], str] = {}
-        self.disabled: set[Node] = set()
 
     def sweep(self, graph: Graph) -> int:
         """Go over the model once; how many rewrites there were."""
@@ -68,7 +67,7 @@ class _Work:
         applied = 0
         for scope in graph.scopes():
             for node in [one for one in scope.nodes if one.is_op("Slice", "Expand")]:
-                if node.graph is scope and node not in self.disabled:
+                if node.graph is scope:
                     applied += self.slice(scope, node) if node.op == "Slice" else self.expand(scope, node)
         return applied
 
@@ -110,7 +109,6 @@ class _Work:
             self.stayed[second, SLICES] = f"the file would grow by {growth} bytes"
             return 0
         if not self.ctx.rewrite(SLICES, second):
-            self.disabled.add(second)
             return 0
         names = ("starts", "ends", "axes", "steps")
         if opset < _INPUTS:
@@ -156,7 +154,6 @@ class _Work:
         if names > node_bytes(first):
             return 0
         if not self.ctx.rewrite(EXPANDS, second):
-            self.disabled.add(second)
             return 0
         scope.rewire(second, 0, first.inputs[0])
         self.take_out(first)

@@ -9,6 +9,8 @@ from graphopt.analysis.constants import constant_node
 from graphopt.ir import Constant, Node, Tensor
 from graphopt.ir.tensors import Stored
 
+_TYPE = 3  # bytes of the field of an attribute that tells its type
+
 
 def node_bytes(node: Node) -> int:
     """Bytes of a node, of what every node has: operator, names, and attributes of integers."""
@@ -28,7 +30,7 @@ def list_bytes(name: str, length: int, as_node: bool) -> int:
     tensor = 2 + 2 + _field(8 * length)
     if not as_node:
         return _field(tensor + _text(name))
-    return _field(_text(name) + _text("Constant") + _field(_text("value") + 2 + _field(tensor)))
+    return _field(_text(name) + _text("Constant") + _field(_text("value") + _TYPE + _field(tensor)))
 
 
 def held_bytes(tensor: Tensor) -> int:
@@ -46,7 +48,7 @@ def held_bytes(tensor: Tensor) -> int:
 
 
 def _attribute(name: str, value: Any) -> int:
-    size = _text(name) + 2
+    size = _text(name) + _TYPE
     if isinstance(value, int):
         size += 1 + _varint(value)
     elif isinstance(value, list) and all(isinstance(one, int) for one in value):

@@ -111,7 +111,7 @@ class WeightNoise(Pass):
     def run(self, graph: Graph, ctx: Context) -> None:
         chosen = []
         for weight in weights(graph):
-            if not weight.sites or not weight.tensor.is_read:
+            if not weight.sites:
                 continue
             why = self._why_not(weight)
             if why is None:
@@ -166,8 +166,7 @@ class WeightNoise(Pass):
             return f"skip has {pattern!r}"
         if self.only and not any(_matches(weight, one) for one in self.only):
             return "only does not name it"
-        by_channel = "channel" in ((self.granularity,) if self.dither else (self.per, self.relative))
-        if by_channel and _axis(weight) is None and not self.dither:
+        if not self.dither and "channel" in (self.per, self.relative) and _axis(weight) is None:
             return f"the channels of {weight.sites[0].node.label!r} are not one axis of it"
         return None
 
@@ -232,8 +231,7 @@ def _matches(weight: Weight, pattern: str) -> bool:
 def _axis(weight: Weight) -> int | None:
     """The axis of the stored tensor whose indices are output channels for every reader."""
     axes = {site.channel for site in weight.sites}
-    axis = axes.pop() if len(axes) == 1 else None
-    return axis if axis is not None and int(weight.constant.shape[axis]) > 1 else None
+    return axes.pop() if len(axes) == 1 else None
 
 
 def _largest(dtype: np.dtype[Any]) -> float:

@@ -49,23 +49,21 @@ class Strip(Pass):
         if subject is None:
             return
         if self.docs:
-            _carry_out("docs", texts(graph, DOCS), graph, subject, ctx)
+            _carry_out("docs", texts(graph, DOCS), subject, ctx)
         if self.metadata:
-            _carry_out("metadata", texts(graph, METADATA), graph, subject, ctx)
+            _carry_out("metadata", texts(graph, METADATA), subject, ctx)
         if self.value_info:
-            _carry_out("value-info", value_infos(graph), graph, subject, ctx)
+            _carry_out("value-info", value_infos(graph), subject, ctx)
         if self.names:
-            _carry_out("names", node_names(graph), graph, subject, ctx)
+            _carry_out("names", node_names(graph), subject, ctx)
 
 
-def _carry_out(rule: str, changes: Iterator[Change], graph: Graph, subject: Node | Tensor, ctx: Context) -> None:
+def _carry_out(rule: str, changes: Iterator[Change], subject: Node | Tensor, ctx: Context) -> None:
     found = list(changes)
     if not found or not ctx.rewrite(rule, subject, f"in {len(found)} places"):
         return
     for change in found:
         change()
-    if graph.journal is not None:
-        graph.journal.note("values", (), ())
 
 
 def _subject(graph: Graph) -> Node | Tensor | None:

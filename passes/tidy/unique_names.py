@@ -48,6 +48,3 @@ class UniqueNames(Pass):
                     continue
                 if ctx.rewrite("twice" if node.name else "unnamed", node):
                     node.name = graph.fresh_name(node.name or node.op)
-                    seen.add(node.name)
-                    if graph.journal is not None:
-                        graph.journal.note("values", (), ())

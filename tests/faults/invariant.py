@@ -23,6 +23,7 @@ Files = dict[str, bytes]
 _NOT_WRITTEN = re.compile(
     r"nothing was changed|nothing was written|was not written|is unchanged|cannot write 'out|cannot write 'net"
 )
+_LEFT_OUT = re.compile(r"while\s+passes\s+asked\s+it\s+for\s+something")
 _WRITTEN = re.compile(r"is written|was written|what was to be done is done")
 
 
@@ -79,7 +80,7 @@ def faults(base: Baseline, root: Path, ended: Ended, killed: bool = False, unavo
     state = "none"
     litter = dict(now)
     if scene.output is not None:
-        state, used = _state(scene.output, base, now)
+        state, used = _state(scene.output, base, now, ended.out if ended.status == 0 else "")
         if state == "broken":
             found.append(f"{scene.output} is neither the old one nor the new one")
         for name in used:
@@ -122,8 +123,9 @@ def _ours(name: str, scene: Scene, base: Baseline) -> bool:
     return hidden or (name in base.after and name != scene.output and scene.output is not None)
 
 
-def _state(output: str, base: Baseline, now: Files) -> tuple[str, set[str]]:
-    """Whether the model there is the old or the new one, with its external data, and its files."""
+def _state(output: str, base: Baseline, now: Files, said: str) -> tuple[str, set[str]]:
+    """Whether the model there is the old or the new one, with its external data, and its files; another one is right
+    where a run says that its passes had to do without something."""
     folder = output.rpartition("/")[0]
     matches = []
     for state, then in (("old", base.before), ("new", base.after)):
@@ -135,6 +137,8 @@ def _state(output: str, base: Baseline, now: Files) -> tuple[str, set[str]]:
         if all(now.get(one) == then[one] for one in names):
             matches.append((state, {output, *names}))
     if not matches:
+        if _LEFT_OUT.search(said) and output in now and onnx.load_from_string(now[output]).graph.node:
+            return "other", {output, *(f"{folder}/{one}".lstrip("/") for one in externals(now[output]))}
         return "broken", {output}
     return matches[-1] if len(matches) == 1 else ("same", matches[0][1] | matches[1][1])
 
@@ -171,6 +175,10 @@ def _whole(name: str, data: bytes, hidden: bool) -> str | None:
     return None
 
 
+def _reader_gone(ended: Ended) -> bool:
+    return any(one.startswith("write ") and one.endswith("out.txt") for one in ended.log)
+
+
 def _said(base: Baseline, state: str, now: Files, ended: Ended) -> list[str]:
     found = []
     said = ended.err + ended.out
@@ -193,7 +201,8 @@ def _said(base: Baseline, state: str, now: Files, ended: Ended) -> list[str]:
         ]
         if lacking and not all(one.rstrip("/") in ended.out for one in lacking):
             found.append(f"it ended well without {lacking}")
-    elif not one_line and not (ended.status in (1, 6) and not ended.err and ended.out):
+    # Where the reader of standard output has gone, nobody is left to read the verdict.
+    elif not one_line and not (ended.status in (1, 6) and not ended.err and (ended.out or _reader_gone(ended))):
         found.append("it failed and says not one line of why")
     if ended.status != 0 and one_line:
         if state == "new" and (_NOT_WRITTEN.search(ended.err) or not _WRITTEN.search(ended.err)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, TensorAnnotation
 
 from graphopt.testing import Applied, apply, assert_missed, model
 from graphopt.testing.running import outputs_of
@@ -200,3 +200,29 @@ def test_a_target_that_others_read_stays_for_them() -> None:
         k = Constant<value_ints = [1, 4]>()  y = Reshape(x, k)  z = Neg(k) }"""
     done = free(text)
     assert "Neg(k)" in done.body and len(done.applied) == 1
+
+
+def test_an_input_of_unknown_rank() -> None:
+    before = model("g (float[1, 4] x, float[1, 4] z) => (float[1, 4] y) { y = Add(x, z) }")
+    before.graph.input[1].type.tensor_type.ClearField("shape")
+    done = apply(DynamicBatch(), before, feeds=(), laws=False)
+    assert_missed(done, "free", "the inputs do not all begin with the same number")
+
+
+def test_one_size_that_is_free_among_others() -> None:
+    done = free("g (float[4, 2] x, float[M, 2] z) => (float[4, 2] y, float[M, 2] w) { y = Neg(x)  w = Neg(z) }")
+    assert_missed(done, "free", "the inputs do not all begin with the same number")
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+def test_an_old_target_that_something_else_needs_stays(annotated: bool) -> None:
+    text = "g (float[1, 2, 2] x) => (float[1, 4] y, int64[2] z) { y = Reshape(x, k)  z = Neg(k) }"
+    if annotated:
+        text = "g (float[1, 2, 2] x) => (float[1, 4] y) { y = Reshape(x, k) }"
+    before = model(text, k=numbers(1, 4))
+    if annotated:
+        note = TensorAnnotation(tensor_name="y")
+        note.quant_parameter_tensor_names.add(key="ZERO_POINT_TENSOR", value="k")
+        before.graph.quantization_annotation.append(note)
+    done = apply(DynamicBatch(), before)
+    assert done.applied and "k" in {one.name for one in done.after.graph.initializer}

@@ -94,3 +94,12 @@ def test_from_pipeline_text() -> None:
     from graphopt.pipeline.spec import parse
 
     assert str(parse('freeze-dims{dims=["N=1"]}', Registry.load())) == 'freeze-dims{dims=["N=1"]}'
+
+
+def test_models_that_say_little_of_their_inputs() -> None:
+    unknown = model("g (float[M] x, float[N] z) => (float[A] y) { y = Add(x, z) }")
+    unknown.graph.input[0].type.tensor_type.ClearField("shape")
+    assert apply(FreezeDims(dims=("N=2",)), unknown, feeds=(), laws=False).applied
+    none = model("g () => (float[A] y) { y = Neg(k) }", k=np.ones(3, np.float32))
+    assert apply(FreezeDims(dims=("N=2",)), none, feeds=()).remarks == ()
+    assert apply(FreezeDims(dims=("x[0]=2",)), none, feeds=()).remarks == ()

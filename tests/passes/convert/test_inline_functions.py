@@ -133,3 +133,53 @@ def test_domains_that_functions_use() -> None:
     )
     done = apply(InlineFunctions(), before, feeds=())
     assert [(one.domain, one.version) for one in done.after.opset_import] == [("", 21), ("local", 1), ("other", 3)]
+
+
+def test_functions_of_functions_of_functions() -> None:
+    done = inline(
+        f"""{HEAD} g (float[N] x) => (float[N] y) {{ y = local.f(x) }}
+        {FUNCTION} f (a) => (c) {{ c = local.h(a) }}
+        {FUNCTION} h (a) => (c) {{ c = local.k(a) }}
+        {FUNCTION} k (a) => (c) {{ c = Exp(a) }}"""
+    )
+    assert done.body == "y = Exp(x)" and not done.after.functions
+
+
+def test_what_nobody_called_before_stays_and_what_others_call_too() -> None:
+    done = inline(
+        f"""{HEAD} g (float[N] x) => (float[N] y) {{ a = local.f(x)  b = local.f(a)  y = local.k(b) }}
+        {FUNCTION} f (a) => (c) {{ c = local.h(a) }}
+        {FUNCTION} h (a) => (c) {{ c = Exp(a) }}
+        {FUNCTION} k (a) => (c) {{ c = Neg(a) }}
+        {FUNCTION} lonely (a) => (c) {{ c = Abs(a) }}""",
+        once=True,
+    )
+    assert [one.name for one in done.after.functions] == ["f", "h", "lonely"]
+    assert "y = Neg(b)" in done.body
+
+
+def test_another_version_of_a_domain() -> None:
+    before = model(
+        f"""{HEAD.replace('"local": 1', '"local": 1, "other": 2')} g (float[N] x) => (float[N] y) {{ y = local.f(x) }}
+        <domain: "local", opset_import: ["": 21, "other": 3]> f (a) => (c) {{ c = other.Op(a) }}"""
+    )
+    assert_missed(apply(InlineFunctions(), before, feeds=()), "inline", "function 'f' imports other 3 and the model 2")
+
+
+def test_names_of_nodes() -> None:
+    """Those that are there already get another one; the others keep theirs, or none."""
+    done = inline(
+        f"""{HEAD} g (float[N] x) => (float[N] y) {{ [first] a = Neg(x)  y = local.f(a) }}
+        {FUNCTION} f (a) => (d) {{ [first] b = Abs(a)  [second] c = Exp(b)  d = Sin(c) }}"""
+    )
+    assert [one.name for one in done.after.graph.node] == ["first", "first_1", "second", ""]
+
+
+def test_what_was_declared_of_the_result_of_a_call_is_taken_back() -> None:
+    """It may hold for other calls only."""
+    before = model(
+        f"""{HEAD} g (float[N] x) => (float[N] y) {{ a = local.f(x)  y = Neg(a) }}
+        {FUNCTION} f (a) => (c) {{ c = Exp(a) }}"""
+    )
+    before.graph.value_info.append(helper.make_tensor_value_info("a", 1, ["N"]))
+    assert not apply(InlineFunctions(), before).after.graph.value_info

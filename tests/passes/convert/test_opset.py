@@ -189,3 +189,15 @@ def test_a_large_constant_node_is_raised_without_a_look_at_its_elements() -> Non
     assert done.applied and not done.missed
     assert done.after.opset_import[0].version == 17
     assert np.array_equal(onnx.numpy_helper.to_array(done.after.graph.node[0].attribute[0].t), weight)
+
+
+@pytest.mark.parametrize("version", [1, 100])
+def test_the_ends_of_what_a_version_may_be(version: int) -> None:
+    assert Opset(to=version).to == version
+
+
+def test_a_model_of_ir_version_3_without_weights() -> None:
+    before = at(8, [helper.make_node("Neg", ["x"], ["y"])], {"x": [2, 3]}, {"y": [2, 3]})
+    before.ir_version = 3
+    done = apply(Opset(to=13), before)
+    assert done.applied and not done.missed

@@ -10,6 +10,7 @@ from graphopt.pipeline import Pipeline
 from graphopt.testing import apply, assert_missed, model
 from graphopt.testing.samples import samples
 from passes.convert.overridable_inputs import InitializersFromInputs, InputsFromInitializers
+from passes.fold.constants import FoldConstants
 
 W, V = np.ones(2, np.float32), np.full(2, 3, np.float32)
 DEFAULTS = "g (float[2] x, float[2] w, float[2] v) => (float[2] y) { a = Add(x, w)  y = Mul(a, v) }"
@@ -76,3 +77,25 @@ def test_initializers_that_stay(name: str, why: str) -> None:
     done = apply(InputsFromInitializers(), proto)
     assert_missed(done, "offer", why)
     assert not done.applied
+
+
+def test_what_comes_after_in_the_pipeline_sees_a_constant() -> None:
+    text = "g (float[2] x, float[2] w) => (float[2] y) { a = Neg(w)  y = Add(x, a) }"
+    both = Pipeline((InitializersFromInputs(), FoldConstants()))
+    assert apply(both, model(text, w=W), feeds=FEEDS).body == "y = Add(x, a)"
+
+
+def test_what_comes_after_in_the_pipeline_sees_an_input() -> None:
+    text = "g (float[2] x) => (float[2] y) { a = Neg(w)  y = Add(x, a) }"
+    both = Pipeline((InputsFromInitializers(), FoldConstants()))
+    done = apply(both, model(text, w=W), feeds=FEEDS)
+    assert done.body == "a = Neg(w)\ny = Add(x, a)" and inputs(done.after) == ["x", "w"]
+
+
+def test_a_default_that_nobody_reads_stays() -> None:
+    done = apply(InitializersFromInputs(), _unread(), feeds=FEEDS)
+    assert [one.name for one in done.after.graph.initializer] == ["w"] and inputs(done.after) == ["x"]
+
+
+def _unread() -> ModelProto:
+    return model("g (float[2] x, float[2] w) => (float[2] y) { y = Neg(x) }", w=W)

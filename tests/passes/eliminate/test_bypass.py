@@ -11,8 +11,10 @@ from onnx import ModelProto, TensorAnnotation
 from graphopt.pipeline import Pass, Pipeline
 from graphopt.testing import apply, assert_missed, model
 from passes.eliminate.idempotent import Idempotent
+from passes.eliminate.implied_expands import ImpliedExpands
 from passes.eliminate.no_op_arithmetic import NoOpArithmetic
 from passes.eliminate.no_op_casts import NoOpCasts
+from passes.eliminate.no_op_reductions import NoOpReductions
 from passes.eliminate.no_op_slices import NoOpSlices
 from passes.eliminate.no_op_views import NoOpViews
 
@@ -92,3 +94,49 @@ def test_long_chains_in_linear_time(passes: tuple[Pass, ...], steps: list[str]) 
     done = apply(Pipeline(passes), before, feeds=(), laws=False)
     assert time.process_time() - started < 20  # a fraction of it, unless something is quadratic
     assert len(done.after.graph.node) <= 3
+
+
+def test_what_one_removal_frees_is_found_in_the_next_sweep() -> None:
+    """The Where waits for the negation to lose its other reader, which stands behind it."""
+    text = """g (bool[N] b, bool[N] p, int32[N] x, int32[N] z) => (int32[N] y, bool[N] r) {
+        n = Not(b)  y = Where(n, x, z)  q = Where(no, n, p)  r = Not(q) }"""
+    done = apply(NoOpArithmetic(), model(text, no=np.array(False)), feeds=())
+    assert done.body == "y = Where(b, z, x)\nr = Not(p)"
+
+
+TWO_RANKS = """<ir_version: 10, opset_import: ["": 18, "f": 1]>
+    g (float[2, 3] x, float[4] z) => (float[A, B] y, float[C] w) {{ y = f.go(x)  w = f.go(z) }}
+    <domain: "f", opset_import: ["": {version}]> go (x) => (y) {{ {body} }}"""
+
+
+@pytest.mark.parametrize(
+    ("pass_", "body", "applied"),
+    [
+        (NoOpReductions(), "k = Constant<value_ints = [0]>()  a = ReduceMax(x, k)  y = Neg(a)", 0),
+        (
+            NoOpSlices(),
+            "s = Constant<value_ints = [0]>()  e = Constant<value_ints = [9223372036854775807]>()  "
+            "a = Slice(x, s, e)  y = Neg(a)",
+            1,
+        ),
+        (ImpliedExpands(), "k = Constant<value_float = 2.0>()  s = Shape(x)  a = Expand(k, s)  y = Add(x, a)", 0),
+    ],
+    ids=["reduction", "slice", "expand"],
+)
+def test_a_function_that_is_called_with_values_of_two_ranks(pass_: Pass, body: str, applied: int) -> None:
+    """Not even the rank is known in it: what does not depend on it goes, and the rest stays."""
+    done = apply(pass_, model(TWO_RANKS.format(version=18, body=body)))
+    assert len(done.applied) == applied
+
+
+def test_a_function_that_is_called_with_values_of_two_types() -> None:
+    """The same Where may be of numbers whose zeros have signs; a bound left out depends on the type, too."""
+    text = """<ir_version: 10, opset_import: ["": 18, "f": 1]>
+        g (float[3] x, int32[3] z) => (float[A] y, int32[B] w) {{ y = f.go(x)  w = f.go(z) }}
+        <domain: "f", opset_import: ["": 18]> go (x) => (y) {{ {} }}"""
+    where = "c = Constant<value = bool {1}>()  a = Where(c, x, x)  y = Neg(a)"
+    assert apply(NoOpArithmetic(), model(text.format(where))).applied == ()
+    clip = "a = Relu(x)  b = Sub(a, a)  k = Sub(b, b)  c = Clip(a, k)  y = Neg(c)"
+    assert apply(Idempotent(), model(text.format(clip)), laws=False).applied == ()
+    clip = "k = Constant<value_float = 0.0>()  l = CastLike(k, x)  c = Clip(x, , l)  y = Neg(c)"
+    assert apply(Idempotent(), model(text.format(clip)), laws=False).applied == ()

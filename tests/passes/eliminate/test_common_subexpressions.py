@@ -260,3 +260,24 @@ def test_a_node_without_inputs() -> None:
         <domain: "d", opset_import: ["": 18]> Two () => (t) { t = Constant<value_float = 2.0>() }"""
     done = apply(CommonSubexpressions(), model(text))
     assert done.body.count("Two()") == 1
+
+
+def test_nodes_that_leave_out_the_same_outputs() -> None:
+    text = """g (float[S, N, 3] x) => (float[A, B, C] y) {
+        , h = LSTM<hidden_size = 2>(x, w, r)  , i = LSTM<hidden_size = 2>(x, w, r)
+        z, j = LSTM<hidden_size = 2>(x, w, r)  m = Add(h, i)  y = Add(m, j) }"""
+    w, r = (np.linspace(-1, 1, 8 * size, dtype=np.float32).reshape(1, 8, size) for size in (3, 2))
+    done = merged(text, w=w, r=r)
+    assert done.body.count("LSTM") == 2 and "m = Add(h, h)" in done.body
+
+
+@pytest.mark.parametrize(("readers", "stays"), [(-1, False), (0, True), (40, True)])
+def test_readers_that_would_spell_out_the_name_of_an_output(readers: int, stays: bool) -> None:
+    """The name of an output outlives the node; the maker and every reader of the other one have to say it."""
+    long = "an_output_whose_name_takes_many_bytes"
+    steps, last = "  ".join(f"c{at} = Neg(a)" for at in range(readers)), "x" if readers < 0 else "a"
+    text = (
+        f"g (float[N] x) => (float[N] y, float[N] {long}) {{ a = Exp(x)  {steps}  {long} = Exp(x)  y = Abs({last}) }}"
+    )
+    done = apply(CommonSubexpressions(), model(text))
+    assert bool([one for one in done.missed if "the file would grow" in one.why]) == stays

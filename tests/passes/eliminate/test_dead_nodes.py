@@ -255,3 +255,15 @@ def test_fifty_thousand_nodes(shape: str) -> None:
     outcome = run(lambda: graph, Pipeline.of(DeadNodes()))
     assert time.perf_counter() - start < 20
     assert outcome.rewrites == count and len(outcome.graph.nodes) == 1
+
+
+def test_one_output_among_several_that_an_annotation_needs() -> None:
+    before = model(
+        "g (float[N, 4] x) => (float[N, 4] y) { s, i = TopK(x, k)  t, s2 = TopK(x, k)  y = Neg(x) }", k=np.array([1])
+    )
+    note = TensorAnnotation(tensor_name="y")
+    note.quant_parameter_tensor_names.add(key="ZERO_POINT_TENSOR", value="s2")
+    before.graph.quantization_annotation.append(note)
+    done = dead(before)
+    assert names(done) == ["TopK(s)"]
+    assert_missed(done, "unread", "it is a quantization parameter of 'y'")

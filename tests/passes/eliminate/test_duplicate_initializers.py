@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from onnx import ModelProto, SparseTensorProto, TensorAnnotation, TensorProto, helper, numpy_helper
 
+from graphopt.pipeline import Pipeline
 from graphopt.testing import Applied, apply, assert_missed, model
 from passes.eliminate import duplicate_initializers
 from passes.eliminate.duplicate_initializers import DuplicateInitializers
+from passes.fold.constants import FoldConstants
 
 SQUARE = np.arange(16, dtype=np.float32).reshape(4, 4)
 TWO = "g (float[N, 4] x) => (float[N, 4] y) { a = MatMul(x, v)  y = MatMul(a, w) }"
@@ -224,3 +226,22 @@ def test_large_values_that_differ_where_they_are_sampled_are_not_read(monkeypatc
     random = np.random.default_rng(0)
     merged(text, v=random.random((160, 160), np.float32), w=random.random((160, 160), np.float32))
     assert read == []
+
+
+def test_a_dense_tensor_with_the_bytes_of_a_sparse_one() -> None:
+    """Both are int64[4]: one is 0, 0, 5, 0, and the other one what is written down to say so."""
+    proto = model("g (int64[4] x) => (int64[4] y) { a = Add(x, w)  y = Add(a, v) }", v=np.array([8, 2, 8, 5]))
+    values = numpy_helper.from_array(np.array([5]), "w")
+    indices = numpy_helper.from_array(np.array([2]), "w_indices")
+    proto.graph.sparse_initializer.append(SparseTensorProto(values=values, indices=indices, dims=[4]))
+    assert merged(proto).applied == ()
+
+
+def test_values_of_few_bits_that_another_pass_made() -> None:
+    text = """g (float[64] x) => (float[64] y) {
+        a = Cast<to = 22>(w)  b = Cast<to = 22>(v)
+        c = DequantizeLinear(a, s)  d = DequantizeLinear(b, s)  e = Add(x, c)  y = Add(e, d) }"""
+    numbers = np.arange(64) % 7
+    before = model(text, w=numbers.astype(np.int8), v=numbers.astype(np.int16), s=np.float32(1))
+    done = apply(Pipeline((FoldConstants(), DuplicateInitializers())), before, laws=False)
+    assert sorted(one.name for one in done.after.graph.initializer) == ["a", "s"]

@@ -235,3 +235,22 @@ def test_what_is_dequantized_from_signed_integers_may_be_negative() -> None:
 def test_a_zero_point_that_is_fed_says_nothing() -> None:
     text = "g (uint8[N] x, uint8 z) => (float[N] y) { a = DequantizeLinear(x, s, z)  b = Relu(a)  y = Neg(b) }"
     assert apply(Idempotent(), model(text, s=F(0.5))).applied == ()
+
+
+def test_bounds_that_a_clip_of_halves_leaves_out() -> None:
+    """The last finite number of the type: no less, as a Clip that says so shows."""
+    text = "g (float16[N] x) => (float16[N] y) { a = Clip(x, , one)  b = Clip(a, low, one)  y = Neg(b) }"
+    done = apply(Idempotent(), model(text, one=np.float16(1), low=np.float16(-65504)))
+    assert [rule.rule for rule in done.applied] == ["in-range"]
+
+
+@pytest.mark.parametrize("version", [6, 10])
+def test_bounds_that_an_old_clip_leaves_out(version: int) -> None:
+    done = again("a = Sigmoid(x)  b = Clip<max = 1.0>(a)  y = Neg(b)", version=version)
+    assert done.body == "a = Sigmoid(x)\ny = Neg(a)"
+    assert again("a = Sigmoid(x)  b = Clip<max = 0.5>(a)  y = Neg(b)", version=version).applied == ()
+
+
+def test_what_is_dequantized_from_a_type_that_is_no_grid() -> None:
+    text = "g (int32[N] x) => (float[N] y) { a = DequantizeLinear(x, s)  b = Clip(a, lo, hi)  y = Neg(b) }"
+    assert apply(Idempotent(), model(text, s=F(1), lo=F(-3e9), hi=F(3e9))).applied == ()

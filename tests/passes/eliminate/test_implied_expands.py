@@ -121,3 +121,19 @@ def test_every_operator_that_broadcasts(op: str, kind: str) -> None:
 def test_a_tile_by_numbers_that_are_not_known() -> None:
     text = "g (float[3, 4] x, float[3, 1] m, int64[2] r) => (float[3, 4] y) { a = Tile(m, r)  y = Add(x, a) }"
     assert apply(ImpliedExpands(), model(text), feeds=()).applied == ()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int16", "int32", "int64", "uint32", "uint64"])
+def test_integers_have_one_zero(kind: str) -> None:
+    done = apply(
+        ImpliedExpands(),
+        model(
+            f"g ({kind}[3, 4] x, {kind}[1] m) => ({kind}[3, 4] y) {{ a = Expand(m, s)  y = Max(a, x) }}", s=ints(3, 4)
+        ),
+        laws=kind in ("int32", "int64"),
+    )
+    assert done.body == "y = Max(m, x)"
+
+
+def test_nothing_is_said_of_an_output_that_no_node_reads() -> None:
+    assert expand("y = Expand(m, s)", s=ints(3, 4)).remarks == ()

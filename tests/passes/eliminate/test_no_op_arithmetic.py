@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
+from onnx import SparseTensorProto, numpy_helper
 
 from graphopt.testing import Applied, apply, assert_missed, model
 from passes.eliminate.no_op_arithmetic import NoOpArithmetic
@@ -232,5 +234,39 @@ def test_half_precision_has_units_too() -> None:
 def test_a_where_in_a_function_that_does_not_know_its_types() -> None:
     """It may be of floating-point numbers, whose zeros may lose their sign."""
     text = """<ir_version: 10, opset_import: ["": 21, "f": 1]> g (float[N] x) => (float[N] y) { y = f.go(x) }
-    <domain: "f", opset_import: ["": 21]> go (x) => (y) { c = Constant<value = bool {1}>()  y = Where(c, x, x) }"""
+    <domain: "f", opset_import: ["": 21]> go (x) => (y) {
+            c = Constant<value = bool {1}>()  a = Where(c, x, x)  y = Neg(a) }"""
     assert apply(NoOpArithmetic(), model(text)).applied == ()
+
+
+def test_bfloat16_has_units_too() -> None:
+    text = "g (bfloat16[N] x) => (bfloat16[N] y) { a = Mul(x, k)  y = Identity(a) }"
+    one = np.ones((), ml_dtypes.bfloat16)
+    assert apply(NoOpArithmetic(), model(text, k=one), feeds=()).body == "y = Identity(x)"
+
+
+def test_equal_to_one_is_no_copy_of_a_number() -> None:
+    text = "g (int32[N] x) => (bool[N] y) { a = Equal(x, k)  y = Not(a) }"
+    assert apply(NoOpArithmetic(), model(text, k=I32(1))).applied == ()
+
+
+def test_the_minimum_with_any_integer_but_the_greatest() -> None:
+    for number, applied in ((2**31 - 1, True), (0, False), (2**31 - 2, False)):
+        assert bool(compute("Min(b, k)", kind=I32, k=I32(number)).applied) == applied
+
+
+def test_units_that_are_stored_sparse_are_not_read() -> None:
+    proto = model("g (float[2] x) => (float[2] y) { a = Mul(x, k)  y = Neg(a) }")
+    values = numpy_helper.from_array(np.ones(2, F), "k")
+    indices = numpy_helper.from_array(np.arange(2), "k_indices")
+    proto.graph.sparse_initializer.append(SparseTensorProto(values=values, indices=indices, dims=[2]))
+    assert apply(NoOpArithmetic(), proto).applied == ()
+
+
+def test_a_branch_whose_condition_may_have_more_axes() -> None:
+    """The function is called with values of two ranks, and the constant branch may be the smaller one."""
+    text = """<ir_version: 10, opset_import: ["": 18, "f": 1]>
+        g (int64[2, 3] x, int64[4] z) => (int64[A, B] y, int64[C] w) { y = f.go(x)  w = f.go(z) }
+        <domain: "f", opset_import: ["": 18]> go (x) => (y) {
+            c = Constant<value = bool {1}>()  k = Constant<value_ints = [7]>()  y = Where(c, k, x) }"""
+    assert_missed(apply(NoOpArithmetic(), model(text)), "where", "may be smaller")

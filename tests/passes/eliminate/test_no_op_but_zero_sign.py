@@ -299,3 +299,15 @@ def test_a_bias_in_integers_goes_whatever_reads_the_result() -> None:
         a = QLinearConv(u, s, q, v, s, q, s, q, b)  y = DequantizeLinear(a, s, q) }"""
     weights = {"s": F(1), "q": np.uint8(0), "v": np.ones((1, 1, 1, 1), np.uint8), "b": np.zeros(1, np.int32)}
     assert apply(NoOpButZeroSign(), model(text, **weights)).body.startswith("a = QLinearConv(u, s, q, v, s, q, s, q)\n")
+
+
+def test_a_transposed_convolution_is_never_minus_zero_either() -> None:
+    text = "g (float[1, 1, A, B] x) => (float[1, 1, C, D] y) { a = ConvTranspose(x, w, b)  y = Reciprocal(a) }"
+    done = apply(NoOpButZeroSign(), model(text, w=np.ones((1, 1, 1, 1), F), b=np.zeros(1, F)), laws=False)
+    assert done.body == "a = ConvTranspose(x, w)\ny = Reciprocal(a)"
+
+
+def test_a_convolution_loses_the_sign() -> None:
+    text = "g (float[1, 1, A, B] x) => (float[1, 1, C, D] y) { a = Add(x, z)  b = Conv(a, w)  y = Reciprocal(b) }"
+    done = apply(NoOpButZeroSign(), model(text, w=np.ones((1, 1, 1, 1), F), z=F(0)), laws=False)
+    assert "Add" not in done.body

@@ -258,3 +258,31 @@ def test_what_is_said_to_hold_every_value_does(first: str) -> None:
             text = there_and_back(first, between)
             gone = apply(NoOpCasts(), model(text), laws=False).body == "y = Identity(x)"
             assert gone == holds(between, first), between
+
+
+@pytest.mark.parametrize(
+    ("kinds", "body"),
+    [
+        (("bool", "int32"), "a = Cast<to = 1>(x)  b = Cast<to = 6>(a)"),
+        (("int32", "uint8"), "a = Cast<to = 7>(x)  b = Cast<to = 2>(a)"),
+    ],
+)
+def test_truths_and_integers_on_the_way_to_integers(kinds: tuple[str, str], body: str) -> None:
+    done = cast(f"g ({kinds[0]}[N] x) => ({kinds[1]}[N] y) {{ {body}  y = Identity(b) }}")
+    assert [one.rule for one in done.applied] == ["on-the-way"] and done.body.startswith("b = Cast<to=")
+
+
+def test_a_cast_like_another_value_still_reads_it() -> None:
+    done = cast("g (int8[N] x, int64[M] t) => (int64[N] y) { a = Cast<to = 6>(x)  b = CastLike(a, t)  y = Neg(b) }")
+    assert done.body == "b = CastLike(x, t)\ny = Neg(b)"
+
+
+def test_nothing_is_said_of_types_that_are_not_looked_at() -> None:
+    text = "g (float8e4m3fn[N] x) => (float8e4m3fn[N] y) { a = Cast<to = 1>(x)  y = Cast<to = 17>(a) }"
+    assert cast(f'<ir_version: 9, opset_import: ["": 19]> {text}', runs=False).remarks == ()
+
+
+def test_a_type_that_a_caller_gives() -> None:
+    text = """<ir_version: 10, opset_import: ["": 18, "f": 1]> g (float[3] x) => (int32[3] y) { y = f.go<t = 6>(x) }
+        <domain: "f", opset_import: ["": 18]> go <t> (x) => (y) { y = Cast<to: int = @t>(x) }"""
+    assert cast(text).remarks == ()

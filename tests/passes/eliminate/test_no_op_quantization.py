@@ -108,3 +108,17 @@ def test_a_zero_point_that_is_no_integer() -> None:
         a = DequantizeLinear(x, s, z)  y = QuantizeLinear(a, s, z) }"""
     zero = np.zeros((), ml_dtypes.float8_e4m3fn)
     assert apply(NoOpQuantization(), model(text, s=F(1), z=zero), feeds=()).remarks == ()
+
+
+def test_without_a_zero_point_the_input_tells_the_type() -> None:
+    """What is quantized without one is uint8, whatever it was before."""
+    text = """<ir_version: 9, opset_import: ["": 18]> g (int8[N] x) => (float[N] y) {
+        a = DequantizeLinear(x, s)  b = QuantizeLinear(a, s)  y = DequantizeLinear(b, s) }"""
+    assert apply(NoOpQuantization(), model(text, s=F(0.5))).applied == ()
+
+
+def test_a_scale_in_a_list_of_one() -> None:
+    assert quantize(BACK, s=np.array([0.5], F), z=np.array([3], np.uint8)).applied
+    text = f"g (uint8[N] x) => (float[N] y) {{ {BACK} }}"
+    nested = model(text, s=np.array([[0.5]], F), z=np.array([[3]], np.uint8))
+    assert apply(NoOpQuantization(), nested, feeds=()).remarks == ()

@@ -89,3 +89,26 @@ def test_outputs_and_bodies() -> None:
         y = If(c)<then_branch = t () => (float[1] o) { p = ReduceMin(x)  o = Neg(p) },
                   else_branch = e () => (float[1] o) { o = Abs(x) }> }"""
     assert "ReduceMin" not in apply(NoOpReductions(), model(text)).body
+
+
+@pytest.mark.parametrize("last", ["Unsqueeze(a, k)", "Reshape(a, t)"])
+def test_axes_of_floats_that_come_back(last: str) -> None:
+    text = f"g (float[3, 1] x) => (float[3, 1] y) {{ a = ReduceMax<keepdims = 0>(x, k)  b = {last}  y = Neg(b) }}"
+    done = apply(NoOpReductions(), model(text, k=np.array([1]), t=np.array([3, 1])))
+    assert done.body == "y = Neg(x)" and [one.rule for one in done.applied] == ["round-trip"]
+
+
+def test_told_to_do_nothing_from_the_first_version_on() -> None:
+    assert reduce("ReduceSum<noop_with_empty_axes = 1>(x)", version=13).body == "y = Neg(x)"
+
+
+@pytest.mark.parametrize("axis", [2, -3])
+def test_an_axis_that_is_not_there(axis: int) -> None:
+    text = "g (float[1, 1] x) => (float[1, 1] y) { a = ReduceMax(x, k)  y = Neg(a) }"
+    assert apply(NoOpReductions(), model(text, k=np.array([axis])), laws=False).applied == ()
+
+
+def test_some_axes_of_one_element_whichever_they_are() -> None:
+    text = "g (float[1, 1] x, int64[A] k) => (float[1, 1] y) { a = ReduceMax(x, k)  y = Neg(a) }"
+    feeds = [{"x": np.full((1, 1), 3, np.float32), "k": np.array(axes, np.int64)} for axes in ([0], [0, 1], [])]
+    assert apply(NoOpReductions(), model(text), feeds=feeds).body == "y = Neg(x)"

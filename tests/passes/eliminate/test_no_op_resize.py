@@ -57,3 +57,15 @@ def test_scales_known_at_run_time_only() -> None:
     text = "g (float[1, 1, N, M] x, float[4] s) => (float[A, B, C, D] y) { a = Resize(x, , s)  y = Neg(a) }"
     assert apply(NoOpResize(), model(text), feeds=()).applied == ()
     assert apply(NoOpResize(), model(text, s=ONES), feeds=()).applied == ()  # a default that may be overridden
+
+
+def test_sizes_of_axes_in_another_order() -> None:
+    text = "g (float[2, 3] x) => (float[A, B] y) { a = Resize<axes = [1, 0]>(x, , , s)  y = Neg(a) }"
+    assert apply(NoOpResize(), model(text, s=np.array([2, 3])), feeds=()).applied == ()
+
+
+def test_scales_that_a_caller_gives() -> None:
+    text = """<ir_version: 8, opset_import: ["": 8, "f": 1]>
+        g (float[1, 1, 2, 2] x) => (float[A, B, C, D] y) { y = f.go<s = [1.0, 1.0, 2.0, 1.0]>(x) }
+        <domain: "f", opset_import: ["": 8]> go <s> (x) => (y) { a = Upsample<scales: floats = @s>(x)  y = Neg(a) }"""
+    assert apply(NoOpResize(), model(text), feeds=()).remarks == ()

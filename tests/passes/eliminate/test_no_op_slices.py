@@ -275,3 +275,46 @@ def test_axes_that_a_caller_gives_may_differ() -> None:
     assert apply(NoOpSlices(), model(text)).applied == ()
     one = text.replace("y = Concat", "b = Concat<axis: int = @p>(a, x)  y = Concat")
     assert apply(NoOpSlices(), model(one), feeds=(), laws=False).applied == ()
+
+
+def test_indices_that_a_node_states() -> None:
+    steps = "i = Constant<value_ints = [0, 1, 2]>()  a = Gather<axis = 1>(x, i)  y = Neg(a)"
+    text = f"g (float[N, 3] x) => (float[N, 3] y) {{ {steps} }}"
+    assert apply(NoOpSlices(), model(text)).body == "y = Neg(x)"
+
+
+def test_what_is_left_of_a_join_with_nothing() -> None:
+    done = cut("Concat<axis = 0>(a, e)", e=np.zeros((0, 4), np.float32))
+    assert gone(done) and [one.rule for one in done.applied] == ["empty-input"]
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_the_last_end_that_memory_may_hold(axis: int) -> None:
+    """A row of 2**20 numbers of 4 bytes each leaves room for 2**25 of them."""
+    for end, whole in ((2**25, True), (2**25 - 1, False)):
+        bounds = {"s": ints(0), "e": ints(end), "k": ints(axis)}
+        shape = f"{2**20}, N"
+        text = f"g (float[{shape}] x) => (float[{2**20}, M] y) {{ a = Abs(x)  b = Slice(a, s, e, k)  y = Neg(b) }}"
+        assert bool(apply(NoOpSlices(), model(text, **bounds), laws=False).applied) == whole
+
+
+def test_an_axis_that_is_the_size_of_another_value() -> None:
+    text = f"""<ir_version: 8, opset_import: ["": 17]> g (float[{2**20}, N] x, float[M] z) => (float[A, B] y) {{
+        k = Shape(z)  a = Slice(x, s, e, k)  y = Neg(a) }}"""
+    assert apply(NoOpSlices(), model(text, s=ints(0), e=ints(2**25)), laws=False).applied == ()
+
+
+def test_bounds_that_a_caller_gives() -> None:
+    text = """<ir_version: 8, opset_import: ["": 9, "d": 1]>
+        g (float[4] x) => (float[2] y) { y = d.Cut<b = [0], e = [2]>(x) }
+        <domain: "d", opset_import: ["": 9]> Cut <b, e> (x) => (y) {
+            y = Slice<starts: ints = @b, ends: ints = @e>(x) }"""
+    assert apply(NoOpSlices(), model(text)).applied == ()
+
+
+def test_two_axes_that_a_caller_gives() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17, "d": 1]>
+        g (float[2, 2] x) => (float[4, 4] y) { y = d.Join<p = 0, q = 1>(x) }
+        <domain: "d", opset_import: ["": 17]> Join <p, q> (x) => (y) {
+            a = Concat<axis: int = @p>(x, x)  b = Concat<axis: int = @p>(x, x)  y = Concat<axis: int = @q>(a, b) }"""
+    assert apply(NoOpSlices(), model(text)).applied == ()

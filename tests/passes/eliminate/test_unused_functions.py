@@ -72,3 +72,22 @@ def test_a_domain_that_only_a_body_uses_stays() -> None:
     text = FUNCTIONS.replace("p = Neg(x)", "p = ai.onnx.ml.Scaler<offset = [0.0], scale = [1.0]>(x)")
     done = apply(UnusedOpsetImports(), model(text), feeds=())
     assert imports(done.after) == ["", "local", "ai.onnx.ml"]
+
+
+def test_an_import_of_a_function_that_does_not_need_it() -> None:
+    """The model itself needs it: its functions are defined in that domain."""
+    done = apply(UnusedOpsetImports(), model(FUNCTIONS))
+    inner = next(one for one in done.after.functions if one.name == "outer")
+    assert [one.domain for one in inner.opset_import] == ["", "local"]
+    assert "local" in imports(done.after)
+
+
+def test_a_function_that_holds_nothing() -> None:
+    proto = model(FUNCTIONS)
+    proto.functions.add(name="empty", domain="local").opset_import.add(domain="", version=21)
+    assert [one.name for one in apply(UnusedFunctions(), proto, laws=False).after.functions] == [
+        "outer",
+        "inner",
+        "empty",
+    ]
+    apply(UnusedOpsetImports(), proto, laws=False)

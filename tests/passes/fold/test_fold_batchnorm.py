@@ -199,3 +199,39 @@ def test_old_and_mixed_forms() -> None:
     wide = {name: one.astype(np.float64) for name, one in parameters(6).items()}
     done = folded(text.replace("<spatial = 0>", ""), False, w=floats(6, 4, 3, 3), **wide)
     assert_missed(done, "after-conv", "of another type than the weights")
+
+
+def test_channels_that_the_input_does_not_tell() -> None:
+    """The normalization says how many there are."""
+    text = """g (float[N, D, 6, 6] x) => (float[a, b, c, d] y) {
+        t = BatchNormalization(x, s, o, m, v)  y = Conv(t, w, b) }"""
+    ones = {name: np.full(4, value, np.float32) for name, value in (("s", 2), ("o", 1), ("m", 3), ("v", 4))}
+    rng = np.random.default_rng(5)
+    made = model(text, w=rng.normal(size=(5, 4, 3, 3)).astype("f"), b=np.ones(5, np.float32), **ones)
+    feeds = [{"x": rng.normal(size=(2, 4, 6, 6)).astype("f")}]
+    assert apply(FoldBatchnorm(), made, feeds=feeds).body == "y = Conv(x, w, b)"
+
+
+def test_behind_a_product_whose_axes_are_not_known() -> None:
+    """Which axis is that of the channels is not known either."""
+    text = """g (float[K] u, int64[2] k) => (float[a, b] y) {
+        x = Reshape(u, k)  a = MatMul(x, w)  y = BatchNormalization(a, s, o, m, v) }"""
+    ones = {name: np.full(4, value, np.float32) for name, value in (("s", 2), ("o", 1), ("m", 3), ("v", 4))}
+    text = text.replace("int64[2] k", "int64[R] k")
+    done = apply(FoldBatchnorm(), model(text, w=np.ones((3, 4), np.float32), **ones), feeds=())
+    assert_missed(done, "after-matmul", "one number, or one a channel")
+
+
+def test_normalizations_of_opset_6_are_left() -> None:
+    text = """<ir_version: 3, opset_import: ["": 6]> g (float[2, 4, 6, 6] x) => (float[a, b, c, d] y) {
+        k = Constant<value = float[4] {1, 2, 3, 4}>()
+        a = Conv<kernel_shape = [1, 1]>(x, w)  y = BatchNormalization<is_test = 1>(a, k, k, k, k) }"""
+    assert apply(FoldBatchnorm(), model(text, w=np.ones((4, 4, 1, 1), "f")), feeds=(), laws=False).applied == ()
+
+
+def test_rows_of_a_stack_of_matrices_without_a_bias() -> None:
+    text = """g (float[N, 4, 5] x) => (float[a, b, c] y) {
+        a = MatMul(w, x)  y = BatchNormalization(a, s, o, m, v) }"""
+    ones = {name: np.full(3, value, np.float32) for name, value in (("s", 2), ("o", 1), ("m", 3), ("v", 4))}
+    done = apply(FoldBatchnorm(), model(text, w=floats(3, 4), **ones))
+    assert_missed(done, "after-matmul", "has no place for a bias")

@@ -441,3 +441,66 @@ def test_time_is_linear(make: Any) -> None:
         )  # type: ignore[misc]
         seconds.append(time.process_time() - start)
     assert seconds[1] < 10 * seconds[0] + 1.5
+
+
+@pytest.mark.parametrize(("parameter", "left"), [("u", {"u"}), ("w", {"w"})])
+def test_what_an_annotation_needs_is_reckoned_with(parameter: str, left: set[str]) -> None:
+    """A value that stays is not freed, and one that nobody else reads is stored."""
+    before = model(f"g ({X}) => ({Y}) {{ u = Neg(w)  v = Exp(u)  y = Mul(x, v) }}", w=SQUARE[0])
+    note = TensorAnnotation(tensor_name="y")
+    note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value=parameter)
+    before.graph.quantization_annotation.append(note)
+    done = folded(before)
+    assert initializers(done).keys() == left
+    assert_missed(done, "fold", "the file would grow")
+
+
+def test_nothing_is_said_of_random_numbers_that_depend_on_nothing() -> None:
+    text = f"g ({X}) => ({Y}) {{ r = RandomNormal<shape = [8]>()  y = Add(x, r) }}"
+    assert folded(text, runs=False).remarks == ()
+
+
+def test_in_a_branch_of_a_function() -> None:
+    """A constant in a function is a node, also in its bodies."""
+    text = """<ir_version: 10, opset_import: ["": 18, "f": 1]> g (bool c, float[8] x) => (float[8] y) { y = f.go(c, x) }
+        <domain: "f", opset_import: ["": 18]> go (c, x) => (y) {
+            y = If(c)<then_branch = t () => (float[8] o) {
+                    k = Constant<value_float = 2.0>()  n = Neg(k)  o = Mul(x, n) },
+                else_branch = e () => (float[8] p) { p = Neg(x) }> }"""
+    done = folded(text)
+    assert [one.node for one in done.applied] == ["Neg(n)"]
+    branch = done.after.functions[0].node[0].attribute[0].g
+    assert not branch.initializer and [one.op_type for one in branch.node] == ["Constant", "Mul"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "to", "folds"),
+    [
+        (np.uint8, 10, False),
+        (np.uint8, 16, False),
+        (np.uint8, 1, False),
+        (np.uint8, 11, False),
+        (np.float32, 11, False),
+        (np.int32, 1, True),
+        (np.float32, 10, True),
+        (np.uint16, 16, True),
+        (np.int64, 11, True),
+    ],
+)
+def test_casts_that_unpack_stay_and_others_do_not(kind: type, to: int, folds: bool) -> None:
+    """To store the result takes more than the operand where it has more bits."""
+    text = f"g (float[64] x) => (float[64] y) {{ a = Cast<to = {to}>(w)  b = Cast<to = 1>(a)  y = Add(x, b) }}"
+    only = f"g (float[64] x) => (float[64] y) {{ a = Cast<to = {to}>(w)  y = CastLike(a, x) }}"
+    for one in (text, only):
+        done = folded(one, runs=False, w=np.arange(64).astype(kind))
+        assert ("w" not in {held.name for held in done.after.graph.initializer}) == folds
+        assert folds or any("that are stored" in remark.why for remark in done.missed)
+
+
+@pytest.mark.parametrize(("opset", "folds"), [(8, False), (9, True)])
+def test_an_output_that_a_constant_node_cannot_hold_yet(opset: int, folds: bool) -> None:
+    text = f'<ir_version: 4, opset_import: ["": {opset}]> g (float[N] x) => (int64[8] y) {{ u = Neg(w)  y = Abs(u) }}'
+    done = folded(text, w=np.arange(8))
+    assert ("Abs" not in done.body) == folds
+    if not folds:
+        assert_missed(done, "fold", "'y' would need a Constant node, which cannot hold its type at opset 8")

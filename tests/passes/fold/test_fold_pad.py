@@ -170,3 +170,47 @@ def test_a_pool_with_a_window_that_padding_alone_could_fill() -> None:
         proto = model(f"g ({X}) => ({Y}) {{ p = Pad(x, q)  y = AveragePool<{attributes}>(p) }}", q=PADS)
         done = apply(FoldPad(), proto)
         assert bool(done.applied) != refusal, kernel
+
+
+def test_average_pools_of_the_first_version_that_is_understood() -> None:
+    text = f"""{head(7)} g ({X}) => ({Y}) {{
+        padded = Pad<pads = {PADS.tolist()}>(x)  y = AveragePool<{POOL}>(padded) }}"""
+    assert folded(text).body.startswith("y = AveragePool<")
+
+
+def test_another_value_from_the_version_on_in_which_it_is_an_input() -> None:
+    text = f"{head(11)} g ({X}) => ({Y}) {{ p = Pad(x, q, z)  y = Conv(p, w) }}"
+    refused(text, "other values than zeros", w=KERNEL, q=PADS, z=np.float32(1))
+
+
+def test_one_spatial_axis() -> None:
+    text = "g (float[N, 4, 9] x) => (float[a, b, c] y) { p = Pad(x, q)  y = Conv(p, w) }"
+    made = model(text, w=KERNEL[..., 0], q=np.array([0, 0, 1, 0, 0, 2]))
+    assert apply(FoldPad(), made, feeds=[{"x": np.ones((2, 4, 9), np.float32)}]).body == "y = Conv<pads=[1, 2]>(x, w)"
+
+
+def test_axes_of_a_value_whose_rank_is_not_known() -> None:
+    text = f"{head(18)} g (float[K] v, int64[R] s) => ({Y}) {{ x = Reshape(v, s)  p = Pad(x, q, , k)  y = Conv(p, w) }}"
+    refused(text, "which axes it pads is not known", runs=False, w=KERNEL, q=np.array([1, 1]), k=np.array([2]))
+
+
+def test_a_reader_of_the_same_name_that_is_no_operator_of_onnx() -> None:
+    text = f"""<ir_version: 8, opset_import: ["": 18, "my": 1]> g ({X}) => ({Y}, float[L] z) {{
+        p = Pad(x, q)  y = Conv(p, w)  z = my.Conv(p, w) }}"""
+    refused(text, "reads it too", runs=False, w=KERNEL, q=PADS)
+
+
+def test_dilations_of_one_and_of_two() -> None:
+    text = "g (int8[N, 4, 7, 6] x) => (int8[a, b, c, d] y) { p = Pad(x, q, z)  y = MaxPool<%s, dilations = %s>(p) }"
+    low = {"q": PADS, "z": np.int8(-128)}
+    assert folded(text % (POOL, [1, 1]), **low).applied
+    refused(text % (POOL, [2, 2]), "ceil_mode or dilations", **low)
+
+
+def test_a_name_that_means_another_value_in_a_body_that_reads_the_result() -> None:
+    """A convolution in a body reads the Pad; what is padded has a name that the body uses for something else."""
+    text = """g (float[3, 1, 4, 7, 6] s, float[1, 4, 7, 6] v) => (float[3, a, b, c, d] y) {
+        x = Abs(v)  p = Pad(x, q)
+        y = Scan<num_scan_inputs = 1, body = t (float[1, 4, 7, 6] x) => (float[1, 5, 6, 7] o) {
+            m = Conv(p, w)  n = ReduceMean<keepdims = 1>(x)  o = Add(m, n) }>(s) }"""
+    refused(text, "has another value called 'x'", w=KERNEL, q=PADS)

@@ -280,3 +280,117 @@ def test_weights_are_computed_in_pieces_of_any_size(monkeypatch: pytest.MonkeyPa
     assert np.array_equal(
         initializers(done)["w"], (w.astype(np.float64) * scale.astype(np.float64)[:, None]).astype(np.float32)
     )
+
+
+def test_one_constant_before_two_operators_that_had_no_bias() -> None:
+    """Each gets a bias of its own; the constant can become one of them only."""
+    text = f"g ({M}) => (float[N, C] y, float[N, C] z) {{ t = Add(x, c)  y = Gemm(t, w)  z = Gemm(t, v) }}"
+    done = folded(text, w=floats(4, 3), v=floats(4, 5), c=np.array([1, 2, 3, 4], np.float32))
+    if done.applied:
+        assert len({tuple(one.input)[2] for one in done.after.graph.node}) == 2
+    wide = folded(text.replace("C]", "K]"), w=floats(4, 4), v=floats(4, 4), c=floats(1, 4))
+    assert not wide.applied or len({tuple(one.input)[2] for one in wide.after.graph.node}) == 2
+
+
+def test_biases_that_cancel_are_zero_and_not_what_they_were() -> None:
+    w, b = floats(6, 4, 3, 3), floats(6)
+    done = folded(f"g ({X}) => ({Y}) {{ a = Conv(x, w, b)  y = Add(a, c) }}", w=w, b=b, c=-b.reshape(6, 1, 1))
+    assert done.body == "y = Conv(x, w, b)"
+    assert not initializers(done)["b"].any()
+
+
+def test_what_one_operator_frees_another_one_takes() -> None:
+    """The constant of the second Add is read by the first one too, which waits until it is its own."""
+    text = f"""g ({X}) => ({Y}) {{
+        a = Conv(x, w)  s = Add(a, c)  b = Conv(x, v, d)  t = Add(b, c)  y = Mul(s, t) }}"""
+    done = folded(text, w=floats(6, 4, 3, 3), v=floats(6, 4, 3, 3), d=floats(6), c=floats(6, 1, 1))
+    assert done.body == "a = Conv(x, w, c)\nb = Conv(x, v, d)\ny = Mul(a, b)"
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1), (1, 1, 1, 1)])
+def test_one_number_before_a_convolution_in_groups(shape: tuple[int, ...]) -> None:
+    text = f"g ({X}) => ({Y}) {{ t = Add(x, c)  y = Conv<group = 2>(t, w, b) }}"
+    done = folded(text, w=floats(6, 2, 3, 3), b=floats(6), c=floats(*shape))
+    assert done.body == "y = Conv<group=2>(x, w, b)"
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_along_one_axis(op: str) -> None:
+    text = f"g (float[N, 4, L] x) => (float[N, C, K] y) {{ a = {op}(x, w, b)  y = Mul(a, c) }}"
+    made = model(text, w=floats(4, 4, 3), b=floats(4), c=floats(4, 1))
+    assert apply(FoldScaleBias(), made, feeds=[{"x": floats(2, 4, 5)}]).body == f"y = {op}(x, w, b)"
+
+
+def test_what_is_no_linear_operator_though_it_reads_a_constant_of_three_axes() -> None:
+    text = "g (float[N, 3, 4] x) => (float[N, 3, 4] y) { t = Mul(x, c)  y = Max(t, k) }"
+    assert folded(text, c=TWO, k=floats(1, 3, 4)).remarks == ()
+    both = (
+        "g (float[N, 3, 4] x) => (float[N, 3, 4] y, float[a, b, d] z) { t = Mul(x, c)  y = Max(t, k)  z = Conv(t, w) }"
+    )
+    made = model(both, c=TWO, k=floats(1, 3, 4), w=floats(5, 3, 1))
+    assert_missed(apply(FoldScaleBias(), made, feeds=[{"x": floats(2, 3, 4)}]), "before-conv", "is read elsewhere too")
+
+
+def test_numbers_of_64_bits() -> None:
+    text = "g (double[N, 4] x) => (double[N, C] y) { a = Gemm(x, w, b)  y = Mul(a, c) }"
+    done = folded(text, w=floats(4, 3).astype(np.float64), b=floats(3).astype(np.float64), c=np.float64(2))
+    assert done.body == "y = Gemm(x, w, b)"
+
+
+def test_matrices_in_batches() -> None:
+    x, y = "float[B, N, 4] x", "float[B, N, C] y"
+    assert folded(f"g ({x}) => ({y}) {{ a = MatMul(x, w)  y = Mul(a, c) }}", w=floats(4, 3), c=TWO).body == (
+        "y = MatMul(x, w)"
+    )
+    done = folded(f"g ({x}) => ({y}) {{ a = MatMul(x, w)  y = Sub(c, a) }}", w=floats(4, 3), c=floats(3))
+    assert done.remarks == ()
+
+
+def test_one_number_that_becomes_one_for_each_row() -> None:
+    """The weight is on the left, so its channels are the rows of what comes out."""
+    text = "g (float[4, N] x) => (float[C, N] y) { a = MatMul(w, x)  t = Add(a, s)  y = Mul(t, c) }"
+    done = folded(text, w=floats(64, 4), s=np.float32(1), c=floats(64, 1))
+    assert done.body == "a = MatMul(w, x)\ny = Add(a, s)"
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (4, 1, 1), (2, 1, 1, 1)])
+def test_before_a_convolution_whose_operand_has_axes_that_are_not_known(shape: tuple[int, ...]) -> None:
+    """It has four, since the weight has; a constant with as many may repeat it."""
+    text = "g (float[K] v, int64[R] s) => (float[a, b, c, d] y) { x = Reshape(v, s)  t = Mul(x, c)  y = Conv(t, w) }"
+    feeds = [{"v": floats(144), "s": np.array([1, 4, 6, 6])}]
+    done = apply(FoldScaleBias(), model(text, w=floats(5, 4, 3, 3), c=np.full(shape, 2, np.float32)), feeds=feeds)
+    assert bool(done.applied) == (shape == (1, 1, 1))
+
+
+def test_a_scale_before_its_weight_in_a_function() -> None:
+    """New constants in a function are nodes, and so they are where initializers are inputs."""
+    nodes = """w = Constant<value = float[4, 2, 1] {1, 2, 3, 4, 5, 6, 7, 8}>()
+        the_constant = Constant<value = float[4, 1] {0.5, 2, 3, 4}>()
+        a = Conv(x, w)  y = Sub(the_constant, a)"""
+    text = f"""<ir_version: 10, opset_import: ["": 18, "f": 1]>
+        g (float[3, 2, 5] x) => (float[3, 4, 5] y) {{ y = f.go(x) }}
+        <domain: "f", opset_import: ["": 18]> go (x) => (y) {{ {nodes} }}"""
+    feeds = [{"x": floats(3, 2, 5)}]
+    done = apply(FoldScaleBias(), model(text), feeds=feeds)
+    assert done.applied and [one.op_type for one in done.after.functions[0].node] == ["Constant", "Constant", "Conv"]
+    old = f'<ir_version: 3, opset_import: ["": 13]> g (float[3, 2, 5] x) => (float[3, 4, 5] y) {{ {nodes} }}'
+    done = apply(FoldScaleBias(), model(old), feeds=feeds)
+    assert done.applied and not done.after.graph.initializer
+
+
+def test_a_name_that_means_another_value_in_a_body_that_reads_the_result() -> None:
+    text = """g (float[3, 4] x) => (float[3] y) {
+        a = MatMul(x, w)  b = Mul(a, c)
+        y = Scan<num_scan_inputs = 1, body = t (float[2] a) => (float[] o) {
+            k = ReduceSum<keepdims = 0>(b)  m = ReduceSum<keepdims = 0>(a)  o = Add(m, k) }>(z) }""".replace(
+        "a = MatMul(x, w)", "z = Abs(v)  a = MatMul(x, w)"
+    )
+    done = folded(text, w=floats(4, 2), c=TWO, v=floats(3, 2))
+    assert_missed(done, "after-matmul", "has another value called 'a'")
+
+
+@pytest.mark.parametrize(("reader", "said"), [("Relu(b)", False), ("Conv(b, w)", True)])
+def test_what_cannot_be_taken_is_only_told_beside_an_operator_that_could(reader: str, said: bool) -> None:
+    text = f"g ({X}) => ({Y}) {{ a = Neg(x)  b = Mul(a, c)  y = {reader} }}"
+    done = folded(text, w=floats(6, 4, 3, 3), c=np.float32(np.inf))
+    assert any("is not finite" in one.why for one in done.missed) == said

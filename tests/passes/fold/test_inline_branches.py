@@ -292,3 +292,55 @@ def test_longer_names_that_would_make_the_file_grow() -> None:
     )
     assert done.applied == ()
     assert_missed(done, "known-condition", "the file would grow")
+
+
+@pytest.mark.parametrize(
+    ("declared", "made", "goes"),
+    [
+        ("2, 3", "2, 3", True),
+        ("2, 3", "2, 4", False),
+        ("2, 3", "6", False),
+        ("N, 3", "2, 3", True),
+        ("5, 4", "2, 3", False),
+    ],
+)
+def test_a_declared_output_and_what_the_branch_makes(declared: str, made: str, goes: bool) -> None:
+    """The other branch may be what makes it."""
+    text = f"""g (float[K] x) => (float[{declared}] y) {{
+        y = If(c)<then_branch = t () => (float[{made}] o) {{ o = ConstantOfShape(s) }},
+                  else_branch = e () => (float[A, B] p) {{ p = Reshape(x, k) }}> }}"""
+    shape = np.array([int(one) for one in made.split(", ")])
+    done = apply(InlineBranches(), model(text, c=TRUE, s=shape, k=np.array([2, 3])), feeds=(), laws=False)
+    assert bool(done.applied) == goes
+    if not goes:
+        assert_missed(done, "known-condition", "declared with another shape")
+
+
+def test_an_if_that_is_none_of_onnx() -> None:
+    text = """<ir_version: 8, opset_import: ["": 18, "my": 1]> g (float[N] x) => (float[N] y) {
+        y = my.If(c)<then_branch = t () => (float[N] o) { o = Neg(x) },
+                     else_branch = e () => (float[N] p) { p = Abs(x) }> }"""
+    assert inline(text, runs=False, c=TRUE).remarks == ()
+
+
+def test_a_declared_output_where_the_branch_says_nothing_of_its_shape() -> None:
+    text = """g (float[K] x) => (float[2, 3] y) {
+        y = If(c)<then_branch = t () => (float[2, 4] o) { o = ConstantOfShape(s) },
+                  else_branch = e () => (float[A, B] p) { p = Reshape(x, k) }> }"""
+    before = model(text, c=TRUE, s=np.array([2, 4]), k=np.array([2, 3]))
+    before.graph.node[0].attribute[0].g.output[0].type.tensor_type.ClearField("shape")
+    done = apply(InlineBranches(), before, feeds=(), laws=False)
+    assert_missed(done, "known-condition", "declared with another shape")
+
+
+@pytest.mark.parametrize(("steps", "decided"), [(20, True), (70, False)])
+def test_a_condition_on_sizes_that_is_computed_in_very_many_steps(steps: int, decided: bool) -> None:
+    """Then it is not looked whether it is about sizes alone, and the ranks say nothing."""
+    chain = "  ".join(f"s{at + 1} = Add(s{at}, zero)" for at in range(steps))
+    text = f"""g (float[N, M, K] x) => (float[A, B] y) {{
+        h = Shape(x)  s0 = Gather(h, one)  {chain}  c = Equal(s{steps}, one)
+        r = If(c)<then_branch = t () => (float[N, K] o) {{ o = Squeeze(x, axes) }},
+                  else_branch = e () => (float[N, M, K] p) {{ p = Identity(x) }}>
+        y = Transpose<perm = [1, 0]>(r) }}"""
+    done = inline(text, runs=False, one=np.array(1), zero=np.array(0), axes=np.array([1]))
+    assert ("demanded-rank" in rules(done)) == decided

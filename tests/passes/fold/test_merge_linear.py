@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import numpy_helper
+from onnx import TensorAnnotation, numpy_helper
 
 from graphopt.testing import Applied, apply, assert_missed, model
 from passes.fold.merge_linear import MergeLinear
@@ -169,3 +169,42 @@ def test_weights_of_double_precision_have_a_range_of_their_own() -> None:
 def test_a_product_that_is_exactly_as_large_as_both() -> None:
     w, v = floats(4, 2), floats(2, 4)
     assert merged(f"g ({M}) => ({R}) {{ a = MatMul(x, w)  y = MatMul(a, v) }}", w=w, v=v).body == "y = MatMul(x, v)"
+
+
+def test_biases_that_cancel_are_zero_and_not_what_they_were() -> None:
+    w, v, b = floats(4, 16), np.eye(16, 3, dtype=np.float32), floats(16)
+    text = f"g ({M}) => ({R}) {{ a = Gemm(x, w, b)  y = Gemm(a, v, c) }}"
+    done = merged(text, w=w, v=v, b=b, c=-(b.astype(np.float64) @ v).astype(np.float32))
+    assert done.body == "y = Gemm(x, v, c)" and not initializers(done)["c"].any()
+
+
+def test_two_convolutions_without_a_bias_get_none() -> None:
+    text = f"g ({X}) => ({Y}) {{ a = Conv(x, w)  y = Conv(a, v) }}"
+    done = merged(text, w=floats(8, 4, 3, 3), v=floats(3, 8, 1, 1))
+    assert done.body == "y = Conv(x, w)"
+
+
+def test_a_second_bias_that_is_no_constant() -> None:
+    text = f"g ({M}, float[3] c) => ({R}) {{ a = MatMul(x, w)  y = Gemm(a, v, c) }}"
+    assert merged(text, w=floats(4, 16), v=floats(16, 3)).body == "y = Gemm(x, v, c)"
+
+
+@pytest.mark.parametrize("reader", ["Add(x4, b)", "Mul(b, x4)"])
+def test_a_bias_that_something_else_reads_stays_as_it_is(reader: str) -> None:
+    text = f"g ({M}, float[N, 6] x4) => ({R}, float[N, D] z) {{ a = Gemm(x, w, b)  y = Gemm(a, v)  z = {reader} }}"
+    done = merged(text, w=floats(4, 6), v=floats(6, 3), b=floats(6))
+    assert [one.rule for one in done.applied] in ([], ["gemm-gemm"])
+    if done.applied:
+        assert "y = Gemm(x, v, b)" not in done.body
+
+
+@pytest.mark.parametrize("subject", ["a", "y"])
+@pytest.mark.parametrize("op", ["MatMul", "Conv"])
+def test_what_an_annotation_is_about_stays(op: str, subject: str) -> None:
+    sides, shapes = ((M, R), ((4, 16), (16, 3))) if op == "MatMul" else ((X, Y), ((8, 4, 3, 3), (3, 8, 1, 1)))
+    text = f"g ({sides[0]}) => ({sides[1]}) {{ a = {op}(x, w)  y = {op}(a, v) }}"
+    proto = model(text, w=floats(*shapes[0]), v=floats(*shapes[1]), s=np.float32(1))
+    note = TensorAnnotation(tensor_name=subject)
+    note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="s")
+    proto.graph.quantization_annotation.append(note)
+    assert_missed(apply(MergeLinear(), proto), f"{op}-{op}".lower(), f"a quantization annotation is about '{subject}'")

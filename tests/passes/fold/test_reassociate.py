@@ -163,3 +163,17 @@ def test_a_constant_that_is_an_output_too_keeps_its_values(which: str) -> None:
 def test_constants_that_both_are_outputs_would_make_the_file_grow() -> None:
     text = f"g ({X}) => ({Y}, float[4] c, float[4] d) {{ a = Add(x, c)  y = Add(a, d) }}"
     assert joined(text, c=np.full(4, 2, "f"), d=np.full(4, 3, "f")).applied == ()
+
+
+@pytest.mark.parametrize("op", ["Max", "Min", "Pow", "PRelu", "Mod", "Equal"])
+def test_what_is_neither_a_sum_nor_a_product(op: str) -> None:
+    kind = "bool" if op == "Equal" else "int64"
+    text = f"g (int64[N, 4] x) => ({kind}[N, 4] y) {{ a = Mul(x, c)  y = {op}(a, d) }}"
+    assert joined(text, op not in ("PRelu",), c=np.int64(2), d=np.int64(3)).remarks == ()
+
+
+def test_what_is_added_in_a_body_is_not_added_outside() -> None:
+    text = """g (bool q, float[N, 4] x) => (float[N, 4] y) { a = Add(x, c)
+        y = If(q)<then_branch = t () => (float[N, 4] o) { o = Add(a, d) },
+                  else_branch = e () => (float[N, 4] p) { p = Neg(x) }> }"""
+    assert joined(text, c=np.float32(2), d=np.float32(3)).remarks == ()

@@ -280,3 +280,121 @@ def test_a_position_that_no_element_has(place: int) -> None:
 def test_a_part_that_a_split_does_not_make(place: int) -> None:
     text = "g (float[4] x) => (float[N] y) { s = SplitToSequence(x, k)  u = SequenceAt(s, p)  y = Neg(u) }"
     assert resolve(text, runs=False, k=2, p=place).applied == ()
+
+
+def test_the_length_of_a_sequence_in_a_function() -> None:
+    """There a constant is a node."""
+    text = """<ir_version: 10, opset_import: ["": 18, "f": 1]> g (float[3] x) => (int64 y) { y = f.go(x) }
+        <domain: "f", opset_import: ["": 18]> go (x) => (y) {
+            s = SequenceConstruct(x, x)  n = SequenceLength(s)  y = Abs(n) }"""
+    done = resolve(text)
+    assert "Constant" in done.after.functions[0].node[0].op_type and not done.after.graph.initializer
+
+
+def test_an_optional_tensor_from_the_version_on_that_takes_it_as_it_is() -> None:
+    text = """<ir_version: 8, opset_import: ["": 18]> g (float[N] x) => (float[N] y) {
+        o = Abs(x)  t = OptionalGetElement(o)  y = Neg(t) }"""
+    assert resolve(text, runs=False).body == "o = Abs(x)\ny = Neg(o)"
+
+
+def test_a_sequence_that_is_fed_says_nothing() -> None:
+    text = "g (seq(float[N]) s) => (float[M] y) { y = ConcatFromSequence<axis = 0>(s) }"
+    assert resolve(text, runs=False).remarks == ()
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        "e = SequenceEmpty()  f = SequenceInsert(e, a)  s = SequenceInsert(f, b)",
+        "f = SequenceConstruct(a, b, a)  s = SequenceErase(f)",
+        "f = SequenceConstruct(a, b)  s = Identity(f)",
+    ],
+)
+def test_elements_put_together_one_after_the_other_are_joined(chain: str) -> None:
+    text = f"g (float[N] a, float[M] b) => (float[K] y) {{ {chain}  y = ConcatFromSequence<axis = 0>(s) }}"
+    assert resolve(text).body == "y = Concat<axis=0>(a, b)"
+
+
+def test_what_computes_an_element_may_have_effects() -> None:
+    text = """<ir_version: 8, opset_import: ["": 18, "my": 1]> g (float[N] x) => (int64 y) {
+        a = my.Log(x)  s = SequenceConstruct(a)  n = SequenceLength(s)  y = Abs(n) }"""
+    assert "my.Log" in resolve(text, runs=False).body
+
+
+def test_an_output_that_hands_its_long_name_to_many_readers() -> None:
+    long = "an_output_whose_name_takes_many_bytes"
+    steps = "  ".join(f"c{at} = Neg(b)" for at in range(9))
+    text = f"""g (float[N] x) => (float[N] {long}) {{
+        a = Exp(x)  b = Tanh(a)  {steps}  s = SequenceConstruct(a, b)  {long} = SequenceAt(s, one) }}"""
+    resolve(text, one=1)  # a file that grew would break a law
+
+
+@pytest.mark.parametrize("position", [2, -3])
+def test_a_position_that_is_not_there(position: int) -> None:
+    text = "g (float[4] x) => (float[2] y) { s = SplitToSequence(x, two)  a = SequenceAt(s, k)  y = Neg(a) }"
+    done = resolve(text, runs=False, two=2, k=position)
+    assert_missed(done, "split", "a position is not one of 2 parts")
+
+
+def test_a_body_that_reads_one_of_the_parts() -> None:
+    text = """g (bool q, float[4] x) => (float[2] y, float[2] z) {
+        s = SplitToSequence(x, two)  z = SequenceAt(s, one)
+        y = If(q)<then_branch = t () => (float[2] o) { o = SequenceAt(s, zero) },
+                  else_branch = e () => (float[2] p) { p = ConstantOfShape(two1) }> }"""
+    done = apply(
+        ResolveSequences(), model(text, two=np.int64(2), one=np.int64(1), zero=np.int64(0), two1=np.array([2]))
+    )
+    assert_missed(done, "split", "a body reads its result")
+
+
+def test_a_position_in_a_list_is_no_index_of_a_slice() -> None:
+    text = """g (float[4, 3] x) => (float[a] y) {
+        s = SplitToSequence<keepdims = 0>(x)  a = SequenceAt(s, k)  y = Neg(a) }"""
+    done = apply(ResolveSequences(), model(text, k=np.array([1])), feeds=(), laws=False)
+    assert_missed(done, "split", "is not known to be a scalar")
+
+
+def test_parts_that_are_long() -> None:
+    text = """g (float[4000] x) => (float[2000] y) {
+        s = SplitToSequence(x, k)  a = SequenceAt(s, one)  b = SequenceAt(s, zero)  y = Add(a, b) }"""
+    assert "SplitToSequence" not in resolve(text, k=2000, one=1, zero=0).body
+
+
+def test_parts_of_a_value_whose_axes_are_not_known() -> None:
+    text = """g (float[K] v, int64[R] t) => (float[A] y) { x = Reshape(v, t)
+        s = SplitToSequence(x, two)  y = SequenceAt(s, one) }"""
+    done = resolve(text, runs=False, two=2, one=1)
+    assert_missed(done, "split", "how many equal parts there are is not known")
+
+
+def test_parts_along_an_axis_that_a_caller_gives() -> None:
+    text = """<ir_version: 10, opset_import: ["": 18, "f": 1]> g (float[4] x) => (float[2] y) { y = f.go<d = 0>(x) }
+        <domain: "f", opset_import: ["": 18]> go <d> (x) => (y) {
+            two = Constant<value_int = 2>()  one = Constant<value_int = 1>()
+            s = SplitToSequence<axis: int = @d>(x, two)  a = SequenceAt(s, one)  y = Neg(a) }"""
+    assert resolve(text).remarks == ()
+
+
+def test_nothing_is_said_of_a_sequence_that_is_an_output() -> None:
+    text = "g (float[4] x) => (seq(float[M]) s) { s = SplitToSequence(x) }"
+    assert resolve(text, runs=False).remarks == ()
+
+
+def test_a_name_that_means_another_value_in_a_body() -> None:
+    """The body calls its own input by the name of what was split, or of an element."""
+    scan = """y = Scan<num_scan_inputs = 1, body = t (float[3] a) => (float[3] o) {{
+            {}  m = Neg(a)  o = Add(m, u) }}>(v)"""
+    at = scan.format("u = SequenceAt(s, k)")
+    ends = "g (float[4, 3] x, float[2, 3] v) => (float[B, 3] y)"
+    text = f"{ends} {{ a = Abs(x)  s = SplitToSequence<keepdims = 0>(a)  {at} }}"
+    assert_missed(resolve(text, k=1), "split", "'a' cannot be read where")
+    joined = scan.format("u = ConcatFromSequence<axis = 0>(s)")
+    text = f"""g (float[2] x, float[2, 3] v) => (float[B, 3] y) {{
+        a = Abs(x)  b = Constant<value_floats = [1.0]>()  s = SequenceConstruct(a, b)  {joined} }}"""
+    assert_missed(resolve(text), "concat", "'a' cannot be read where")
+
+
+def test_a_sequence_in_an_optional() -> None:
+    text = """g (float[N] a, float[N] b) => (float[N] y) {
+        s = SequenceConstruct(a, b)  o = Optional(s)  t = OptionalGetElement(o)  u = SequenceAt(t, one)  y = Neg(u) }"""
+    assert resolve(text, one=1).body == "y = Neg(b)"

@@ -252,3 +252,66 @@ def test_a_constant_node_is_weighed_to_the_byte() -> None:
     before = model(text, ijk=np.array(1))
     proto = apply(ShapeArithmetic(), before).after
     assert not proto.graph.node[0].attribute[0].t.HasField("name")
+
+
+CHAIN = "a = Shape(x)  b = Mul(a, a)  c = Mul(b, b)  d = Add(c, c)"
+
+
+@pytest.mark.parametrize("opset", [8, 9])
+def test_an_output_that_a_constant_node_cannot_hold_yet(opset: int) -> None:
+    text = (
+        f'<ir_version: 3, opset_import: ["": {opset}]> g (float[2, 3] x) => (int64[2] y) {{ {CHAIN}  y = Add(d, d) }}'
+    )
+    result = done(text)
+    if opset == 8:
+        assert_missed(result, "known-value", "at opset 8, a Constant node cannot hold its type")
+    else:
+        assert result.body == "y = Constant<value=int64[2] {64, 324}>()"
+
+
+@pytest.mark.parametrize(("version", "nodes"), [(3, True), (8, False)])
+def test_where_a_known_value_is_stored(version: int, nodes: bool) -> None:
+    text = f"""<ir_version: {version}, opset_import: ["": 13]> g (float[1, 1] x) => (float[A, B] y) {{
+        {CHAIN}  y = Expand(x, d) }}"""
+    result = done(text, runs=False)
+    assert bool(result.after.graph.initializer) != nodes and ("Constant" in result.body) == nodes
+
+
+def test_a_reshape_that_has_its_target_in_an_attribute() -> None:
+    text = '<ir_version: 3, opset_import: ["": 4]> g (float[2, 3] x) => (float[6] y) { y = Reshape<shape = [6]>(x) }'
+    assert done(text, runs=False).remarks == ()
+
+
+def test_a_known_value_that_an_annotation_needs() -> None:
+    before = model(
+        "g (float[2, 3] x) => (float[A, B] y) { s = Shape(x)  t = Mul(s, one)  y = Reshape(x, t) }", one=ints(1, 1)
+    )
+    note = TensorAnnotation(tensor_name="y")
+    note.quant_parameter_tensor_names.add(key="ZERO_POINT_TENSOR", value="s")
+    before.graph.quantization_annotation.append(note)
+    assert "s" in {one.name for one in done(before).after.graph.initializer}
+
+
+def test_sizes_in_two_branches_are_not_read_across() -> None:
+    """Neither sees what the other one computes, so nothing was nearly done either."""
+    text = """g (bool c, float[N, M] x) => (float[N, M] y) {
+        y = If(c)<then_branch = t () => (float[N, M] o) { s = Shape(x)  o = Expand(k, s) },
+                  else_branch = e () => (float[N, M] p) { u = Shape(x)  p = Expand(k, u) }> }"""
+    result = done(text, k=np.float32(1))
+    assert [one for one in result.remarks if one.rule == "same-sizes"] == []
+
+
+def test_sizes_in_a_branch_after_the_same_ones_outside() -> None:
+    text = """g (bool c, float[N, M] x) => (float[N, M] y, int64[2] r) { r = Shape(x)
+        y = If(c)<then_branch = t () => (float[N, M] o) { s = Shape(x)  o = Expand(k, s) },
+                  else_branch = e () => (float[N, M] p) { u = Shape(x)  p = Expand(k, u) }> }"""
+    result = done(text, k=np.float32(1))
+    assert len([one for one in result.applied if one.rule == "same-sizes"]) == 2
+
+
+def test_sizes_that_are_numbers_in_part() -> None:
+    text = """g (float[N, 4] x) => (float[A, B] y) {
+        s = Shape(x)  n = Gather(s, zero)  t = Concat<axis = 0>(n, two)  v = Concat<axis = 0>(n, two)
+        a = Expand(k, t)  b = Expand(k, v)  y = Add(a, b) }"""
+    result = done(text, zero=ints(0), two=ints(2), k=np.float32(1))
+    assert [one.node for one in result.applied if one.rule == "same-sizes"] == ["Concat(v)"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorAnnotation
 
 from graphopt.testing import Applied, apply, assert_missed, model
 from passes.fold.unroll_loops import UnrollLoops
@@ -184,3 +185,96 @@ def test_a_count_of_another_shape_is_no_count() -> None:
     """One number counts, however many axes it has; two are a model at fault."""
     assert "Loop" not in unroll(of("n", "yes"), n=number(1).reshape(1), yes=np.array(True)).body
     assert apply(UnrollLoops(), model(of("n", "yes"), n=np.array([1, 1]), yes=np.array(True)), laws=False).applied == ()
+
+
+def test_two_loops_in_one_sweep() -> None:
+    body = "<body = b (int64 i, bool go, float[N] s) => (bool on, float[N] next) { on = Identity(go)  next = Tanh(s) }>"
+    done = unroll(f"g (float[N] x) => (float[N] y) {{ r = Loop(n, , x){body}  y = Loop(n, , r){body} }}", n=number(1))
+    assert done.body == "r = Tanh(x)\ny = Tanh(r)"
+
+
+def test_a_loop_that_carries_nothing() -> None:
+    text = """g (float[N] x) => (float[A, N] y) {
+        y = Loop(n, yes)<body = b (int64 i, bool go) => (bool on, float[N] row) {
+            on = Identity(go)  row = Tanh(x) }> }"""
+    done = unroll(text, n=number(1), yes=np.array(True))
+    assert "Loop" not in done.body and [one.rule for one in done.applied] == ["once"]
+
+
+def test_a_condition_that_the_body_hands_through() -> None:
+    text = """g (float[N] x) => (float[N] y) {
+        y = Loop(n, yes, x)<body = b (int64 i, bool go, float[N] s) => (bool go, float[N] next) { next = Tanh(s) }> }"""
+    done = unroll(text, runs=False, n=number(1), yes=np.array(True))
+    assert done.body == "y = Tanh(x)"
+
+
+def test_a_loop_that_is_none_of_onnx() -> None:
+    text = """<ir_version: 8, opset_import: ["": 18, "my": 1]> g (float[N] x) => (float[N] y) {
+        y = my.Loop(n, yes, x)<
+            body = b (int64 i, bool go, float[N] s) => (bool on, float[N] next) {
+                on = Identity(go)  next = Tanh(s) }> }"""
+    assert unroll(text, runs=False, n=number(1), yes=np.array(True)).remarks == ()
+
+
+@pytest.mark.parametrize(("count", "start"), [("k", "yes"), ("m", "yes")])
+def test_a_count_that_may_be_zero_though_the_body_ends_itself(count: str, start: str) -> None:
+    """It is fed, or the size of an input."""
+    text = f"""g (float[N] x, int64 k) => (float[N] y) {{ m = Size(x)
+        y = Loop({count}, {start}, x)<body = b (int64 i, bool go, float[N] s) => (bool on, float[N] next) {{
+            on = Constant<value = bool {{0}}>()  next = Tanh(s) }}> }}"""
+    assert unroll(text, yes=np.array(True)).applied == ()
+
+
+def test_without_a_count_a_body_that_ends_itself_runs_once() -> None:
+    done = unroll(of("", "yes", "on = Constant<value = bool {0}>()"), yes=np.array(True))
+    assert "Loop" not in done.body
+
+
+SEQUENCES = """<ir_version: 8, opset_import: ["": {version}]>
+    g (float[N] x, seq(float[N]) q) => (float[N] y, seq(float[N]) p) {{
+        y, p = Loop(n, , x, q)<body = b (int64 i, bool go, float[N] s, seq(float[N]) t)
+            => (bool on, float[N] next, seq(float[N]) u) {{
+            on = Identity(go)  next = Tanh(s)  u = SequenceInsert(t, s) }}> }}"""
+
+
+@pytest.mark.parametrize(("version", "stays"), [(13, True), (16, False)])
+def test_no_trip_of_a_sequence_that_an_identity_cannot_copy(version: int, stays: bool) -> None:
+    done = unroll(SEQUENCES.format(version=version), runs=False, n=number(0))
+    assert bool(done.applied) != stays
+    if stays:
+        assert_missed(done, "never", "may need an Identity, which cannot copy it")
+
+
+def test_no_trip_of_tensors_before_an_identity_takes_all() -> None:
+    done = unroll(f'<ir_version: 8, opset_import: ["": 13]> {of("n")}', n=number(0))
+    assert "Loop" not in done.body
+
+
+def test_a_body_with_annotations_stays() -> None:
+    """Its names would mean something else outside."""
+    proto = model(of("n"), n=number(1), k=np.float32(1))
+    body = next(one for one in proto.graph.node if one.op_type == "Loop").attribute[0].g
+    note = TensorAnnotation(tensor_name="t")
+    note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="k")
+    body.quantization_annotation.append(note)
+    assert_missed(apply(UnrollLoops(), proto), "once", "quantization annotations are about values of its body")
+
+
+def test_once_in_a_function_that_needs_the_number_of_the_trip() -> None:
+    """There a constant is a node."""
+    text = """<ir_version: 10, opset_import: ["": 18, "f": 1]> g (float[3] x) => (float[3] y) { y = f.go(x) }
+        <domain: "f", opset_import: ["": 18]> go (x) => (y) {
+            n = Constant<value_int = 1>()  yes = Constant<value = bool {1}>()
+            y = Loop(n, yes, x)<body = b (int64 i, bool go, float[3] s) => (bool on, float[3] next) {
+                on = Identity(go)  f = Cast<to = 1>(i)  next = Add(s, f) }> }"""
+    done = unroll(text)
+    assert "Loop" not in str(done.after.functions) and not done.after.graph.initializer
+
+
+def test_a_condition_that_the_body_computes_with_too() -> None:
+    """What says whether to go on stays, and with it what it reads."""
+    text = """g (float[N] x) => (float[N] y) {
+        y = Loop(n, yes, x)<body = b (int64 i, bool go, float[N] s) => (bool on, float[N] next) {
+            on = Not(go)  f = Cast<to = 1>(on)  next = Add(s, f) }> }"""
+    done = unroll(text, n=number(1), yes=np.array(True))
+    assert "Loop" not in done.body and "Not" in done.body

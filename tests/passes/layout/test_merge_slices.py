@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorAnnotation, helper, numpy_helper
 
+from graphopt.pipeline.gate import Limits
 from graphopt.testing import Applied, apply, assert_missed, model
 from passes.layout.cuts import Cut, joined
 from passes.layout.merge_slices import MergeSlices
@@ -160,3 +161,50 @@ def test_an_expansion_to_fewer_axes() -> None:
     """The second one asks for fewer axes than the first one has made."""
     text = "g (float[1, 1] x) => (float[A, B, C] y) { a = Expand(x, s)  y = Expand(a, t) }"
     assert merged(text, s=[2, 3, 1], t=[1, 4]).applied == ()
+
+
+def test_cuts_to_the_number() -> None:
+    largest = 2**63 - 1
+    assert joined(Cut(0, 5), Cut(1, 3), None) == Cut(1, 3)
+    assert joined(Cut(2, 9), Cut(0, 0), None) == Cut(2, 2)
+    assert joined(Cut(1, largest), Cut(0, END), None) == Cut(1, largest)
+    assert joined(Cut(0, largest, 1 << 40), Cut(0, END, 1 << 40), None) is None
+    assert joined(Cut(-1, -9, -1), Cut(0, END), 3) == Cut(2, -largest, -1)
+
+
+def test_axes_and_steps_that_are_fed() -> None:
+    ends = "(float[N, 4] x, int64[1] r) => (float[A, B] y)"
+    for second in ("Slice(a, s, e, r)", "Slice(a, s, e, i, r)"):
+        text = f"g {ends} {{ a = Slice(x, s, e, i)  y = {second} }}"
+        done = apply(MergeSlices(), model(text, s=np.array([0]), e=np.array([2]), i=np.array([0])), feeds=())
+        assert_missed(done, "slice-of-slice", "their bounds are not constant")
+
+
+def test_lists_that_do_not_fit_together() -> None:
+    text = "g (float[N, 4] x) => (float[A, B] y) { a = Slice(x, s, s, s, k)  y = Slice(a, s, s, s, s) }"
+    assert apply(MergeSlices(), model(text, s=np.array([0]), k=np.array([1, 1])), laws=False).applied == ()
+
+
+def test_slices_of_a_value_whose_rank_is_not_known() -> None:
+    steps = "x = Reshape(v, t)  a = Slice(x, s, e, i)  y = Slice(a, s, f, i)"
+    text = f"g (float[K] v, int64[R] t) => (float[A, B] y) {{ {steps} }}"
+    weights = {"s": np.array([1]), "e": np.array([9]), "f": np.array([3]), "i": np.array([0])}
+    done = apply(MergeSlices(), model(text, **weights), feeds=())
+    assert len(done.applied) == 1
+
+
+def test_an_expansion_to_more_axes_than_the_one_behind_it_has() -> None:
+    text = "g (float[3] x) => (float[A, B] y) { a = Expand(x, s)  y = Expand(a, t) }"
+    done = apply(MergeSlices(), model(text, s=np.array([1, 3]), t=np.array([3])))
+    assert done.applied == ()
+
+
+@pytest.mark.parametrize(
+    "steps", ["a = Slice(x, s, e, i)  y = Slice(a, s, e, i)", "a = Expand(x, u)  y = Expand(a, u)"]
+)
+def test_the_gate_is_respected(steps: str) -> None:
+    text = f"g (float[3, 3] x) => (float[A, B] y) {{ {steps} }}"
+    weights = {"s": np.array([0]), "e": np.array([2]), "i": np.array([0]), "u": np.array([3, 3])}
+    used = {name: one for name, one in weights.items() if f"{name})" in steps or f", {name}," in steps}
+    none = apply(MergeSlices(), model(text, **used), gate=Limits(limit=0))
+    assert not none.applied and none.disabled

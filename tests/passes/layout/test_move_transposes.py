@@ -219,3 +219,79 @@ def test_long_chains_take_no_time() -> None:
     start = time.process_time()
     done = apply(MoveTransposes(), before, laws=False)
     assert time.process_time() - start < 20 and len(done.graph.nodes) == 5000
+
+
+def test_a_constant_whose_shape_stays_while_its_elements_move() -> None:
+    ends = "(float[N, 2, 2, 2] x) => (float[A, B, C, D] y)"
+    done = between("b = Mul(a, w)", ends, w=np.arange(8, dtype=np.float32).reshape(2, 2, 2))
+    assert done.body == "y = Mul(x, w_1)"
+
+
+def test_a_constant_that_is_joined() -> None:
+    ends = "(float[1, 2, 3, 4] x) => (float[A, B, C, D] y)"
+    done = between("b = Concat<axis = 3>(a, w)", ends, w=np.arange(12, dtype=np.float32).reshape(1, 3, 4, 1))
+    assert done.body == "y = Concat<axis=1>(x, w_1)"
+    fewer = "(float[1, 2, 3, 4] x, float[1, 3, 4, 1] w) => (float[A, B, C, D] y)"
+    assert between("b = Concat<axis = 3>(a, w)", fewer).applied == ()
+
+
+@pytest.mark.parametrize("opset", [11, 12, 13])
+def test_an_axis_that_is_squeezed(opset: int) -> None:
+    header = f'<ir_version: 8, opset_import: ["": {opset}]>'
+    step = "Squeeze(a, k)" if opset == 13 else "Squeeze<axes = [-1]>(a)"
+    weights = {"k": np.array([-1])} if opset == 13 else {}
+    text = f"g (float[N, 1, 3, 4] x) => (float[A, B, C] y) {{ a = Transpose{TO_LAST}(x)  b = {step}  y = Neg(b) }}"
+    done = moved(f"{header} {text}", **weights)
+    assert "Transpose" not in done.body and done.applied
+    bare = f"g (float[N, 1, 3, 4] x) => (float[A, B, C] y) {{ a = Transpose{TO_LAST}(x)  b = Squeeze(a)  y = Neg(b) }}"
+    assert moved(f"{header} {bare}").applied == ()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "ends"),
+    [
+        ("b = Slice(a, k, l, r)", "(float[N, 2, 3, 4] x, int64[1] r) => (float[A, B, C, D] y)"),
+        ("b = ReduceMax(a, r)", "(float[N, 2, 3, 4] x, int64[1] r) => (float[A, B, C, D] y)"),
+        ("b = ReduceMax<noop_with_empty_axes = 1>(a)", ENDS),
+        ("c = Gather<axis = 3>(a, i)  b = ReduceMax<keepdims = 0>(c, m)", ENDS),
+    ],
+    ids=["slice", "reduction", "none", "indices"],
+)
+def test_axes_that_are_not_known_or_become_others(nodes: str, ends: str) -> None:
+    weights = {"k": np.array([0]), "l": np.array([2]), "i": np.array([[0, 1]]), "m": np.array([4])}
+    header = '<ir_version: 8, opset_import: ["": 18]>'
+    body = f"a = Transpose{TO_LAST}(x)  {nodes}  y = Transpose{TO_FIRST}(b)"
+    used = {name: one for name, one in weights.items() if f"{name})" in nodes or f", {name}," in nodes}
+    done = apply(MoveTransposes(), model(f"{header} g {ends} {{ {body} }}", **used), feeds=())
+    assert done.applied == ()
+
+
+def test_a_reduction_over_an_empty_list_of_axes() -> None:
+    text = f"g (float[N, 2, 3, 4] x) => (float y) {{ a = Transpose{TO_LAST}(x)  y = ReduceMax<keepdims = 0>(a, k) }}"
+    assert moved(text, k=np.zeros(0, np.int64)).applied == ()
+
+
+@pytest.mark.parametrize("opset", [13, 21])
+def test_a_scale_for_each_channel(opset: int) -> None:
+    ends = "(uint8[N, 2, 3, 4] x) => (float[A, B, C, D] y)"
+    header = f'<ir_version: 9, opset_import: ["": {opset}]>'
+    done = between("b = DequantizeLinear<axis = 3>(a, s)", ends, header, s=np.array([0.5, 2], np.float32))
+    assert done.body == "y = DequantizeLinear<axis=1>(x, s)"
+
+
+def test_scales_of_blocks_stay() -> None:
+    ends = "(uint8[2, 2, 2, 2] x) => (float[A, B, C, D] y)"
+    scale = np.ones((2, 2, 2, 1), np.float32)
+    step = "b = DequantizeLinear<axis = 3, block_size = 2>(a, s)"
+    assert between(step, ends, '<ir_version: 9, opset_import: ["": 21]>', s=scale).applied == ()
+
+
+@pytest.mark.parametrize(
+    "step", ["Softmax<axis: int = @p>(a)", "ArgMax<axis: int = @p>(a)", "Gather<axis: int = @p>(a, k)"]
+)
+def test_an_axis_that_a_caller_gives(step: str) -> None:
+    text = f"""<ir_version: 10, opset_import: ["": 18, "f": 1]>
+        g (float[1, 2, 3, 4] x) => (float[A, B, C, D] y) {{ y = f.go<p = 1>(x) }}
+        <domain: "f", opset_import: ["": 18]> go <p> (x) => (y) {{ k = Constant<value_ints = [0]>()
+            a = Transpose{TO_LAST}(x)  c = {step}  b = Cast<to = 1>(c)  y = Transpose{TO_FIRST}(b) }}"""
+    assert apply(MoveTransposes(), model(text)).applied == ()

@@ -49,3 +49,28 @@ def test_a_reduction_that_drops_axes_leaves_less_to_transpose() -> None:
 def test_over_all_axes() -> None:
     text = "g (float[N, 2, 3] x) => (float y) { a = Transpose(x)  y = ReduceMax<keepdims = 0>(a) }"
     assert apply(MoveTransposesRounding(), model(text)).body == "y = ReduceMax<keepdims=0>(x)"
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "back", "goes"),
+    [
+        ("[0, 2, 1, 3]", "Softmax<axis = 3>", "[0, 2, 1, 3]", True),
+        ("[0, 2, 1, 3]", "Softmax", "[0, 2, 1, 3]", False),
+        ("[0, 2, 3, 1]", "Softmax<axis = 2>", "[0, 3, 1, 2]", False),
+        ("[0, 2, 3, 1]", "Softmax<axis = 3>", "[0, 3, 1, 2]", False),
+        ("[1, 0, 2, 3]", "Softmax<axis = 2>", "[1, 0, 2, 3]", False),
+    ],
+)
+def test_which_axes_an_old_softmax_takes_together(first: str, step: str, back: str, goes: bool) -> None:
+    head = '<ir_version: 7, opset_import: ["": 12]> g (float[2, 3, 4, 5] x) => (float[A, B, C, D] y)'
+    body = f"a = Transpose<perm = {first}>(x)  b = {step}(a)  y = Transpose<perm = {back}>(b)"
+    done = apply(MoveTransposesRounding(), model(f"{head} {{ {body} }}"))
+    assert ("Transpose" not in done.body) == goes and bool(done.applied) == goes
+
+
+def test_sums_from_the_version_on_that_takes_axes_as_an_input() -> None:
+    head = '<ir_version: 7, opset_import: ["": 13]> g (float[N, 2, 3, 4] x) => (float[A, B, C, D] y)'
+    body = "a = Transpose<perm = [0, 2, 3, 1]>(x)  b = ReduceSum(a, k)  y = Transpose<perm = [0, 3, 1, 2]>(b)"
+    assert apply(MoveTransposesRounding(), model(f"{head} {{ {body} }}", k=np.array([3]))).body.startswith(
+        "y = ReduceSum(x, "
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from onnx import ModelProto, helper, numpy_helper
@@ -243,3 +244,86 @@ def test_the_ends_of_what_options_may_be(options: dict[str, int], good: bool) ->
 def test_any_of_the_names_is_enough() -> None:
     done = apply(WeightNoise(only=("w", "none of these")), model(ONE, w=floats(8, 12)))
     assert len(done.applied) == 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"eps": 0.0}, {"eps": 1000.0}, {"sqnr": 0.0}, {"sqnr": 200.0}, {"min_elements": 0}, {"seed": 0}]
+)
+def test_the_ends_of_what_numbers_may_be(options: dict[str, Any]) -> None:
+    WeightNoise(**options)
+
+
+def test_biases_and_what_nobody_reads_stay_and_nothing_is_said_of_them() -> None:
+    text = "g (float[N, 8] x) => (float[N, 12] y) { y = Gemm(x, w, b) }"
+    b, u = floats(12), floats(3)
+    done = apply(WeightNoise(), model(text, w=floats(8, 12), b=b, u=u))
+    assert (tensors(done.after)["b"] == b).all() and (tensors(done.after)["u"] == u).all()
+    assert [one.node for one in done.remarks] == ["w"]
+
+
+def test_a_weight_of_one_element_and_one_of_one_channel() -> None:
+    text = "g (float[N, {0}] x) => (float[N, 1] y) {{ y = MatMul(x, w) }}"
+    assert apply(WeightNoise(), model(text.format(1), w=floats(1, 1))).applied
+    old = floats(8, 1)
+    factors = tensors(apply(WeightNoise(0.5, per="channel"), model(text.format(8), w=old)).after)["w"] / old
+    assert np.allclose(factors, factors[0, 0]) and not np.allclose(factors, 1)
+
+
+def test_bfloat16_gets_noise_too() -> None:
+    text = "g (bfloat16[N, 8] x) => (bfloat16[N, 12] y) { y = MatMul(x, w) }"
+    assert apply(WeightNoise(), model(text, w=floats(8, 12).astype(ml_dtypes.bfloat16)), feeds=()).applied
+
+
+def test_noise_that_is_too_small_for_the_type() -> None:
+    assert_missed(apply(WeightNoise(1e-12), model(ONE, w=floats(8, 12))), "noise", "the noise is too small for it")
+
+
+def test_channels_must_be_one_axis_also_where_only_the_strength_is_for_each() -> None:
+    text = """g (float[N, 6] x) => (float[N, 6] y, float[N, 6] z) {
+        t = Transpose<perm = [1, 0]>(w)  y = MatMul(x, w)  z = MatMul(x, t) }"""
+    done = apply(WeightNoise(relative="channel"), model(text, w=floats(6, 6)))
+    assert_missed(done, "noise", "are not one axis of it")
+    assert apply(WeightNoise(dither=True), model(text, w=floats(6, 6))).applied
+
+
+def test_dither_needs_no_search_and_leaves_zeros() -> None:
+    old = floats(8, 12)
+    old[2] = 0
+    done = apply(WeightNoise(dither=True, sqnr=30.0), model(ONE, w=old))
+    assert done.applied and "of the search" not in done.applied[0].why
+    assert not tensors(done.after)["w"][2].any()
+    old[3] = 1.0
+    assert (tensors(apply(WeightNoise(dither=True), model(ONE, w=old)).after)["w"][3] != 1.0).any()
+
+
+def test_dithered_in_the_steps_of_the_whole_tensor() -> None:
+    old = floats(64, 2) * np.array([1, 1000], np.float32)
+    text = "g (float[N, 64] x) => (float[N, 2] y) { y = MatMul(x, w) }"
+    for granularity, wide in (("channel", False), ("tensor", True)):
+        done = apply(WeightNoise(dither=True, granularity=granularity), model(text, w=old), feeds=())  # type: ignore[arg-type]
+        moved = np.abs(tensors(done.after)["w"] - old)[:, 0].max()
+        assert (moved > np.abs(old[:, 0]).max() / 127) == wide
+
+
+def searched(proto: ModelProto, sqnr: float) -> list[Any]:
+    feeds = {"x": floats(16, 8, seed=3)}
+    made = optimize(
+        proto, pipeline=Pipeline((WeightNoise(sqnr=sqnr),)), calibration=feeds, feeds=feeds, budget="max_error<=1e9"
+    )
+    return [(one.kind, one.why) for one in made.report.remarks]
+
+
+def test_the_ends_of_the_search() -> None:
+    """Where no noise matters the strongest is taken, and where all of it matters none."""
+    blind = model("g (float[N, 8] x) => (float[N, 12] y) { a = MatMul(x, w)  y = Mul(a, z) }",
+                  w=floats(8, 12), z=np.float32(0))  # fmt: skip
+    ((kind, why),) = searched(blind, 30.0)
+    assert kind == "applied" and why.endswith("eps=10 of the search")
+    ((kind, why),) = searched(model(ONE, w=floats(8, 12)), 200.0)
+    assert kind == "missed" and "even eps=1e-06 brings the outputs below 200 dB" in why
+
+
+@pytest.mark.parametrize("options", [{"eps": 1000.5}, {"sqnr": 200.5}])
+def test_numbers_beyond_the_ends(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be from 0 to"):
+        WeightNoise(**options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
@@ -64,3 +65,38 @@ def test_in_a_body() -> None:
     done = apply(RefreshValueInfo(), proto, laws=False)
     assert [one.scope for one in done.applied] == [""] or len(done.applied) == 1
     assert not next(one.g for one in done.after.graph.node[0].attribute if one.name == "then_branch").value_info
+
+
+def test_a_remark_names_what_it_is_about() -> None:
+    (stale,) = apply(RefreshValueInfo(), declaring("a", TensorProto.FLOAT, ["N", 7]), laws=False).applied
+    assert (stale.node, stale.before, stale.after) == ("a", ("a",), ("a",))
+    (gone,) = apply(RefreshValueInfo(), declaring("gone", TensorProto.FLOAT, [3]), laws=False).applied
+    assert (gone.node, gone.before) == ("Relu(a)", ("gone",))
+    added = apply(RefreshValueInfo(add=True), model(TEXT)).applied
+    assert [(one.node, one.after) for one in added] == [("a", ("a",)), ("b", ("b",))]
+
+
+def test_a_graph_without_nodes() -> None:
+    proto = model("g (float[N] x) => (float[N] x) { }")
+    proto.graph.value_info.append(helper.make_tensor_value_info("gone", 1, [3]))
+    assert apply(RefreshValueInfo(), proto, laws=False).applied == ()
+
+
+def test_what_is_not_known_is_neither_wrong_nor_declared() -> None:
+    """What an operator of somebody else gives, a sequence, and an output that is left out."""
+    text = """<ir_version: 8, opset_import: ["": 18, "my": 1]>
+        g (float[S, N, 3] x, seq(float[N]) q, float[N] z, int64[R] s)
+        => (float[A] y, float[B, C, D] e, float[F, G] v, int64 l) {
+            a = my.Op(z)  y = Neg(a)  , h = LSTM<hidden_size = 2>(x, w, r)  e = Neg(h)
+            t = SequenceInsert(q, z)  l = SequenceLength(t)  u = Reshape(z, s)  v = Neg(u) }"""
+    proto = model(text, w=np.zeros((1, 8, 3), np.float32), r=np.zeros((1, 8, 2), np.float32))
+    proto.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, ["P"]))
+    done = apply(RefreshValueInfo(add=True), proto, feeds=())
+    assert [one.node for one in done.applied] == ["h"]
+    assert {one.name for one in done.after.graph.value_info} == {"a", "h"}
+
+
+def test_a_symbol_where_the_size_is_known() -> None:
+    proto = model("g (float[2, 4] x) => (float[2, 4] y) { a = Relu(x)  y = Neg(a) }")
+    proto.graph.value_info.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, ["Q", 4]))
+    assert apply(RefreshValueInfo(), proto, feeds=()).applied == ()

@@ -93,3 +93,12 @@ def test_only_that_goes() -> None:
 def test_nothing_to_take_off(pass_: Strip) -> None:
     before = model("g (float[N] x) => (float[N] y) { y = Relu(x) }")
     assert apply(pass_, before).applied == ()
+
+
+def test_a_remark_names_a_node_where_there_is_one() -> None:
+    proto = model("g (float[N] x) => (float[N] y) { y = Neg(x) }")
+    proto.graph.doc_string = "told"
+    assert [one.node for one in apply(Strip(), proto).applied] == ["Neg(y)"]
+    bare = model("g () => (float[3] k) { }", k=np.ones(3, np.float32))
+    bare.graph.doc_string = "told"
+    assert not apply(Strip(), bare, laws=False).after.graph.doc_string

@@ -16,7 +16,7 @@ _FUSED: Final = (
 
 @dataclass(frozen=True)
 class Study:
-    """A question: `rows` are pipelines by what they are called, run behind the recipe `default` on each of `models`.
+    """A question: `rows` are pipelines by contender, run behind the recipe `default` on each of `models`.
 
     `samples` are learned from, by model where it is not 100; of the second half of the data `most` are measured on
     (None: all, 0: as many as the corpus says).
@@ -30,25 +30,25 @@ class Study:
 
 
 def _channels(share: float) -> dict[str, str]:
-    """One cut of channels, technique by technique."""
+    """One cut of channels, technique by technique: what published methods choose by, then the passes' own ways."""
     cut = f"channels{{share={share:g}"
-    at = f" -{share:.0%}".replace("%", " %")
+    at = f"{share:.0%}".rstrip("%")
     return {
-        "norms" + at: f"{cut} importance=magnitude repair=false}}",
-        "activations" + at: f"{cut} importance=activation repair=false}}",
-        "norms, repaired" + at: f"{cut} importance=magnitude}}",
-        "second order, repaired" + at: f"{cut}}}",
-        "second order, repaired, distilled" + at: f"{cut}}},distill{{steps=200}}",
+        f"channels-{at}-magnitude": f"{cut} importance=magnitude repair=false}}",
+        f"channels-{at}-activations": f"{cut} importance=activation repair=false}}",
+        f"channels-{at}-magnitude-repaired": f"{cut} importance=magnitude}}",
+        f"channels-{at}": f"{cut}}}",
+        f"channels-{at}-distilled": f"{cut}}},distill{{steps=200}}",
     }
 
 
-def _sparse(pattern: str) -> dict[str, str]:
-    """One pattern of zeros, method by method."""
+def _sparse(pattern: str, name: str) -> dict[str, str]:
+    """One pattern of zeros, method by method: magnitude, weights times activations (Wanda), second order."""
     told = "sparsity=0.5" if pattern == "50 %" else f'pattern="{pattern}"'
     return {
-        f"magnitude {pattern}": _OPEN + f"influence{{{told} importance=magnitude update=false}}",
-        f"activations {pattern}": _OPEN + f"influence{{{told} importance=activation update=false}}",
-        f"second order {pattern}": _OPEN + f"influence{{{told}}}",
+        f"sparse-{name}-magnitude": _OPEN + f"influence{{{told} importance=magnitude update=false}}",
+        f"sparse-{name}-wanda": _OPEN + f"influence{{{told} importance=activation update=false}}",
+        f"sparse-{name}": _OPEN + f"influence{{{told}}}",
     }
 
 
@@ -59,15 +59,15 @@ STUDIES: Final = {
             "neurons",
             (_MINILM,),
             {
-                "norms": "neurons{share=0.25 importance=magnitude allocation=uniform repair=false}",
-                "activations": "neurons{share=0.25 importance=activation allocation=uniform repair=false}",
-                "activations, repaired": "neurons{share=0.25 importance=activation allocation=uniform}",
-                "second order, repaired": "neurons{share=0.25 allocation=uniform}",
-                "by error, repaired": "neurons{share=0.25}",
-                "by error, onnxruntime's operators": f"neurons{{share=0.25}},{_FUSED}",
-                "by error, reconstructed": "neurons{share=0.25},reconstruct",
-                "half, by error": "neurons{share=0.5}",
-                "half, by error, reconstructed": "neurons{share=0.5},reconstruct",
+                "neurons-25-magnitude": "neurons{share=0.25 importance=magnitude allocation=uniform repair=false}",
+                "neurons-25-activations": "neurons{share=0.25 importance=activation allocation=uniform repair=false}",
+                "neurons-25-activations-repaired": "neurons{share=0.25 importance=activation allocation=uniform}",
+                "neurons-25-even": "neurons{share=0.25 allocation=uniform}",
+                "neurons-25": "neurons{share=0.25}",
+                "neurons-25-fused": f"neurons{{share=0.25}},{_FUSED}",
+                "neurons-25-reconstructed": "neurons{share=0.25},reconstruct",
+                "neurons-50": "neurons{share=0.5}",
+                "neurons-50-reconstructed": "neurons{share=0.5},reconstruct",
             },
             {_MINILM: 200},
         ),
@@ -84,10 +84,10 @@ STUDIES: Final = {
                 label: text
                 for share in (0.3, 0.4, 0.5, 0.6, 0.7)
                 for label, text in {
-                    f"repaired -{share:.0%}": _OPEN + f"channels{{share={share:g} normalized=true}}",
-                    f"kernels, repaired -{share:.0%}": _OPEN
+                    f"latency-{share * 100:.0f}": _OPEN + f"channels{{share={share:g} normalized=true}}",
+                    f"latency-{share * 100:.0f}-kernels": _OPEN
                     + f"channels{{share={share:g} normalized=true kernel=16 multiple=1}}",
-                    f"distilled -{share:.0%}": _OPEN
+                    f"latency-{share * 100:.0f}-distilled": _OPEN
                     + f"channels{{share={share:g} normalized=true}},distill{{steps=300}}",
                 }.items()
             },
@@ -97,14 +97,14 @@ STUDIES: Final = {
         Study(
             "sparse",
             (*_LABELLED, "vit_cifar10_pgd_2_3_16", _MINILM),
-            {**_sparse("50 %"), **_sparse("2:4")},
+            {**_sparse("50 %", "50"), **_sparse("2:4", "2-4")},
         ),
         Study(
             "distill",
             (_MINILM,),
             {
-                "half of the weights": "magnitude{sparsity=0.5}",
-                "half of the weights, distilled": "magnitude{sparsity=0.5},distill{steps=200}",
+                "magnitude-50": "magnitude{sparsity=0.5}",
+                "magnitude-50-distilled": "magnitude{sparsity=0.5},distill{steps=200}",
             },
             {_MINILM: 500},
         ),
@@ -112,17 +112,17 @@ STUDIES: Final = {
             "blocks",
             (_MINILM, "vit_cifar10_pgd_2_3_16", "resnet_4b_cifar10", "efficientnet_lite0_op13_bn", "ppocrv4_rec"),
             {
-                "one, nothing instead": "blocks{share=1 count=1 instead=nothing}",
-                "one": "blocks{share=1 count=1}",
-                "one, repaired": "blocks{share=1 count=1},reconstruct",
-                "two": "blocks{share=1 count=2}",
-                "two, repaired": "blocks{share=1 count=2},reconstruct",
+                "blocks-1-nothing-instead": "blocks{share=1 count=1 instead=nothing}",
+                "blocks-1": "blocks{share=1 count=1}",
+                "blocks-1-reconstructed": "blocks{share=1 count=1},reconstruct",
+                "blocks-2": "blocks{share=1 count=2}",
+                "blocks-2-reconstructed": "blocks{share=1 count=2},reconstruct",
             },
         ),
         Study(
             "low-rank",
             (_MINILM, "vit_cifar10_pgd_2_3_16", "efficientnet_lite0_op13_bn"),
-            {"10 %": "low-rank{share=0.1}", "25 %": "low-rank{share=0.25}"},
+            {"low-rank-10": "low-rank{share=0.1}", "low-rank-25": "low-rank{share=0.25}"},
         ),
     )
 }
