@@ -172,7 +172,7 @@ def _dot(record: Record, figure: str, x: Axis, y: float, kind: int) -> list[str]
 def _opened(height: int, said: str) -> str:
     return (
         f'<svg class="front" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'aria-label="{escape(said)}">'
+        f'aria-label="{escape(printable(said))}">'
     )
 
 
@@ -183,7 +183,10 @@ def _across(x: Axis, top: int, bottom: int, said: str) -> list[str]:
         parts.append(f'<line class="grid" x1="{place:.1f}" x2="{place:.1f}" y1="{top}" y2="{bottom}"/>')
         parts.append(f'<text class="tick" x="{place:.1f}" y="{bottom + 17}" text-anchor="middle">{tick:g}</text>')
     middle = (x.start + x.end) / 2
-    return [*parts, f'<text class="axis" x="{middle:.0f}" y="{bottom + 38}" text-anchor="middle">{escape(said)}</text>']
+    return [
+        *parts,
+        f'<text class="axis" x="{middle:.0f}" y="{bottom + 38}" text-anchor="middle">{escape(printable(said))}</text>',
+    ]
 
 
 def _mark(place: tuple[float, float], kind: int, style: str, said: str) -> str:
