@@ -14,21 +14,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from benchmarks.record import Record
-from benchmarks.results import Key, Run, facts, intervals, key, latest, versions
+from benchmarks.results import Key, Run, intervals, key, lasting, latest, versions
 from benchmarks.steady import LIMIT, NOISE, Agreement, agreements
 
 SAME, DIFFERS, NEW, GONE, FAILED, WORKS = "same", "differs", "new", "gone", "failed", "works"
 VERDICTS: Final = (SAME, DIFFERS, NOISE, NEW, GONE, FAILED, WORKS)
 COARSE: Final = 1.5
 """From which ratio on times and memory without an interval count as different."""
-_LESS: Final = frozenset({"nodes", "bytes", "macs", "latency", "seconds", "mb", "memory", "peak", "failures"})
 _MORE: Final = frozenset({"db", "cosine", "agreement", "metric", "throughput", "speedup"})
-_SINGLE: Final = frozenset({"seconds", "mb", "memory", "peak"})
+_SINGLE: Final = frozenset({"seconds", "cpu", "time", "load", "latency", "mb", "memory", "peak"})
+_LESS: Final = _SINGLE | {"nodes", "bytes", "macs", "failures"}
 _NEAR: Final[Mapping[str, float]] = {"sqnr_db": 0.1, "cosine": 1e-4, "agreement": 1e-3, "metric_after": 1e-3}
 _RIGHT: Final = frozenset({"equivalent", "within budget", "passed", "right", "yes"})
 _VERDICT_WORDS: Final = frozenset({"verdict", "right", "outcome", "correct"})
-_PASSING: Final = frozenset({"date", "time", "started", "ended", "load", "when"})
-"""Facts of a machine that no two runs share."""
 
 
 @dataclass(frozen=True)
@@ -170,13 +168,12 @@ def _words(old: Record, new: Record) -> Iterator[Row]:
 def warnings(old: Sequence[Run], new: Sequence[Run]) -> list[str]:
     """In sentences what keeps two runs from being compared as they are: other machines, other versions of tools."""
     found = []
-    sides = [facts(runs[-1].machine) for runs in (old, new)]
+    sides = [lasting(runs[-1].machine) for runs in (old, new)]
     for name, side in zip(("first", "second"), sides, strict=True):
         if not side:
             found.append(f"the {name} run does not say on which machine it was measured")
     if all(sides):
-        names = [name for name in dict.fromkeys([*sides[0], *sides[1]]) if name.split()[-1] not in _PASSING]
-        for name in names:
+        for name in dict.fromkeys([*sides[0], *sides[1]]):
             before, after = (side.get(name, "not noted") for side in sides)
             if before != after:
                 found.append(f"the machine differs in {name}: {before}, then {after}")

@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.cells import plain
 from benchmarks.record import Record
-from benchmarks.results import Run, facts, flagged, key, latest, machines, versions
+from benchmarks.results import Run, facts, flagged, key, lasting, latest, machines, versions
 from benchmarks.steady import Agreement, agreements, repeated
 from benchmarks.suites import SUITES, suite
 from graphopt.errors import UsageError
@@ -71,7 +71,7 @@ def _again(runs: Sequence[Run]) -> list[Agreement]:
     found = []
     for number, run in enumerate(runs):
         later = {key(one) for other in runs[number + 1 :] for one in other.records}
-        before = [one for one in runs[:number] if one.machine and machines([one, run]) == [one.machine]]
+        before = [one for one in runs[:number] if one.machine and lasting(one.machine) == lasting(run.machine)]
         last = [one for one in run.records if key(one) not in later]
         found += agreements(latest(before), last)
     return found

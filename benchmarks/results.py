@@ -20,6 +20,7 @@ from graphopt.errors import UsageError
 from graphopt.report.plain import cut, printable
 
 Key = tuple[str, str, str]
+_PASSING: Final = frozenset({"date", "time", "started", "ended", "load", "when"})
 _LONGEST: Final = 80  # characters of a name in a sentence
 
 
@@ -102,9 +103,14 @@ def machines(runs: Iterable[Run]) -> list[Mapping[str, Any]]:
     """The machines of runs that noted one, each once."""
     found: list[Mapping[str, Any]] = []
     for run in runs:
-        if run.machine and run.machine not in found:
+        if run.machine and lasting(run.machine) not in map(lasting, found):
             found.append(run.machine)
     return found
+
+
+def lasting(machine: Mapping[str, Any]) -> dict[str, str]:
+    """The facts of a machine but for those that no two runs share, such as the date."""
+    return {name: value for name, value in facts(machine).items() if name.split()[-1] not in _PASSING}
 
 
 def facts(machine: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

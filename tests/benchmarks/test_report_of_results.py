@@ -121,7 +121,7 @@ def test_two_runs_on_one_machine_are_held_against_each_other() -> None:
     runs = [
         Run(MACHINE, (made("graphopt:a", 0.500), made("graphopt:b", 0.5))),
         Run({"cpu": "another"}, (made("graphopt:a", 0.9),)),
-        Run(MACHINE, (made("graphopt:a", 0.505), made("graphopt:b", 0.6))),
+        Run({**MACHINE, "started": "later"}, (made("graphopt:a", 0.505), made("graphopt:b", 0.6))),
     ]
     one = told(runs)
     assert [(each.contender, each.first, each.second, each.verdict) for each in one.again] == [
