@@ -34,6 +34,8 @@ class Limits:
     Folding: `fold_elements` and `fold_bytes` of one value that is computed ahead, on the way or as a result,
     `fold_together_bytes` of all that one session holds, `fold_attempts` sessions when some of them fail.
     Running: `loop_trips` of a Loop whose condition is always true; a model with more is not run.
+    The user's own: `function_seconds` of a function of the user's that is named for feeds or as a metric, and of the
+    import of its module.
     Telling: `name_characters` of a name in reports, remarks, bundles and logs.
     """
 
@@ -50,6 +52,9 @@ class Limits:
     fold_together_bytes: int = _limit(1 << 30, "all values that are computed ahead at once", size=True)
     fold_attempts: int = _limit(64, "sessions for what is computed ahead, when some of them fail")
     loop_trips: int = _limit(1 << 33, "trips of a Loop that only its count ends, in a model that is to be run")
+    function_seconds: int = _limit(
+        600, "seconds of a feeds function or a metric that is named as module:function", most=1 << 31
+    )
     name_characters: int = _limit(1000, "characters of a name in reports, remarks and logs", most=1 << 20)
 
     def changed(self) -> list[str]:

@@ -32,6 +32,9 @@ def main() -> None:
         from graphopt.cli.app import main as run
 
         run()
+    except SystemExit as ended:
+        _end(ended)
+        raise
     except (MemoryError, OSError) as error:  # before the command line itself could see to it
         if "--debug" in sys.argv:
             raise
@@ -46,6 +49,16 @@ def main() -> None:
 def _say(text: str) -> None:
     with suppress(OSError):
         os.write(2, f"graphopt: {text}\n".encode(errors="backslashreplace"))
+
+
+def _end(ended: SystemExit) -> None:
+    """End at once where a function of the user's still runs: the libraries that it is in cannot be closed."""
+    aside = sys.modules.get("graphopt.validation.aside")
+    if aside is not None and aside.left_behind():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(ended.code if isinstance(ended.code, int) else 1)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -12,6 +12,7 @@ import onnx
 
 from graphopt.errors import CouldNotTell, OverLimit, UsageError
 from graphopt.ir.store import Store
+from graphopt.validation.aside import within_clock
 from graphopt.validation.endless import endless
 from graphopt.validation.explore import FEEDS, Trial, explore
 from graphopt.validation.feed_files import Feed, cut, ignored
@@ -118,7 +119,8 @@ def _given(plan: FeedPlan, required: tuple[Input, ...], optional: tuple[Input, .
 def _sources(given: Given | None) -> tuple[Callable[[], Iterator[tuple[str, Arrays]]], str]:
     """A function that goes through (label, arrays), and what to call the whole."""
     if isinstance(given, str) and ":" in given and not Path(given).exists():
-        return _called(load_function(given, "feeds"), given)
+        function = load_function(given, "feeds")
+        return within_clock(f"the feeds function {given}", lambda: _called(function, given))
     if given == "":
         raise UsageError("the name of the feeds is empty; give an .npz file, a folder of them, or module:function")
     if isinstance(given, (str, Path)):

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from graphopt.errors import UsageError
+from graphopt.errors import OverLimit, UsageError
+from graphopt.validation.aside import within_clock
 
 _LONGEST = 300
 
@@ -20,7 +21,7 @@ def calling(doing: str) -> Iterator[None]:
     with `doing`."""
     try:
         yield
-    except UsageError:
+    except (UsageError, OverLimit):
         raise
     except (Exception, SystemExit) as error:
         raise UsageError(f"{doing} {_said(error)}") from error
@@ -38,7 +39,7 @@ def _said(error: BaseException) -> str:
 def load_function(text: str, what: str) -> Callable[..., Any]:
     """Import `module:function`; the current folder is searched too.
 
-    This runs the user's code, which is what the flag asks for. Raises `UsageError` with the
+    This runs the user's code, which is what the flag asks for, within its clock. Raises `UsageError` with the
     reason where the module does not import or has no such function.
     """
     module_name, _, name = text.partition(":")
@@ -50,7 +51,9 @@ def load_function(text: str, what: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     try:
         with calling(f"the module {module_name!r} of the {what} did not import:"):
-            module = importlib.import_module(module_name)
+            module = within_clock(
+                f"the import of the module {module_name!r} of the {what}", lambda: importlib.import_module(module_name)
+            )
     finally:
         if added:
             sys.path.remove(here)

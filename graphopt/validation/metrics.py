@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from graphopt.errors import UsageError
+from graphopt.validation.aside import within_clock
 from graphopt.validation.compare import top1 as same_top1
 from graphopt.validation.imports import calling, load_function
 from graphopt.validation.values import Array, arrays, is_float, kind_of
@@ -28,11 +29,12 @@ class Metric:
 
     `function` is None for the built-in ones. A user's function gets the outputs by name, joined
     along the first axis where shapes allow and as a list of one value a feed where not, and the labels
-    (None if none were given).
+    (None if none were given). With `clocked` it has the clock of functions that are named.
     """
 
     name: str
     function: Function | None = None
+    clocked: bool = False
 
     def measure(self, outputs: Outputs, reference: Outputs, labels: Array | None) -> float:
         """The figure for `outputs`; `agreement` is with `reference`. Raises `UsageError`."""
@@ -45,9 +47,13 @@ class Metric:
         return accuracy(outputs, labels)
 
     def _call(self, outputs: Mapping[str, Any], labels: Array | None) -> float:
-        assert self.function is not None
+        function = self.function
+        assert function is not None
         with calling(f"the metric {self.name} raised"):
-            value = float(self.function(outputs, labels))
+            if self.clocked:
+                value = within_clock(f"the metric {self.name}", lambda: float(function(outputs, labels)))
+            else:
+                value = float(function(outputs, labels))
         if not math.isfinite(value):
             said = "NaN" if math.isnan(value) else str(value)
             raise UsageError(f"the metric {self.name} gave {said}; it has to give a finite number, higher is better")
@@ -64,7 +70,7 @@ def find_metric(given: str | Function) -> Metric:
         raise UsageError(
             f"there is no metric {given!r}; the metrics are {', '.join(NAMES)}, or module:function of your own"
         )
-    return Metric(given, load_function(given, "metric"))
+    return Metric(given, load_function(given, "metric"), clocked=True)
 
 
 def decisive(outputs: Outputs) -> str | None:
