@@ -6,8 +6,9 @@ usage: python -m benchmarks.dominance FRONT RESULTS --model NAME [--axes bytes,s
 FRONT is what `graphopt tune --json` wrote, or JSON lines of a benchmark, whose contenders of graphopt are then the
 points. RESULTS are JSON lines of a benchmark: its other contenders are the points that must be covered. The first axis
 is `bytes` or `latency` (less is better; a latency counts as equal within the noise that two runs differ by), the second
-`sqnr_db`, `agreement` or `metric` (more is better; within --slack counts as equal). A point of a tool whose metric
-drops by more than --drop keeps no budget, and is left out. Ends with 1 where a point is not covered.
+`sqnr_db`, `agreement` or `metric` (more is better; within --slack counts as equal). The metric counts as its change,
+and a gain, which is chance, as none. The original belongs to the front. A point of a tool whose metric drops by more
+than --drop keeps no budget, and is left out. Ends with 1 where a point is not covered.
 
 What a search measured and what a benchmark measured are of different samples. So --recipes writes each model of a
 search's front as a recipe, `DIR/front-1.toml` and on, which the quantization suite takes as a contender
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.judged import LOSSLESS_DB
 from benchmarks.record import Record
 from benchmarks.steady import LIMIT
 from graphopt.errors import GraphoptError, UsageError
@@ -80,27 +82,44 @@ def point_of_record(record: Record, axes: tuple[str, str]) -> Point | None:
     """A benchmark's record as a point; None where it failed or lacks an axis."""
     figures = dict(record.figures)
     drop = figures["metric_before"] - figures["metric_after"] if "metric_after" in figures else None
+    if drop is not None:
+        figures["metric"] = _change(drop)
     cost = figures.get({"bytes": "bytes", "latency": "latency_ratio"}[axes[0]])
-    quality = figures.get({"metric": "metric_after"}.get(axes[1], axes[1]))
+    quality = figures.get(axes[1])
     if record.failure or cost is None or quality is None:
         return None
     return Point(record.contender, cost, quality, drop)
 
 
-def point_of_trial(trial: Trial, original: Trial, axes: tuple[str, str]) -> Point | None:
+def point_of_trial(trial: Trial, axes: tuple[str, str]) -> Point | None:
     """A trial of a search as a point; None where it failed or lacks an axis."""
     if trial.status == FAILED:
         return None
     cost = trial.bytes if axes[0] == "bytes" else None if trial.latency is None else trial.latency.ratio
     drop = next((value for name, value in trial.reached.items() if name.endswith("_drop")), None)
-    if axes[1] == "metric":
-        before = next((original.reached[one] for one in ("metric", "metric_after") if one in original.reached), 0.0)
-        quality = next((trial.reached[one] for one in ("metric", "metric_after") if one in trial.reached), None)
-        if quality is None and drop is not None:
-            quality = before - drop
-    else:
-        quality = trial.reached.get(axes[1])
+    quality = trial.reached.get(axes[1])
+    if axes[1] == "metric" and drop is not None:
+        quality = _change(drop)
     return None if cost is None or quality is None else Point(trial.candidate.name, cost, quality, drop)
+
+
+def unbeaten(points: Sequence[Point]) -> list[Point]:
+    """Those of the points that no other is better than in one axis and no worse in the other; of equals the first."""
+    found: list[Point] = []
+    for point in sorted(points, key=lambda one: (one.cost, -one.quality)):
+        if not found or point.quality > found[-1].quality:
+            found.append(point)
+    return found
+
+
+def _change(drop: float) -> float:
+    return 0.0 if drop <= 0 else -drop
+
+
+def _original(size: float, axes: tuple[str, str]) -> Point:
+    """The model as it came."""
+    best = {"sqnr_db": LOSSLESS_DB, "agreement": 1.0, "metric": 0.0}[axes[1]]
+    return Point("the original", size if axes[0] == "bytes" else 1.0, best, 0.0)
 
 
 def records_of(path: Path) -> list[Record]:
@@ -132,22 +151,25 @@ def front_of(path: Path, model: str, axes: tuple[str, str]) -> list[Point]:
     except ValueError:
         facts = None
     if isinstance(facts, dict) and "trials" in facts:
-        points = _searched(path, facts, axes)
+        points, size = _searched(path, facts, axes)
     else:
         made = [one for one in records_of(path) if one.contender.startswith(OURS) and one.model == model]
         points = [point_of_record(one, axes) for one in made]
+        sizes = (one.figures["bytes"] / one.figures["bytes_ratio"] for one in made if one.figures.get("bytes_ratio"))
+        size = next(sizes, float("inf"))
     kept = [one for one in points if one is not None]
     if not kept:
         raise UsageError(f"{path} has no point of {model} with {axes[0]} and {axes[1]}")
-    return kept
+    return unbeaten([*kept, _original(round(size) if size < float("inf") else size, axes)])
 
 
-def _searched(path: Path, facts: Mapping[str, Any], axes: tuple[str, str]) -> list[Point | None]:
+def _searched(path: Path, facts: Mapping[str, Any], axes: tuple[str, str]) -> tuple[list[Point | None], float]:
+    """The points of a search's front, and the bytes of the original."""
     try:
         original = Trial.from_json(facts["original"])
         trials = [Trial.from_json(one) for one in facts["trials"]]
         places = [int(one) for one in facts["front"]]
-        return [point_of_trial(trials[place], original, axes) for place in places]
+        return [point_of_trial(trials[place], axes) for place in places], float(original.bytes)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         raise UsageError(f"{path} is no result of a search that can be read") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from graphopt.validation.signature import required_inputs
 
 _MINUTES: Final = 30  # that a tool may take for one model
 _LONGEST: Final = 240  # letters of a reason
+_FOLDERS: Final = re.compile(r"(?<![\w.:/])/(?:[\w.+-]+/)+")
 _ROOT: Final = Path(__file__).resolve().parents[1]
 LOSSLESS_DB: Final = 300.0
 """Stands for no error at all, since JSON has no infinity."""
@@ -77,7 +79,12 @@ def ran(command: Sequence[str], where: Path) -> tuple[float, str]:
     said = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1].removeprefix("graphopt: ")
     if done.returncode < 0:
         said = f"its process was ended by signal {-done.returncode}"
-    return _busy() - before, "" if done.returncode == 0 else said[:_LONGEST]
+    return _busy() - before, "" if done.returncode == 0 else without_folders(said)[:_LONGEST]
+
+
+def without_folders(text: str) -> str:
+    """A reason that says the same on every machine: of paths only the last part is left."""
+    return _FOLDERS.sub("", text)
 
 
 def ours(halves: Halves, calibration: Path, out: Path, options: Sequence[str]) -> list[str]:

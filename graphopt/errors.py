@@ -60,3 +60,8 @@ class InternalError(GraphoptError):
 
 OUT_OF_MEMORY = "out of memory; give the machine more, or use a smaller model"
 """What is said where memory ran out in this process."""
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; protobuf calls it a model that it fails to serialize."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "EncodeError"

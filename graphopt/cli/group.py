@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from graphopt.cli.output import Output, one_line
 from graphopt.cli.signals import ending, stoppable
 from graphopt.cli.usage import CLICK_ERROR, take_as_parsed, usage_sentence
-from graphopt.errors import OUT_OF_MEMORY, GraphoptError, InternalError, OverLimit
+from graphopt.errors import OUT_OF_MEMORY, GraphoptError, InternalError, OverLimit, ran_out
 from graphopt.stopping import settle
 
 _AGAIN = "; run it again with --debug to see where"
@@ -92,9 +92,6 @@ def _guarded(run: Callable[[], Any], output: Output, given: Sequence[str]) -> in
         sentence, code = str(error), error.exit_code
         if isinstance(error, InternalError) and not output.debug:
             sentence = sentence.rstrip(".") + _AGAIN
-    except MemoryError:
-        _trace(output)
-        sentence, code = OUT_OF_MEMORY, OverLimit.exit_code
     except OSError as error:
         _trace(output)
         from graphopt.storage.refused import unforeseen
@@ -103,8 +100,11 @@ def _guarded(run: Callable[[], Any], output: Output, given: Sequence[str]) -> in
         sentence, code = str(refused), refused.exit_code
     except Exception as error:  # noqa: BLE001 - a fault of ours ends in a sentence, too
         _trace(output)
-        sentence, code = f"internal error ({type(error).__name__}: {error})", InternalError.exit_code
-        sentence += "" if output.debug else _AGAIN
+        if ran_out(error):
+            sentence, code = OUT_OF_MEMORY, OverLimit.exit_code
+        else:
+            sentence, code = f"internal error ({type(error).__name__}: {error})", InternalError.exit_code
+            sentence += "" if output.debug else _AGAIN
     output.error(one_line(sentence).rstrip("."), code)
     return code
 

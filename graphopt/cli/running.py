@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 from graphopt.cli.output import Output
 from graphopt.cli.resuming import resumable
 from graphopt.cli.signals import ending
-from graphopt.errors import OUT_OF_MEMORY, BadModel, GraphoptError, InternalError, OverLimit, Unsafe, UsageError
+from graphopt.errors import (
+    OUT_OF_MEMORY,
+    BadModel,
+    GraphoptError,
+    InternalError,
+    OverLimit,
+    Unsafe,
+    UsageError,
+    ran_out,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -134,8 +143,10 @@ def telling(became: Callable[[], str], written: Callable[[], bool]) -> Iterator[
         from graphopt.storage.refused import unforeseen
 
         ended: GraphoptError = InternalError(f"internal error ({type(error).__name__}: {error})")
-        if isinstance(error, MemoryError | OSError):
-            ended = OverLimit(OUT_OF_MEMORY) if isinstance(error, MemoryError) else unforeseen(error)
+        if ran_out(error):
+            ended = OverLimit(OUT_OF_MEMORY)
+        elif isinstance(error, OSError):
+            ended = unforeseen(error)
         ended.args = (f"{ended}; {became()}",)
         raise ended from error
 

@@ -41,7 +41,7 @@ from graphopt.tune.presets import Preset
 from graphopt.tune.presets import preset as find_preset
 from graphopt.tune.search import Search
 from graphopt.tune.space import OPENING, Traits, Wanted, first_generation, given
-from graphopt.tune.trial import FAILED, KEPT, Candidate, Trial, Tuned
+from graphopt.tune.trial import KEPT, Candidate, Trial, Tuned
 from graphopt.validation.figures import check_request
 from graphopt.validation.plan import FeedPlan, Given
 from graphopt.validation.verdict import Verdict
@@ -50,6 +50,7 @@ _SHARE: Final = 0.9  # of the minutes, that is searched in; the rest is for what
 _LOOKS: Final = 10  # at the held-out half, at most
 _LAYERS: Final = 16  # from which on measuring the layers once is less than measuring them for each candidate
 
+_HAIR: Final = "on the searched samples, which is a matter of one or two of them; on the others it kept it"
 OPENED: Final = (
     "the weights of this model are inputs too, so that callers could feed others; in the result they are constants"
 )
@@ -157,7 +158,7 @@ class _Tuning:
             self.search.run(first)
         trials = tuple(self.search.trials.values())
         chosen, result = self._chosen(trials, output)
-        found = self._front(trials)
+        found = self._front(trials, chosen)
         if result is not None and any(one.name == OPENING for one in self._pipeline(trials[chosen or 0]).passes()):
             self.warnings.append(OPENED)
         return Tuned(
@@ -226,6 +227,8 @@ class _Tuning:
             try:
                 result = run(self.source, self._job(trial), output)
                 if result.exit_code == 0:
+                    if trial.status != KEPT:
+                        self.warnings.append(f"{trial.candidate.name}: {trial.why} {_HAIR}")
                     if number:
                         self.warnings.append(f"{number} better ones were looked at on the held-out samples before it")
                     self.warnings += result.report.warnings
@@ -236,20 +239,25 @@ class _Tuning:
             self.warnings.append(f"{trial.candidate.name} was not taken: on the held-out samples, {said}")
         return None, None
 
-    def _front(self, trials: Sequence[Trial]) -> tuple[int, ...]:
-        """The front of what keeps the budgets on all samples, or where nothing does of what has a result."""
+    def _ended(self, trials: Sequence[Trial]) -> list[int]:
+        """The trials that count: those on all samples, or all of them where the time was up before."""
         last = len(self.room.rungs()) - 1
-        ended = [place for place, one in enumerate(trials) if one.rung == last and one.status != FAILED]
-        kept = [place for place in ended if trials[place].status == KEPT] or ended
+        return [
+            place
+            for place, one in enumerate(trials)
+            if (one.rung == last or self.search.stopped) and math.isfinite(self.objective.value(one))
+        ]
+
+    def _front(self, trials: Sequence[Trial], chosen: int | None) -> tuple[int, ...]:
+        """The front of what keeps the budgets, what was chosen among it; where nothing does of what has a result."""
+        ended = self._ended(trials)
+        kept = [place for place in ended if trials[place].status == KEPT or place == chosen] or ended
         return tuple(kept[place] for place in front([self.objective.point(trials[one]) for one in kept]))
 
     def _order(self, trials: Sequence[Trial]) -> list[int]:
-        """What kept the budgets, none that another of them is better than in both figures, the least first."""
-        last = len(self.room.rungs()) - 1
-        kept = [place for place, one in enumerate(trials) if one.status == KEPT and one.rung == last]
-        if not kept:  # the time was up before anything was measured on all samples
-            kept = [place for place, one in enumerate(trials) if one.status == KEPT]
-        kept = [place for place in kept if math.isfinite(self.objective.value(trials[place]))]
+        """What kept the budgets, or as good as did, none that another of them is better than in both figures, the
+        least objective first."""
+        kept = [place for place in self._ended(trials) if self.objective.nearly(trials[place])]
         return [kept[place] for place in front([self.objective.point(trials[one]) for one in kept])]
 
     def _job(self, trial: Trial) -> Job:

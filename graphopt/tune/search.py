@@ -173,7 +173,8 @@ class Search:
         maker = self._made.setdefault((rung, entry.sha256), trial.candidate.name)
         if maker == trial.candidate.name:
             return trial
-        self._barren.add(_kind(trial.candidate))
+        if maker == trial.candidate.parent:
+            self._barren.add(_kind(trial.candidate))
         return replace(trial, status=FAILED, why=f"it makes the same model as {maker}")
 
     def _proposed(self) -> list[Candidate]:

@@ -12,7 +12,7 @@ from graphopt.analysis.pattern import Match, Pattern
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.fuse import moments
-from passes.fuse.footprint import bytes_of
+from passes.fuse.footprint import bytes_of, constant_bytes, fresh, node_bytes
 from passes.fuse.normalized_axes import biased, normalization
 from passes.fuse.rules import BFLOAT16, FLOAT, FLOAT16, Build, Facts, Rule, fuse
 from passes.fuse.trailing_axes import reduced_axes
@@ -53,7 +53,6 @@ _INVERSE = tuple(
     Pattern(_MEAN + square + _ROOT + "r = Reciprocal(s)  n = Mul(d, r)  g = Mul(n, scale)  y = Add(g, bias)")
     for square in ("q = Pow(d, 2)  ", "q = Mul(d, d)  ")
 )
-_ROOM = 32  # bytes of a node that make up for a constant of one number
 
 
 def _normalization(match: Match, facts: Facts) -> Build | str | None:
@@ -74,6 +73,19 @@ def _late_bias(match: Match, facts: Facts) -> Build | str | None:
     return biased(match.node("n"), transpose, match["bias"], match["y"], facts)
 
 
+def _growth(match: Match, square: Node) -> int:
+    """Bytes by which the file grows with the shorter form: names of new values, and the constant of a square."""
+    kept = {match.node(name) for name in ("m", "d", "v", "a", "s")}
+    d, s, q = (match[name].name for name in ("d", "s", "q"))
+    two = square.inputs[1].name if square.op == "Pow" else fresh("two")
+    n, g = (match[name].name if name in match.values else fresh(s) for name in ("n", "g"))
+    new = node_bytes("Pow", [d, two, q], {}, square.name) + node_bytes("Div", [d, s, n], {})
+    new += node_bytes("Mul", [n, match["scale"].name, g], {})
+    new += node_bytes("Add", [g, match["bias"].name, match["y"].name], {}, match.root.name)
+    new += constant_bytes(two, [], 4) if square.op == "Mul" else 0
+    return new - sum(bytes_of(one) for one in match.nodes if one not in kept)
+
+
 def _usual(match: Match, _: Facts) -> Build | str | None:
     """(x - m) / s * scale + bias: fewer nodes, and the form that runtimes know.
 
@@ -83,13 +95,13 @@ def _usual(match: Match, _: Facts) -> Build | str | None:
     if scale is None or scale.onnx_dtype != FLOAT:
         return None
     square = node("q")
-    if square.op == "Mul" and "r" in match.values and "f" not in match.values and bytes_of(node("r")) < _ROOM:
+    if _growth(match, square) > 0:
         return None
 
     def build(scope: Graph) -> list[Node]:
         two = square.inputs[1] if square.op == "Pow" else scope.constant(np.asarray(2, np.float32), "two")
-        quotient, product = scope.variable(match["s"].name), scope.variable(match["s"].name)
-        made = {name: match[name] for name in ("q", "v", "a", "s")}
+        made = {name: match[name] for name in ("q", "v", "a", "s", "n", "g") if name in match.values}
+        quotient, product = (made.get(name) or scope.variable(match["s"].name) for name in ("n", "g"))
         old = {name: (node(name).name, dict(node(name).attrs), list(node(name).inputs)) for name in made}
         for name in made:
             node(name).outputs.clear()

@@ -178,6 +178,11 @@ def test_how_a_tool_ended_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Monk
     assert "was not through after" in ran(python("import time; time.sleep(5)"), tmp_path)[1]
 
 
+def test_a_reason_has_no_folders_of_this_machine(tmp_path: Path) -> None:
+    failing = [sys.executable, "-c", f"raise SystemExit('cannot load {tmp_path}/a/b.onnx, 1/2 of http://x/y/z')"]
+    assert ran(failing, tmp_path)[1] == "cannot load b.onnx, 1/2 of http://x/y/z"
+
+
 def test_a_tool_runs_in_a_folder_of_its_own_and_finds_this_project(tmp_path: Path) -> None:
     text = "import benchmarks.record, pathlib; pathlib.Path('left').write_text(benchmarks.record.__file__)"
     assert ran([sys.executable, "-c", text], tmp_path)[1] == ""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.dominance import Point, compared, covered, front_of, main, markdown, records_of, sentence
+from benchmarks.dominance import Point, compared, covered, front_of, main, markdown, records_of, sentence, unbeaten
+from benchmarks.judged import LOSSLESS_DB
 from benchmarks.record import Record
 from benchmarks.suites.quantization import contenders
 from graphopt.errors import UsageError
@@ -123,13 +124,37 @@ def test_latency_is_equal_within_the_noise_of_two_runs(tmp_path: Path) -> None:
     assert second.by is None
 
 
-def test_the_metric_is_what_the_original_has_less_the_drop(tmp_path: Path) -> None:
+def test_the_metric_counts_as_its_change(tmp_path: Path) -> None:
     results = lines(tmp_path / "r.jsonl", record("x:a", 100, 1.0, 0.01), record("graphopt:b", 100, 1.0, 0.0))
-    (point,) = front_of(results, "m", ("bytes", "metric"))
-    assert (point.quality, point.drop) == (0.9, 0.0)
+    point, *_ = front_of(results, "m", ("bytes", "metric"))
+    assert (point.name, point.quality, point.drop) == ("graphopt:b", 0.0, 0.0)
     (one,) = compared(results, results, "m", ("bytes", "metric"), None, 0.0)
-    assert one.point.quality == pytest.approx(0.89)
-    assert "| x:a | 100 | 0.89 | graphopt:b | 100 | 0.9 |" in markdown([one], ("bytes", "metric"))
+    assert one.point.quality == pytest.approx(-0.01)
+    assert "| x:a | 100 | -0.01 | graphopt:b | 100 | 0 |" in markdown([one], ("bytes", "metric"))
+
+
+def test_a_metric_that_rose_is_chance_and_counts_as_kept(tmp_path: Path) -> None:
+    results = lines(tmp_path / "r.jsonl", record("x:lucky", 100, 1.0, -0.01), record("graphopt:b", 100, 1.0, 0.0))
+    (one,) = compared(results, results, "m", ("bytes", "metric"), None, 0.0)
+    assert one.by is not None
+    assert one.beats == ()
+
+
+def test_the_original_belongs_to_the_front(tmp_path: Path) -> None:
+    lossless = Record("quantization", "m", "x:idle", "1", {"bytes": 400.0, "sqnr_db": LOSSLESS_DB})
+    smaller = Record("quantization", "m", "x:smaller", "1", {"bytes": 399.0, "sqnr_db": LOSSLESS_DB})
+    results = lines(tmp_path / "r.jsonl", lossless, smaller)
+    first, second = compared(searched(tmp_path / "t.json", trial("a", 100, 30.0)), results, "m", AXES, None, 0.0)
+    assert first.by is not None
+    assert first.by.name == "the original"
+    assert second.by is None
+    assert [point.name for point in second.beats] == ["the original"]
+
+
+def test_what_another_of_the_front_beats_is_no_part_of_it() -> None:
+    points = [Point("a", 3, 3), Point("b", 2, 3), Point("c", 1, 1), Point("d", 2, 3), Point("e", 4, 4)]
+    assert [one.name for one in unbeaten(points)] == ["c", "b", "e"]
+    assert unbeaten([]) == []
 
 
 @pytest.mark.parametrize(

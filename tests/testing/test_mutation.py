@@ -143,7 +143,7 @@ def test_fates_come_back_from_their_file_and_are_counted(tmp_path: Path) -> None
     assert load(tmp_path / "none.json") == {}
     assert survivors(fates) == fates[3:]
     text = table(fates)
-    assert "| passes/fold/a.py | 4 | 1 | 1 | 0 | 1 | 1 | 2 |" in text
+    assert "| passes/fold/a.py | 4 | 4 | 1 | 1 | 0 | 1 | 1 | 2 |" in text
     assert "- if a\n+ if False" in text
     assert "+ 1\n" not in text
 
@@ -175,8 +175,16 @@ def test_a_small_pass_is_tried(tmp_path: Path) -> None:
     command += ["--sample", "8", "--models", "1", "--json", str(kept)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr
-    assert "| **all** | 8 |" in done.stdout
+    assert "| 8 | 8 | 0 |" in done.stdout
     fates = [Fate(**one) for one in json.loads(kept.read_text())]
     killed = [one for one in fates if one.by == "tests"]
     assert len(killed) >= 4
     assert all(one.how.startswith("tests/passes/") for one in killed)
+
+
+def test_the_table_says_how_many_there_are_besides_those_that_were_tried() -> None:
+    fate = Fate("passes/fold/a.py", "f", "never", "if a", "if False", 1, "tests", "one", "", 0.5)
+    text = table([fate], {"passes/fold/a.py": 9, "passes/fold/b.py": 3})
+    assert "| passes/fold/a.py | 9 | 1 | 1 | 0 | 0 | 0 | 0 |" in text
+    assert "| passes/fold/b.py | 3 | 0 | 0 | 0 | 0 | 0 | 0 | 0 |" in text
+    assert "| **all** | 12 | 1 | 1 |" in text

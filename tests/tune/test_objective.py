@@ -57,6 +57,13 @@ def test_decibels_have_half_a_decibel_of_it_and_failures_none() -> None:
     assert not objective().hopeful(trial(1, 50.0, status=FAILED))
 
 
+@pytest.mark.parametrize(("rows", "drop", "near"), [(500, 0.006, True), (500, 0.008, False), (50_000, 0.006, False)])
+def test_a_sample_or_two_are_for_others_to_tell(rows: int, drop: float, near: bool) -> None:
+    assert objective("size", "top1_drop<=0.005").nearly(trial(1, rows=rows, top1_drop=drop)) is near
+    assert not objective().nearly(trial(1, 19.9)), "decibels are no matter of luck"
+    assert not objective().nearly(trial(1, 50.0, status=FAILED))
+
+
 def test_what_is_missed_is_said_in_a_clause() -> None:
     asked = objective("size", "sqnr_db>=20", "bytes<=0.5")
     assert asked.keeps({"sqnr_db": 20.0, "bytes": 0.5})

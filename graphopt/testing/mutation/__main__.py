@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from graphopt.testing.mutation.hunt import Options, hunt
+from graphopt.testing.mutation.hunt import Options, groups, hunt
 from graphopt.testing.mutation.report import load, survivors, table
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -27,21 +27,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
     options = _options(arguments)
     before = load(options.json)
-    fates = hunt(
-        Options(
-            root=_ROOT,
-            passes=tuple(options.passes.split(",")),
-            sample=options.sample,
-            seed=options.seed,
-            seconds=60 * options.minutes,
-            json=options.json,
-            again=options.again,
-            models=options.models,
-            corpus=tuple(Path(one) for one in os.environ.get("GRAPHOPT_CORPUS", "").split(os.pathsep) if one),
-        ),
-        before,
+    asked = Options(
+        root=_ROOT,
+        passes=tuple(options.passes.split(",")),
+        sample=options.sample,
+        seed=options.seed,
+        seconds=60 * options.minutes,
+        json=options.json,
+        again=options.again,
+        models=options.models,
+        corpus=tuple(Path(one) for one in os.environ.get("GRAPHOPT_CORPUS", "").split(os.pathsep) if one),
     )
-    text = table(list(fates.values()))
+    found = {
+        source.path.relative_to(_ROOT).as_posix(): len(source.sites)
+        for group in groups(asked)
+        for source in group.sources
+    }
+    fates = hunt(asked, before)
+    text = table(list(fates.values()), found)
     if options.markdown:
         options.markdown.write_text(text, encoding="utf-8")
     sys.stdout.write(text)

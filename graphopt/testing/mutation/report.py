@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,16 +57,22 @@ def survivors(fates: Iterable[Fate]) -> list[Fate]:
     return [one for one in fates if not one.by]
 
 
-def table(fates: Sequence[Fate]) -> str:
-    """As Markdown: counts for each file and family, then the survivors with what they change."""
-    head = "| file | mutants | " + " | ".join(KILLERS) + " | judged | left | seconds |"
+def table(fates: Sequence[Fate], found: Mapping[str, int] | None = None) -> str:
+    """As Markdown: counts for each file and family, then the survivors with what they change.
+
+    `found` says how many mutants each file has; without it, or where it says nothing, as many as were tried.
+    """
+    many, found = Counter(one.file for one in fates), found or {}
+    head = "| file | found | tried | " + " | ".join(KILLERS) + " | judged | left | seconds |"
     lines = ["# Mutants", "", head, "|" + "---|" * (head.count("|") - 1)]
-    files = sorted({one.file for one in fates})
+    files = sorted({*many, *found})
     families = sorted({str(Path(one).parent) for one in files})
     for family in families:
-        lines += [_row(one, [f for f in fates if f.file == one]) for one in files if str(Path(one).parent) == family]
-        lines.append(_row(f"**{family}**", [f for f in fates if str(Path(f.file).parent) == family]))
-    lines.append(_row("**all**", fates))
+        inside = [one for one in files if str(Path(one).parent) == family]
+        lines += [_row(one, [f for f in fates if f.file == one], found.get(one, many[one])) for one in inside]
+        total = sum(found.get(one, many[one]) for one in inside)
+        lines.append(_row(f"**{family}**", [f for f in fates if f.file in inside], total))
+    lines.append(_row("**all**", fates, sum(found.get(one, many[one]) for one in files)))
     lines += ["", "## Survivors"]
     for file in files:
         left = sorted((one for one in survivors(fates) if one.file == file), key=lambda one: one.line)
@@ -78,7 +84,7 @@ def table(fates: Sequence[Fate]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(name: str, fates: Sequence[Fate]) -> str:
+def _row(name: str, fates: Sequence[Fate], found: int) -> str:
     counts = Counter(one.by for one in fates)
-    numbers = [len(fates), *(counts[one] for one in KILLERS), counts["judged"], counts[""]]
+    numbers = [found, len(fates), *(counts[one] for one in KILLERS), counts["judged"], counts[""]]
     return f"| {name} | " + " | ".join(map(str, numbers)) + f" | {sum(one.seconds for one in fates):.0f} |"

@@ -76,11 +76,14 @@ class Suite:
     def against(self, loaded: Loaded, source: Source, site: Site) -> Report:
         """In a fork: the first test that fails with the mutant in place."""
         chosen = self.ordered(source, site)
+        # A function that no test runs may have run when its module was imported.
+        runs = bool(chosen) and bool(site.function)
+        chosen = chosen or self.cover.of(str(source.path), None)
         if not chosen:
             return {"by": "", "tests": 0}
         allow(20.0)
         code = mutated(source, site)
-        if not (site.function and loaded.put(code)):
+        if not (runs and loaded.put(code)):
             return self._anew(source, code, chosen)
         spent = 0.0
         for count, (at, following) in enumerate(zip(chosen, [*chosen[1:], None], strict=True)):

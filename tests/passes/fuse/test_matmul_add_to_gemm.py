@@ -235,3 +235,16 @@ def test_a_transposed_operand_with_a_bias_in_every_version(opset: int, merged: b
     text = "(float[4, N] x) => (float[N, 3] y) { t = Transpose(x)  y = Gemm(t, w, b) }"
     done = fused(text, opset, w=weights(4, 3), b=weights(3))
     assert (done.body == "y = Gemm<transA=1>(x, w, b)") == merged
+
+
+def test_a_reshaped_sum_of_the_first_version() -> None:
+    text = "(float[6, 4] x) => (float[2, 3, 3] y) { m = MatMul(x, w)  r = Reshape(m, s)  y = Add(r, b) }"
+    done = fused(text, 7, w=weights(4, 3), b=weights(3), s=np.array([2, 3, 3]))
+    assert done.body.startswith("m") and "Gemm(x, w, b)" in done.body
+
+
+def test_factors_that_float_holds_go_into_products_of_doubles() -> None:
+    text = "(double[N, 4] x) => (double[N, 3] y) { m = MatMul(x, w)  y = Mul(m, k) }"
+    assert fused(text, w=weights(4, 3, kind="float64"), k=np.float64(0.5)).body == "y = Gemm<alpha=0.5>(x, w)"
+    done = fused(text, w=weights(4, 3, kind="float64"), k=np.float64(0.1))
+    assert_missed(done, "scaled-product", "is rounded as an attribute")

@@ -156,3 +156,15 @@ def test_short_names() -> None:
     done = merged(text, 11, a=weights(4, 3), b=weights(4, 3), c=weights(4, 5))
     assert not done.applied
     assert_missed(done, "parallel-linears", "the file would grow")
+
+
+def test_a_product_that_an_annotation_is_about_while_a_bias_follows() -> None:
+    text = """(float[B, 4] x) => (float[B, 3] p, float[B, 3] q, float[B, 3] r) {
+        a = MatMul(x, u)  p = Add(a, k)  b = MatMul(x, v)  q = Add(b, l)  c = MatMul(x, w)  r = Add(c, m) }"""
+    tensors = {name: weights(4, 3) for name in "uvw"} | {name: weights(3) for name in "klm"}
+    proto = model(f'<ir_version: 8, opset_import: ["": 17]> g {text}', **tensors)
+    assert apply(MergeParallelLinears(), proto).applied
+    note = TensorAnnotation(tensor_name="b")
+    note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="k")
+    proto.graph.quantization_annotation.append(note)
+    assert apply(MergeParallelLinears(), proto).applied == ()

@@ -220,3 +220,14 @@ def test_a_view_of_which_one_reader_is_none() -> None:
     text = "g (float[2, 6] x) => (float[A, B] y, float[C, D] z) { a = Reshape(x, k)  y = Reshape(a, m)  z = Exp(a) }"
     done = merged(text, k=np.array([3, 4]), m=np.array([6, 2]))
     assert "Reshape(x" in done.body and "Exp(a)" in done.body
+
+
+def test_a_zero_that_copies_what_only_the_view_between_has() -> None:
+    text = "g (float[6, 4] x) => (float[A, B, C] y) { a = Reshape(x, s)  b = Reshape(a, t)  y = Neg(b) }"
+    apply(MergeViews(), model(text, s=np.array([3, 8]), t=np.array([0, 2, 4])))  # another result would break a law
+
+
+def test_a_target_that_is_fed_behind_a_view() -> None:
+    text = "g (float[6, 4] x, int64[R] t) => (float[A] y) { a = Reshape(x, s)  y = Reshape(a, t) }"
+    done = apply(MergeViews(), model(text, s=np.array([3, 8])), feeds=())
+    assert done.applied == () and any("are not known" in one.why for one in done.missed)

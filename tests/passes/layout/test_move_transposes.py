@@ -295,3 +295,11 @@ def test_an_axis_that_a_caller_gives(step: str) -> None:
         <domain: "f", opset_import: ["": 18]> go <p> (x) => (y) {{ k = Constant<value_ints = [0]>()
             a = Transpose{TO_LAST}(x)  c = {step}  b = Cast<to = 1>(c)  y = Transpose{TO_FIRST}(b) }}"""
     assert apply(MoveTransposes(), model(text)).applied == ()
+
+
+def test_new_lists_of_a_model_whose_initializers_are_inputs() -> None:
+    text = f"""<ir_version: 3, opset_import: ["": 13]> g {ENDS} {{
+        p = Constant<value = int64[8] {{0, 1, 2, 3, 0, 4, 5, 6}}>()  a = Transpose{TO_LAST}(x)
+        b = Pad(a, p)  y = Transpose{TO_FIRST}(b) }}"""
+    done = moved(text)
+    assert "Transpose" not in done.body and not done.after.graph.initializer

@@ -187,3 +187,7 @@ def test_heads_in_front_that_do_not_fit(k: str, v: str, why: str) -> None:
     done = attention(CACHED, k=k, v=v, **join)
     assert not done.applied
     assert_missed(done, "attention", why)
+
+
+def test_a_number_divided_by_the_scores_is_no_scale() -> None:
+    assert attention({"s": "Div(half, p)"}).applied == ()

@@ -92,3 +92,12 @@ def test_a_value_that_others_read_stays() -> None:
     done = fused(f"{DYNAMIC} {PRODUCT} y = Mul(c, k)", head, **weights())
     assert_missed(done, "product", "'c' is a graph output")
     assert done.after == done.before
+
+
+@pytest.mark.parametrize("output", ["q", "s", "z"])
+def test_a_part_of_the_quantized_value_that_is_an_output_too(output: str) -> None:
+    kind = {"q": "uint8[a, b, c] q", "s": "float s", "z": "uint8 z"}[output]
+    head = HEAD.replace("y)", f"y, {kind})")
+    done = fused(f"{DYNAMIC} {PRODUCT} y = Mul(c, k)", head, **weights())
+    assert done.body.splitlines()[0] == "q, s, z = DynamicQuantizeLinear(x)"
+    assert "MatMulIntegerToFloat" in done.body

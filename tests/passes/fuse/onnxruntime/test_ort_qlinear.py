@@ -162,3 +162,26 @@ def test_what_others_read_stays_for_them() -> None:
 def test_what_does_not_fit_stays(text: str, weights: dict[str, Any]) -> None:
     done = qlinear(text, feeds=(), **weights)
     assert done.after == done.before
+
+
+@pytest.mark.parametrize(
+    ("activation", "weight", "fuses"), [(U8, U8, True), (U8, S8, True), (S8, S8, True), (S8, U8, False)]
+)
+def test_types_that_a_convolution_has_kernels_for(activation: Any, weight: Any, fuses: bool) -> None:
+    done = qlinear(
+        "k = DequantizeLinear(w, r, o) m = Conv(f, k)",
+        "1, 2, 4, 4",
+        activation,
+        w=integers((3, 2, 2, 2), weight),
+        o=weight(1),
+        t=np.float32(0.0312),  # no sum lies half way between two integers
+    )
+    assert ("QLinearConv" in done.body) == fuses
+    if not fuses:
+        assert_missed(done, "conv", "there is no kernel for int8, uint8, int8")
+
+
+def test_a_bias_that_is_computed() -> None:
+    text = "k = DequantizeLinear(w, r, o) c = Cast<to = 1>(b) m = Conv(f, k, c)"
+    given: dict[str, Any] = {"w": integers((3, 2, 2, 2), S8), "o": S8(0), "b": np.arange(3)}
+    assert_missed(qlinear(text, "1, 2, 4, 4", U8, **given), "conv", "its bias is not constant")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorAnnotation
 
 from graphopt.testing import Applied, apply, assert_missed, model
 from passes.fuse.onnxruntime.quantized_moves import QuantizedMoves
@@ -145,3 +146,15 @@ def test_the_largest_is_found_among_integers() -> None:
     assert "y = MaxPool<kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]>(q)" in done.body
     done = moves(pool, shape, "uint8[A, B, C, D] y", 11)
     assert done.after == done.before
+
+
+def test_integers_that_an_annotation_is_about_stay() -> None:
+    text = """g (float[2, 3] x) => (uint8[A, B] y) {
+        q = QuantizeLinear(x, s, z)  f = DequantizeLinear(q, s, z)  r = QuantizeLinear(f, s, z)
+        y = Transpose(r) }"""
+    proto = model(text, s=S, z=np.uint8(7))
+    note = TensorAnnotation(tensor_name="r")
+    note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="s")
+    proto.graph.quantization_annotation.append(note)
+    done = apply(QuantizedMoves(), proto)
+    assert not done.applied and any("a quantization annotation is about 'r'" in one.why for one in done.missed)

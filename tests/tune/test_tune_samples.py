@@ -75,7 +75,7 @@ def test_the_fingerprint_sees_values_and_labels() -> None:
     one, other = numbered(8), numbered(8)
     assert one.fingerprint() == other.fingerprint()
     assert numbered(4, 4).fingerprint() != one.fingerprint()
-    other.feeds[0]["x"][0, 0] = 9.0  # type: ignore[index]
+    other.feeds[0]["x"][0, 0] = 9.0
     assert one.fingerprint() != other.fingerprint()
     assert Samples(one.feeds, one.counts, np.zeros(8)).fingerprint() != one.fingerprint()
     assert Samples(one.feeds, one.counts).fingerprint() != one.fingerprint()
