@@ -24,7 +24,7 @@ def resumable(learns: bool, cache: Path | None) -> Iterator[None]:
     except GraphoptError as error:
         stopped = isinstance(error, Interrupted | Terminated | HungUp)
         if learns and (stopped or (isinstance(error, OverLimit) and _has_learned())):
-            error.args = f"{str(error).rstrip('.')}; {_clause(cache)}"
+            error.args = (f"{str(error).rstrip('.')}; {_clause(cache)}",)
         raise
 
 

@@ -20,7 +20,7 @@ from graphopt.stopping import Stop
 from graphopt.storage.unfinished import MARK, Unfinished
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LEARNS = ("-p", "gptq{bits=8 block-size=16 min-elements=1}", "--budget", "sqnr_db>=1")
+LEARNS = ("-p", "gptq{bits=8,min-elements=1}", "--budget", "sqnr_db>=1")
 METRIC = "import os, signal, time\ndef stops(*given):\n    os.kill(os.getpid(), signal.{signal})\n    time.sleep(60)\n"
 
 
@@ -59,16 +59,16 @@ def test_a_signal_in_a_run_that_learns_nothing(net: Path, tmp_path: Path) -> Non
 def test_what_ends_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted, match="interrupted; nothing that was learned"), resumable(True, None):
         raise Stop(signal.SIGINT)
-    with pytest.raises(Interrupted, match="^interrupted$"), resumable(False, None):
+    with pytest.raises(Interrupted, match=r"^interrupted$"), resumable(False, None):
         raise Stop(signal.SIGINT)
     monkeypatch.setattr("graphopt.cli.resuming._has_learned", lambda: True)
-    with pytest.raises(OverLimit, match="no time; what was learned from samples is kept in 'x'"):
-        with resumable(True, Path("x")):
-            raise OverLimit("no time.")
-    with pytest.raises(UsageError, match="^wrong$"), resumable(True, Path("x")):
+    kept = "no time; what was learned from samples is kept in 'x'"
+    with pytest.raises(OverLimit, match=kept), resumable(True, Path("x")):
+        raise OverLimit("no time.")
+    with pytest.raises(UsageError, match=r"^wrong$"), resumable(True, Path("x")):
         raise UsageError("wrong")
     monkeypatch.setattr("graphopt.cli.resuming._has_learned", lambda: False)
-    with pytest.raises(OverLimit, match="^no time$"), resumable(True, None):
+    with pytest.raises(OverLimit, match=r"^no time$"), resumable(True, None):
         raise OverLimit("no time")
 
 
@@ -112,7 +112,7 @@ def test_a_stranger_among_them_stays_and_so_does_the_rest(tmp_path: Path) -> Non
     killed(shots, "000-input")
     (shots / "000-input.txt").touch()
     (shots / "000-inputs.txt").touch()
-    with pytest.raises(UsageError, match="'000-inputs.txt' is not one of them; name an empty or a new folder"):
+    with pytest.raises(UsageError, match=r"'000-inputs\.txt' is not one of them; name an empty or a new folder"):
         Unfinished(shots, "--snapshots")
     assert len(list(shots.iterdir())) == 3
 
