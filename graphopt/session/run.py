@@ -49,6 +49,7 @@ from graphopt.validation.verdict import Verdict, not_validated
 
 if TYPE_CHECKING:
     from graphopt.instruments.history import History
+    from graphopt.instruments.snapshot import Snapshots
     from graphopt.instruments.validate import ValidateEach
     from graphopt.session.recording import Recording
     from graphopt.validation.validate import Validator
@@ -119,6 +120,7 @@ class _Watch:
             from graphopt.instruments.validate import ValidateEach
 
             self.each = ValidateEach(validating, work, job.budgets)
+        self.snapshots: Snapshots | None = None
         self.all: list[Instrument] = [Limit(job.pipeline, job.only, job.until)]
         if job.progress:
             self.all.append(self.progress)
@@ -126,7 +128,8 @@ class _Watch:
         if job.snapshots is not None:
             from graphopt.instruments.snapshot import Snapshots
 
-            self.all.append(Snapshots(job.snapshots))
+            self.snapshots = Snapshots(job.snapshots)
+            self.all.append(self.snapshots)
         self.all += [one for one in (self.each, self.check) if one is not None]
         self.all += [self.size, self.timing]
 
@@ -179,6 +182,8 @@ def run(
         if history is not None:
             watch.all.insert(0, history)
         stack.callback(watch.progress.stop)
+        if watch.snapshots is not None:
+            stack.push(watch.snapshots.close)
         if watch.check is not None:
             with clock.phase("check"):
                 first = reference if student is None else on_disk(student, work / "start")
