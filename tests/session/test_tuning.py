@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from graphopt.errors import UsageError
 from graphopt.runtime.client import Worker
 from graphopt.scale.executor import Done
 from graphopt.session import trying, tuning
+from graphopt.session.tuned_words import GENERATED_FEEDS
 from graphopt.testing import model
-from graphopt.tune.trial import FAILED, KEPT, Tuned
+from graphopt.tune.trial import FAILED, KEPT, Ratio, Trial, Tuned
 
 TEXT = """
 g (float[N,64] x) => (float[N,10] y) {
@@ -251,7 +253,7 @@ def test_what_is_in_memory_is_searched_as_well(files: Path) -> None:
 
 def test_without_feeds_the_search_says_what_it_saw(files: Path) -> None:
     found = tuned(files, feeds=None)
-    assert tuning.GENERATED_FEEDS in found.warnings
+    assert GENERATED_FEEDS in found.warnings
     assert found.chosen is not None
 
 
@@ -267,6 +269,26 @@ def test_the_energy_proxy_is_a_share_of_the_originals(files: Path) -> None:
     energies = {one.candidate.name: one.energy for one in found.trials}
     assert found.original.energy == 1.0
     assert energies["int8-weights"] is not None and energies["int8-weights"] < 0.9
+
+
+def test_what_is_counted_is_of_the_first_sample(files: Path) -> None:
+    """A size that the model leaves open would count as one value whatever the feeds are."""
+    found = tuned(files, minimize="energy-proxy", tries=("int8-weights",))
+    assert found.original.macs == found.trials[0].macs == 64 * 64 * 2 + 64 * 10
+
+
+def test_for_edge_the_faster_of_two_that_are_as_small_is_taken(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(room: trying.Room, one: Trial, seconds: float) -> Trial:
+        assert len(room.made(one)) == one.bytes
+        ratio = 0.5 if "range=mse" in one.pipeline else 0.9
+        return replace(one, latency=Ratio(ratio, ratio, ratio))
+
+    monkeypatch.setattr(tuning, "raced", timed)
+    tries = ("weight-int8{min-elements=128}", "weight-int8{min-elements=128 range=mse}")
+    found = tuned(files, preset="edge", tries=tries, output=files / "o.onnx")
+    assert found.trials[0].bytes == found.trials[1].bytes
+    assert found.chosen == 1 and found.trials[1].latency == Ratio(0.5, 0.5, 0.5)
+    assert "range=mse" in found.recipe
 
 
 def test_fitting_leaves_what_loses_too_much(files: Path) -> None:
