@@ -164,7 +164,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=names, default=[], metavar="A,B", help="only these; all unless given")
     parser.add_argument(
         "--peers", type=names, nargs="?", const=[], metavar="A,B",
-        help="install other tools, these or all, each in an environment of its own, and bring only models that are named",
+        help="install other tools, these or all, each in an environment of its own, and of models only those named",
     )  # fmt: skip
 
 

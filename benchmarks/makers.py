@@ -49,11 +49,11 @@ class Builder:
 
     def save(self, folder: Path, inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]) -> None:
         """Write the model, its inputs and outputs floats."""
-        infos = [
-            [helper.make_tensor_value_info(name, _FLOAT, list(dims)) for name, dims in some.items()]
-            for some in (inputs, outputs)
-        ]
-        _save(folder, helper.make_graph(self.nodes, "made", *infos, self.weights))
+        _save(folder, helper.make_graph(self.nodes, "made", _infos(inputs), _infos(outputs), self.weights))
+
+
+def _infos(some: Mapping[str, Sequence[Any]]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(name, _FLOAT, list(dims)) for name, dims in some.items()]
 
 
 def _save(folder: Path, graph: GraphProto) -> None:
@@ -69,8 +69,9 @@ def chains(folder: Path, *, nodes: int, depth: int = _DEPTH) -> None:
     for index in range(nodes):
         if index % depth == 0:
             live = "x"
-        operator, attributes = ("LeakyRelu", {"alpha": 0.1}) if index % 3 == 0 else ("Relu", {})
-        made.append(helper.make_node(operator, [live], [f"t{index}"], name=f"n{index}", **attributes))
+        places = ([live], [f"t{index}"], f"n{index}")
+        leaky = index % 3 == 0
+        made.append(helper.make_node("LeakyRelu", *places, alpha=0.1) if leaky else helper.make_node("Relu", *places))
         if index % 2 == 0:
             live = f"t{index}"
         if index % depth == depth - 1 or index == nodes - 1:

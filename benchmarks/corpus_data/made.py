@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from benchmarks.corpus_data.evidence import Corpus, Evidence, Loader, Missing, Original, Rows
 from graphopt.storage.read import read
 from graphopt.validation.feeds import gather
 from graphopt.validation.plan import FeedPlan
 from graphopt.validation.trial import ModelTrial
-
-from benchmarks.corpus_data.evidence import Corpus, Evidence, Loader, Missing, Original, Rows
 
 ABOUT = "made-up inputs"
 _COUNT = 32
