@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import onnx
+from google.protobuf.message import DecodeError
 
 import graphopt
 from benchmarks import peers
@@ -78,7 +79,7 @@ def _records(
             continue
         try:
             figures, words = _worth(model.path, places[name], turns)
-        except (GraphoptError, OSError, ValueError) as error:
+        except (GraphoptError, OSError, ValueError, DecodeError) as error:
             reason = f"what it wrote cannot be read: {error}"
             yield Record(NAME, model.name, name, versions.get(tool(name), ""), failure=_short(reason))
             continue
@@ -101,7 +102,7 @@ def _run(argv: Sequence[str], target: Path) -> Callable[[int], Spent]:
 
 
 def _worth(original: Path, made: Path, turns: Turns) -> tuple[dict[str, float], dict[str, str]]:
-    """Figures and words of a model that was made. Raises GraphoptError, OSError and ValueError."""
+    """Figures and words of a model that was made. Raises what reading it raises."""
     whole, left = whole_bytes(original), whole_bytes(made)
     before, after = count(original), count(made)
     figures = {
