@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"benchmarks: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("benchmarks: stopped; what was measured is kept", file=sys.stderr)
+        print("benchmarks: stopped; what is there is kept", file=sys.stderr)
         return 130
 
 

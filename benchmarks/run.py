@@ -70,7 +70,9 @@ def opened(path: Path, facts: Mapping[str, Any], *, resume: bool = False) -> Ite
     if there:
         whole, before, done = _before(path)
         if before is not None and lasting(before) != lasting(facts):
-            raise UsageError(f"{path} was measured on another machine or with other versions; name another file")
+            raise UsageError(
+                f"{path} was measured on another machine, with other versions or other settings; name another file"
+            )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("r+b" if there else "wb") as file:
@@ -111,12 +113,10 @@ def measured(
     asked: Asked,
     folder: Path,
     data: Path | None = None,
-) -> int:
-    """Run suites, each on its models with its contenders; how many records they wrote.
-
-    A suite that breaks off is said on stderr, and the next one runs.
-    """
-    written = 0
+) -> tuple[int, int]:
+    """Run suites, each on its models with its contenders; how many records they wrote, and how many suites broke off,
+    which is said on stderr before the next one runs."""
+    written = broken = 0
     for one, entries, only in plan:
         done = frozenset((model, contender) for name, model, contender in results.done if name == one.NAME)
         models = [entry.model(folder, data) for entry in entries]
@@ -130,9 +130,11 @@ def measured(
                 if results.add(record):
                     written += 1
                     _say(f"{one.NAME}: {record.model}, {record.contender}: {record.failure or _told(record)}")
-        except (GraphoptError, OSError) as error:
-            _say(f"{one.NAME}: broke off: {error}")
-    return written
+        except Exception as error:  # noqa: BLE001  what the other suites measure still counts
+            broken += 1
+            told = str(error) if isinstance(error, GraphoptError) else f"{type(error).__name__}: {error}"
+            _say(f"{one.NAME}: broke off: {told}")
+    return written, broken
 
 
 def _told(record: Record) -> str:
@@ -224,7 +226,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """0 where something was measured or nothing was left to do. Raises UsageError."""
+    """0 where every suite went to its end, 1 where one broke off. Raises UsageError."""
     if options.rounds < 1 or options.threads < 1 or not options.seconds > 0:
         raise UsageError("--rounds, --threads and --seconds are more than 0")
     wanted = chosen(options.models)
@@ -239,15 +241,17 @@ def main(options: argparse.Namespace) -> int:
         raise UsageError(f"no model for {', '.join(suites)} is in {options.folder}")
     pythons = tools(options.peers, options.folder)
     start = time.monotonic()
-    with opened(options.out, machine(), resume=options.resume) as results, tempfile.TemporaryDirectory() as work:
+    settings = {name: getattr(options, name) for name in ("quick", "rounds", "seconds", "threads")}
+    facts = {**machine(), "settings": settings}
+    with opened(options.out, facts, resume=options.resume) as results, tempfile.TemporaryDirectory() as work:
         asked = Asked(
             Path(work), pythons, (), options.rounds, _QUICK_SECONDS if options.quick else options.seconds,
             options.threads, options.quick,
         )  # fmt: skip
         data = None if options.data is None else Path(options.data)
-        written = measured(plan, results, asked, options.folder, data)
+        written, broken = measured(plan, results, asked, options.folder, data)
     print(f"{written} records in {options.out} after {(time.monotonic() - start) / 60:.1f} minutes")
-    return 0
+    return 1 if broken else 0
 
 
 def _say(text: str) -> None:

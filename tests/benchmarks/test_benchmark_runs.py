@@ -57,7 +57,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def into(path: Path, one: Suite, *, resume: bool = False) -> int:
     with run.opened(path, machine(), resume=resume) as results:
-        return run.measured([(one, [MADE], [])], results, Asked(path.parent), path.parent)
+        return run.measured([(one, [MADE], [])], results, Asked(path.parent), path.parent)[0]
 
 
 def test_the_file_begins_with_the_machine_and_has_a_line_for_each_record(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_what_failed_is_tried_again(tmp_path: Path) -> None:
 def test_a_file_of_another_machine_or_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_text(json.dumps({**machine(), "cpu": "another"}) + "\n")
-    with pytest.raises(UsageError, match="was measured on another machine or with other versions"):
+    with pytest.raises(UsageError, match="was measured on another machine, with other versions or"):
         into(path, Suite(), resume=True)
     for text in ("[1]\n", "no\n", '{"kind": "record"}\n'):
         path.write_text(text)
@@ -115,9 +115,11 @@ def test_a_suite_that_breaks_off_is_said_and_the_next_one_runs(
 ) -> None:
     path = tmp_path / "r.jsonl"
     with run.opened(path, machine()) as results:
-        plan: Any = [(Suite(["a"], UsageError("no more")), [MADE], []), (Suite(["b"]), [MADE], [])]
-        assert run.measured(plan, results, Asked(tmp_path), tmp_path) == 2
-    assert "simplification: broke off: no more" in capsys.readouterr().err
+        stopped = [Suite(["a"], UsageError("no more")), Suite(["b"], ZeroDivisionError("by zero")), Suite(["c"])]
+        assert run.measured([(one, [MADE], []) for one in stopped], results, Asked(tmp_path), tmp_path) == (3, 2)
+    said = capsys.readouterr().err
+    assert "simplification: broke off: no more\n" in said
+    assert "simplification: broke off: ZeroDivisionError: by zero\n" in said
 
 
 def test_figures_of_made_up_inputs_say_so(tmp_path: Path) -> None:
@@ -145,6 +147,21 @@ def test_contenders_go_to_the_suites_that_have_them() -> None:
     with pytest.raises(UsageError, match="none of the suites startup has a contender 'nncf'"):
         run.planned(["startup"], [MADE], ["nncf"])
     assert [len(entries) for _, entries, _ in run.planned(["scale", "pruning"], [MADE], [])] == [0, 1]
+
+
+def test_a_run_that_is_stopped_has_a_file_that_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "suite", lambda name: Suite(["a"], KeyboardInterrupt()))
+    out = tmp_path / "r.jsonl"
+    given = ["run", "--models", "digits_cnn", "--peers", "none", "--suites", "simplification", "--out", str(out)]
+    assert main(given) == 130
+    assert capsys.readouterr().err.endswith("benchmarks: stopped; what is there is kept\n")
+    assert [one["kind"] for one in lines(out)] == ["machine", "record"]
+    assert main([*given, "--resume", "--rounds", "4"]) == 2
+    monkeypatch.setattr(run, "suite", lambda name: Suite(["a", "b"]))
+    assert main([*given, "--resume"]) == 0
+    assert [one.get("contender") for one in lines(out)] == [None, "a", "b"]
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -277,7 +294,13 @@ def test_simplification_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.M
 
 def test_scale_of_nodes_and_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def command(contender: str, python: Path, source: Path, target: Path) -> list[str]:
-        return [sys.executable, "-S", "-c", f"x = b'1' * 30_000_000; open({str(target)!r}, 'w')", str(target)]
+        return [
+            sys.executable,
+            "-S",
+            "-c",
+            f"import time; x = b'1' * 30_000_000; time.sleep(0.2); open({str(target)!r}, 'w')",
+            str(target),
+        ]
 
     monkeypatch.setattr(scale, "command", command)
     for name in ("c", "d"):
