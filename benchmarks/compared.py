@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from benchmarks.record import Record
-from benchmarks.results import Key, Run, intervals, key, lasting, latest, versions
+from benchmarks.results import Key, Run, intervals, key, lasting, latest, tool_of, versions
 from benchmarks.steady import LIMIT, NOISE, Agreement, agreements
 
 SAME, DIFFERS, NEW, GONE, FAILED, WORKS = "same", "differs", "new", "gone", "failed", "works"
 VERDICTS: Final = (SAME, DIFFERS, NOISE, NEW, GONE, FAILED, WORKS)
 COARSE: Final = 1.5
 """From which ratio on times and memory without an interval count as different."""
+AGAINST_OURS: Final = "cpu_ratio"
+"""What a tool spends as a multiple of what graphopt spends in the same rounds."""
 _MORE: Final = frozenset({"db", "cosine", "agreement", "metric", "throughput", "speedup"})
 _SINGLE: Final = frozenset({"seconds", "cpu", "time", "load", "latency", "mb", "memory", "peak"})
 _LESS: Final = _SINGLE | {"nodes", "bytes", "macs", "failures"}
@@ -113,7 +115,7 @@ def _figures(old: Record, new: Record, measured: Mapping[tuple[Key, str], Agreem
             agreement = measured.get((key(new), name))
             differ = _told(name, values[0], values[1]) if agreement is None else _raced(agreement, spans, name)
             verdict = SAME if differ is False else NOISE if differ is None else DIFFERS
-            worse = _worse(name, values[0], values[1]) if differ else None
+            worse = _worse(name, old, new) if differ else None
         row = spans[0].get(name), spans[1].get(name)
         yield Row(old.suite, old.model, old.contender, name, *values, verdict, worse, *row)
 
@@ -141,11 +143,15 @@ def _told(name: str, old: float, new: float) -> bool | None:
     return new != old
 
 
-def _worse(name: str, old: float, new: float) -> bool | None:
-    parts = _parts(name)
+def _worse(name: str, old: Record, new: Record) -> bool | None:
+    """Whether the second figure is the worse one, None where nobody can say."""
+    before, after, parts = old.figures[name], new.figures[name], _parts(name)
+    if name == AGAINST_OURS:  # of a tool that is still the same, it is ours that changed
+        same = old.version == new.version and tool_of(new) != "graphopt"
+        return after < before if same else None
     if name.endswith("_before") or not parts & (_LESS | _MORE):
         return None
-    return new < old if parts & _MORE else new > old
+    return after < before if parts & _MORE else after > before
 
 
 def _parts(name: str) -> set[str]:

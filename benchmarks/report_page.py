@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.cells import by_model
+from benchmarks.compared import AGAINST_OURS
 from benchmarks.markdown_html import html_of
 from benchmarks.record import Record
 from benchmarks.report_plots import dot_plot, front_plot, kinds, legend
@@ -19,12 +21,11 @@ from benchmarks.results import tool_of
 from benchmarks.steady import NOISE, repeated
 from graphopt.report.plain import printable
 
-_DOTS: Final[Mapping[str, str]] = {
-    "nodes_ratio": "nodes, of the original's",
-    "cpu_ratio": "CPU seconds, as a ratio",
-    "load_ratio": "time to load, as a ratio",
+_DOTS: Final[Mapping[str, tuple[str, str]]] = {
+    "nodes_ratio": ("nodes, of the original's", "original"),
+    AGAINST_OURS: ("CPU seconds, of graphopt's", "graphopt"),
 }
-"""Figures that are drawn as dots, a line for each model."""
+"""Figures that are drawn as dots, a line for each model: what they are, and what 1 is."""
 _OPEN: Final = 2  # models whose plots are shown at once
 _READING: Final = (
     "Hollow: too noisy to tell. Bars: intervals of 95 %. The line joins what no other is better than in both."
@@ -100,8 +101,8 @@ def _section(section: Section) -> str:
 
 def _plots(section: Section) -> list[str]:
     tools = kinds(section.records)
-    models = by_model(section.records, section.suite)
-    dots = [dot_plot(models, figure, said, tools) for figure, said in _DOTS.items()]
+    models = by_model([_with_shares(one) for one in section.records], section.suite)
+    dots = [dot_plot(models, figure, said, tools, reference) for figure, (said, reference) in _DOTS.items()]
     parts = [f'<div class="scroll" tabindex="0">{plot}</div>' for plot in dots if plot]
     for number, (model, records) in enumerate(models.items()):
         both = [
@@ -114,6 +115,15 @@ def _plots(section: Section) -> list[str]:
             head = f"{escape(printable(model))} <small>bytes against SQNR, and latency</small>"
             parts.append(f"<details{opened}><summary>{head}</summary>{drawn}</details>")
     return [legend(tools), *parts, f'<p class="soft">{_READING}</p>'] if parts else []
+
+
+def _with_shares(record: Record) -> Record:
+    """A record with its nodes as a share of those that there were before."""
+    figures = record.figures
+    if "nodes" not in figures or not figures.get("nodes_before"):
+        return record
+    share = figures["nodes"] / figures["nodes_before"]
+    return dataclasses.replace(record, figures={**figures, "nodes_ratio": share})
 
 
 def _by_tool(records: Sequence[Record]) -> dict[str, list[Record]]:

@@ -18,6 +18,7 @@ from benchmarks.steady import NOISE
 from graphopt.report.plain import cut, printable
 
 WIDTH: Final = 1180
+RIGHT: Final = "equivalent"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 26, 46
 _FRONT_HEIGHT: Final = 400
 _ROW: Final = 26  # pixels of a line of dots
@@ -126,13 +127,10 @@ def front_plot(records: Sequence[Record], tools: Mapping[str, int]) -> str:
 
 
 def dot_plot(
-    lines: Mapping[str, Sequence[Record]],
-    figure: str,
-    said: str,
-    tools: Mapping[str, int],
-    reference: float | None = 1.0,
+    lines: Mapping[str, Sequence[Record]], figure: str, said: str, tools: Mapping[str, int], reference: str = "original"
 ) -> str:
-    """A figure of records, a line for each name, its interval as a bar; "" where no record has it."""
+    """A figure of records, a line for each name, its interval as a bar, beside a line at 1, which is `reference`;
+    "" where no record has it."""
     drawn = {name: [one for one in some if not one.failure and figure in one.figures] for name, some in lines.items()}
     drawn = {name: some for name, some in drawn.items() if some}
     if not drawn:
@@ -141,12 +139,13 @@ def dot_plot(
     values = [each for one in every for each in (one.figures[figure], *intervals(one).get(figure, ()))]
     height = _TOP + _ROW * len(drawn) + _BOTTOM
     bottom = height - _BOTTOM
-    x = axis(values + ([] if reference is None else [reference]), _NAMES, WIDTH - _RIGHT, zero=True)
+    x = axis([*values, 1.0], _NAMES, WIDTH - _RIGHT, zero=True)
     parts = [_opened(height, said), *_across(x, _TOP - 8, bottom, said)]
-    if reference is not None:
-        place = x.at(reference)
-        parts.append(f'<line class="original" x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP - 8}" y2="{bottom}"/>')
-        parts.append(f'<text class="original" x="{place:.1f}" y="{_TOP - 13}" text-anchor="middle">original</text>')
+    place = x.at(1.0)
+    parts.append(f'<line class="original" x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP - 8}" y2="{bottom}"/>')
+    parts.append(
+        f'<text class="original" x="{place:.1f}" y="{_TOP - 13}" text-anchor="middle">{escape(reference)}</text>'
+    )
     for row, (name, some) in enumerate(drawn.items()):
         y = _TOP + _ROW * (row + 0.5)
         parts.append(
@@ -160,13 +159,15 @@ def dot_plot(
 def _dot(record: Record, figure: str, x: Axis, y: float, kind: int) -> list[str]:
     value, span = record.figures[figure], intervals(record).get(figure)
     noisy = record.words.get("noise") == NOISE and span is not None
+    wrong = record.words.get("verdict", RIGHT) != RIGHT
     text = f"{record.contender}, {record.model}: {value:.4g}"
     parts = []
     if span is not None:
         text += f" ({span[0]:.4g} to {span[1]:.4g})" + (f", {NOISE}" if noisy else "")
         low, high = (x.at(each) for each in span)
         parts.append(f'<path class="span t{kind % 8}" d="M{low:.1f},{y:.1f}H{high:.1f}"/>')
-    return [*parts, _mark((x.at(value), y), kind, "missed" if noisy else "onfront", text)]
+    text += f", {record.words['verdict']}" if wrong else ""
+    return [*parts, _mark((x.at(value), y), kind, "missed" if noisy or wrong else "onfront", text)]
 
 
 def _opened(height: int, said: str) -> str:

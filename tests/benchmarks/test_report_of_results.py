@@ -6,7 +6,6 @@ import argparse
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 
 from benchmarks import report
 from benchmarks.markdown_html import html_of, inline
-from benchmarks.quoted import quoted
 from benchmarks.record import Record
 from benchmarks.report_page import page, summary
 from benchmarks.report_plots import axis, dot_plot, front_plot, kinds
@@ -226,6 +224,19 @@ def test_noisy_ratios_are_hollow_dots_with_bars() -> None:
     assert dot_plot({"m": [made("graphopt:a")]}, "nodes_ratio", "nodes", {"graphopt": 0}) == ""
 
 
+def test_what_is_not_right_is_hollow_too() -> None:
+    figures = {"nodes": 5.0, "nodes_before": 10.0, "bytes": 1.0, "bytes_ratio": 0.5, "cpu_seconds": 1.0}
+    records = [
+        Record("pruning", "m", contender, "1", figures, {"verdict": verdict})
+        for contender, verdict in (("graphopt:a", "equivalent"), ("other:b", "different"))
+    ]
+    text = page(told([Run({}, tuple(records))]))
+    assert "nodes, of the original" in text
+    assert '<g class="mark t0 onfront">' in text
+    assert '<g class="mark t1 missed">' in text
+    assert "other:b, m: 0.5, different</title>" in text
+
+
 @pytest.mark.parametrize("values", [[1.0], [0.0, 0.0], [-1.0, 5.0], [0.2, 90.0], [1e-9, 1e9], [5.0, 5.0001]])
 def test_axes_have_room_for_all_values(values: list[float]) -> None:
     found = axis(values, 10.0, 110.0)
@@ -244,80 +255,6 @@ def test_markdown_of_tables_becomes_html() -> None:
     assert '<td class="words sentence" colspan="2">why it|fell</td>' in text
     assert '<p class="soft">One line.</p>' in text
     assert inline("<b>") == "&lt;b&gt;"
-
-
-@pytest.fixture
-def readme(tmp_path: Path) -> Callable[[str], Path]:
-    def write(text: str) -> Path:
-        path = tmp_path / "page.md"
-        path.write_bytes(text.encode())
-        return path
-
-    return write
-
-
-def test_tables_between_markers_are_replaced(readme: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
-    title = "quantization:Quantization: the best that loses nothing"
-    path = readme(f"before\n\n<!-- benchmark:{title} -->\nold\n<!-- /benchmark -->\nafter, no newline")
-    assert run(EXAMPLE, "--readme", path, "--check") == 1
-    assert "old" in path.read_text()
-    assert run(EXAMPLE, "--readme", path) == 0
-    text = path.read_text()
-    assert text.startswith(f"before\n\n<!-- benchmark:{title} -->\n\n| model | | graphopt |")
-    assert text.endswith("where there are no labels).\n\n<!-- /benchmark -->\nafter, no newline")
-    assert "old" not in text
-    capsys.readouterr()
-    assert run(EXAMPLE, "--readme", path, "--check") == 0
-    assert run(EXAMPLE, "--readme", path) == 0
-    assert capsys.readouterr().out == "everything is up to date\n" * 2
-    assert path.read_text() == text
-
-
-def test_markers_of_whole_suites_and_of_the_machine() -> None:
-    one = few()
-    text = quoted(
-        "<!-- benchmark:quantization -->\n<!-- /benchmark -->\n<!--benchmark:machine-->\n<!--/benchmark-->\n", one, "p"
-    )
-    assert text.count("\n**Quantization") == 2
-    assert "Measured on: cpu made up" in text
-    single = quoted("<!-- benchmark:pruning -->\n<!-- /benchmark -->\n", one, "p")
-    assert "**" not in single
-    assert "| graphopt:d | 3 |" in single
-
-
-def test_markers_in_code_are_text_and_line_ends_stay() -> None:
-    shown = "```\n<!-- benchmark:none -->\n```\nIn a line: <!-- benchmark:none -->\n"
-    text = shown + "<!-- benchmark:pruning -->\n<!-- /benchmark -->\n"
-    assert quoted(text, few(), "p").startswith(shown)
-    crlf = quoted(text.replace("\n", "\r\n"), few(), "p")
-    assert crlf.replace("\r\n", "\n") == quoted(text, few(), "p")
-    assert not re.search(r"[^\r]\n", crlf)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("nothing", "p has no marker <!-- benchmark:SUITE -->"),
-        ("<!-- benchmark:speed -->\n<!-- /benchmark -->", "p, line 1: the results have nothing of 'speed'; there are"),
-        ("<!-- benchmark:pruning:X -->\n\n<!-- /benchmark -->", "p, line 1: the suite pruning has no table 'X'; it"),
-        ("a\n<!-- benchmark:pruning -->", "p, line 2: the table that begins here has no <!-- /benchmark -->"),
-        ("<!-- /benchmark -->", "p, line 1: a table ends that did not begin"),
-        ("<!-- benchmark:pruning -->\n<!-- benchmark:pruning -->", "line 2: a table begins before that of line 1"),
-    ],
-)  # fmt: skip
-def test_markers_that_mean_nothing(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        quoted(text, few(), "p")
-
-
-def test_a_bad_marker_leaves_all_files_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    good, bad = tmp_path / "good.md", tmp_path / "bad.md"
-    good.write_text("<!-- benchmark:quantization -->\n<!-- /benchmark -->\n")
-    bad.write_text("<!-- benchmark:speed -->\n<!-- /benchmark -->\n")
-    assert run(EXAMPLE, "--html", tmp_path / "r.html", "--readme", good, bad) == 2
-    assert "bad.md, line 1: the results have nothing of 'speed'" in capsys.readouterr().err
-    assert good.read_text().count("\n") == 2
-    assert not (tmp_path / "r.html").exists()
 
 
 def test_pages_and_markdown_are_checked_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -350,14 +287,6 @@ def test_files_that_cannot_be_read_or_written(tmp_path: Path, capsys: pytest.Cap
         assert run(EXAMPLE, *arguments) == 2
         assert said in capsys.readouterr().err
     assert run(tmp_path / "none.jsonl") == 2
-
-
-def test_pages_of_the_project_quote_the_committed_results() -> None:
-    """Where this fails: python -m benchmarks report benchmarks/results/*.jsonl --readme PAGES."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    quoting = [path for path in pages if "<!-- benchmark:" in path.read_text()]
-    assert ROOT / "docs" / "benchmarks.md" in quoting
-    assert run(*sorted((ROOT / "benchmarks" / "results").glob("*.jsonl")), "--readme", *quoting, "--check") == 0
 
 
 def test_results_of_several_files_are_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
