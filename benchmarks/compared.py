@@ -24,7 +24,7 @@ COARSE: Final = 1.5
 AGAINST_OURS: Final = "cpu_ratio"
 """What a tool spends as a multiple of what graphopt spends in the same rounds."""
 _MORE: Final = frozenset({"db", "cosine", "agreement", "metric", "throughput", "speedup"})
-_SINGLE: Final = frozenset({"seconds", "cpu", "time", "load", "latency", "mb", "memory", "peak"})
+_SINGLE: Final = frozenset({"seconds", "cpu", "time", "load", "latency", "mb", "memory", "peak", "own"})
 _LESS: Final = _SINGLE | {"nodes", "bytes", "macs", "failures"}
 _NEAR: Final[Mapping[str, float]] = {"sqnr_db": 0.1, "cosine": 1e-4, "agreement": 1e-3, "metric_after": 1e-3}
 _RIGHT: Final = frozenset({"equivalent", "within budget", "passed", "right", "yes"})

@@ -15,6 +15,7 @@ from benchmarks.cells import by_model
 from benchmarks.compared import AGAINST_OURS
 from benchmarks.markdown_html import html_of
 from benchmarks.record import Record
+from benchmarks.report_lines import line_plot
 from benchmarks.report_plots import dot_plot, front_plot, kinds, legend
 from benchmarks.report_text import AGAIN, TITLE, UNNOTED, Section, Told
 from benchmarks.results import tool_of
@@ -26,6 +27,12 @@ _DOTS: Final[Mapping[str, tuple[str, str]]] = {
     AGAINST_OURS: ("CPU seconds, of graphopt's", "graphopt"),
 }
 """Figures that are drawn as dots, a line for each model: what they are, and what 1 is."""
+_LINES: Final = (
+    ("nodes_before", "nodes", "cpu_seconds", "CPU seconds"),
+    ("bytes_before", "bytes of weights", "own_bytes", "bytes of memory"),
+)
+"""Figures against which others grow, where models differ by little but their size."""
+_GROWING: Final = "scale"
 _OPEN: Final = 2  # models whose plots are shown at once
 _READING: Final = (
     "Hollow: too noisy to tell. Bars: intervals of 95 %. The line joins what no other is better than in both."
@@ -103,7 +110,8 @@ def _plots(section: Section) -> list[str]:
     tools = kinds(section.records)
     models = by_model([_with_shares(one) for one in section.records], section.suite)
     dots = [dot_plot(models, figure, said, tools, reference) for figure, (said, reference) in _DOTS.items()]
-    parts = [f'<div class="scroll" tabindex="0">{plot}</div>' for plot in dots if plot]
+    lines = [line_plot(section.records, *figures) for figures in _LINES] if section.suite == _GROWING else []
+    parts = [f'<div class="scroll" tabindex="0">{plot}</div>' for plot in (*lines, *dots) if plot]
     for number, (model, records) in enumerate(models.items()):
         both = [
             front_plot(records, tools),

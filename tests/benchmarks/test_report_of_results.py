@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -15,7 +16,7 @@ from benchmarks import report
 from benchmarks.markdown_html import html_of, inline
 from benchmarks.record import Record
 from benchmarks.report_page import page, summary
-from benchmarks.report_plots import axis, dot_plot, front_plot, kinds
+from benchmarks.report_plots import dot_plot, front_plot, kinds
 from benchmarks.report_text import AGAIN, UNNOTED, Told, markdown, told
 from benchmarks.results import Run, read
 from benchmarks.steady import NOISE
@@ -182,48 +183,6 @@ def test_the_summary_counts() -> None:
     )
 
 
-def marks(plot: str) -> list[tuple[float, float, str, str]]:
-    """Place, style and words of each mark."""
-    found = []
-    for group in ET.fromstring(plot).iter("{http://www.w3.org/2000/svg}g"):
-        path, title = list(group)
-        x, y = (float(each) for each in re.findall(r"[\d.-]+", path.attrib["transform"]))
-        found.append((x, y, group.attrib["class"], title.text or ""))
-    return found
-
-
-def test_the_front_joins_what_nothing_beats() -> None:
-    records = [
-        made("graphopt:small", bytes_ratio=0.1, sqnr_db=20.0), made("other:beaten", bytes_ratio=0.4, sqnr_db=25.0),
-        made("graphopt:good", bytes_ratio=0.3, sqnr_db=40.0), made("other:exact", bytes_ratio=1.0, sqnr_db=300.0),
-        made("other:none", failure="it fell"),
-    ]  # fmt: skip
-    found = {said.split(":")[1]: (x, y, style) for x, y, style, said in marks(front_plot(records, kinds(records)))}
-    assert {name for name, one in found.items() if one[2].endswith("onfront")} == {"small", "good", "exact"}
-    assert found["small"][0] < found["good"][0] < found["beaten"][0] < found["exact"][0]
-    assert found["exact"][1] < found["good"][1] < found["beaten"][1] < found["small"][1]
-    assert front_plot([records[-1]], {"other": 0}) == ""
-
-
-def test_noisy_ratios_are_hollow_dots_with_bars() -> None:
-    noisy = Record(
-        "pruning",
-        "m",
-        "other:b",
-        "1",
-        {"latency_ratio": 2.0, "latency_ratio_low": 1.0, "latency_ratio_high": 4.0},
-        {"noise": NOISE},
-    )
-    plot = dot_plot({"m": [made("graphopt:a"), noisy]}, "latency_ratio", "latency", {"graphopt": 0, "other": 1})
-    a, b = marks(plot)
-    assert a[0] < b[0]
-    assert a[2] == "mark t0 onfront"
-    assert b[2] == "mark t1 missed"
-    assert "2 (1 to 4), too noisy" in b[3]
-    assert plot.count('class="span') == 2
-    assert dot_plot({"m": [made("graphopt:a")]}, "nodes_ratio", "nodes", {"graphopt": 0}) == ""
-
-
 def test_what_is_not_right_is_hollow_too() -> None:
     figures = {"nodes": 5.0, "nodes_before": 10.0, "bytes": 1.0, "bytes_ratio": 0.5, "cpu_seconds": 1.0}
     records = [
@@ -237,11 +196,12 @@ def test_what_is_not_right_is_hollow_too() -> None:
     assert "other:b, m: 0.5, different</title>" in text
 
 
-@pytest.mark.parametrize("values", [[1.0], [0.0, 0.0], [-1.0, 5.0], [0.2, 90.0], [1e-9, 1e9], [5.0, 5.0001]])
-def test_axes_have_room_for_all_values(values: list[float]) -> None:
-    found = axis(values, 10.0, 110.0)
-    assert all(10.0 <= found.at(one) <= 110.0 for one in values)
-    assert all(10.0 <= found.at(one) <= 110.0 for one in found.ticks())
+def test_generated_inputs_are_told_of() -> None:
+    real, own = made("graphopt:a"), made("graphopt:a", model="other")
+    text = markdown(told([Run({}, (real, dataclasses.replace(own, words={"data": "made up"})))]))
+    assert text.count("On generated inputs, not on real data: other.") == 2
+    assert "generated" not in text[text.index("### Quantization of m\n") : text.index("### Quantization of other")]
+    assert "generated" not in markdown(told([Run({}, (real, own))]))
 
 
 def test_markdown_of_tables_becomes_html() -> None:

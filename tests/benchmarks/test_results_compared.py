@@ -107,6 +107,7 @@ def test_single_times_tell_only_of_much() -> None:
         found = row(made(cpu_seconds=2.0), made(cpu_seconds=2.0 * ratio))
         assert (found.verdict, found.worse) == (verdict, worse)
     assert row(made(peak_mb=200.0), made(peak_mb=100.0)).worse is False
+    assert row(made(own_bytes=2e8), made(own_bytes=2.5e8)).verdict == NOISE
     assert row(made(cpu_ratio=0.5), made(cpu_ratio=0.51)).verdict == "same"
     assert row(made(peak_mb=0.0), made(peak_mb=0.0)).verdict == "same"
 

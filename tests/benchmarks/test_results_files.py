@@ -99,8 +99,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_facts_of_groups_are_named_with_them() -> None:
-    assert facts({"cpu": "x", "versions": {"onnx": "1", "py_thon": [1, 2]}, "gb": 1234.5, "none": None, "n": 2}) == {
-        "cpu": "x", "versions onnx": "1", "versions py thon": "1, 2", "gb": "1,234.5", "n": "2",
+    machine = {"cpu": "x", "versions": {"onnx": "1", "py_thon": [1, 2]}, "none": None, "n": 2, "memory": 8_040_000_000}
+    assert facts(machine) == {
+        "cpu": "x", "versions onnx": "1", "versions py thon": "1, 2", "n": "2", "memory": "8.0 GB",
     }  # fmt: skip
 
 
