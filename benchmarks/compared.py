@@ -1,9 +1,9 @@
 """Two runs of the benchmarks, figure by figure: the same, different, or too noisy to tell.
 
 Ratios that were measured in pairs have intervals, and those decide: narrow ones differ where they are further apart
-than the limit, wide ones only where even their nearest ends are. What is counted (bytes, nodes) is compared exactly,
-errors and scores within what another build of a runtime changes in the last digits, and times and memory of single
-processes, which have no interval, count as different from half as much again.
+than the limit, wide ones only where there is a gap between them that is wider than both. What is counted (bytes, nodes)
+is compared exactly, errors and scores within what another build of a runtime changes in the last digits, and times and
+memory of single processes, which have no interval, count as different from half as much again.
 """
 
 from __future__ import annotations
@@ -127,10 +127,13 @@ def _raced(agreement: Agreement, spans: tuple[Mapping[str, tuple[float, float]],
     first, second = (span.get(name) for span in spans)
     if first is None or second is None:
         return None
-    gap = max(second[0] - first[1], first[0] - second[1]) / max(abs(agreement.first), 1e-300)
-    if agreement.noisy:
-        return True if gap > agreement.limit else None
-    return True if gap > 0 else None
+    gap = max(second[0] - first[1], first[0] - second[1])
+    if not agreement.noisy:
+        return True if gap > 0 else None
+    width, limit = max(first[1] - first[0], second[1] - second[0]), agreement.limit * abs(agreement.first)
+    if width <= limit:  # noisy all the same: of so few rounds that the interval says nothing
+        return True if _many_times(agreement.first, agreement.second) else None
+    return True if gap > max(width, limit) else None
 
 
 def _told(name: str, old: float, new: float) -> bool | None:
@@ -139,8 +142,13 @@ def _told(name: str, old: float, new: float) -> bool | None:
         return abs(new - old) > _NEAR[name]
     if _parts(name) & _SINGLE:
         low, high = sorted((abs(old), abs(new)))
-        return True if high > COARSE * low else False if high <= (1 + LIMIT) * low else None
+        return True if _many_times(low, high) else False if high <= (1 + LIMIT) * low else None
     return new != old
+
+
+def _many_times(old: float, new: float) -> bool:
+    low, high = sorted((abs(old), abs(new)))
+    return high > COARSE * low
 
 
 def _worse(name: str, old: Record, new: Record) -> bool | None:

@@ -34,9 +34,7 @@ _LINES: Final = (
 """Figures against which others grow, where models differ by little but their size."""
 _GROWING: Final = "scale"
 _OPEN: Final = 2  # models whose plots are shown at once
-_READING: Final = (
-    "Hollow: too noisy to tell. Bars: intervals of 95 %. The line joins what no other is better than in both."
-)
+_READING: Final = "Hollow: too noisy to tell, or not right. Bars: intervals of 95 %. The line joins what no other is better than in both."
 
 
 def page(one: Told) -> str:
@@ -49,6 +47,7 @@ def page(one: Told) -> str:
     names = [(section.suite, section.suite.capitalize()) for section in one.sections]
     names += [("again", AGAIN)] if one.again else []
     links = "".join(f'<li><a href="#{anchor}">{escape(name)}</a></li>' for anchor, name in names)
+    tools = kinds([record for section in one.sections for record in section.records])
     parts = [
         '<!doctype html>\n<html lang="en" data-theme="auto"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">',
@@ -58,7 +57,7 @@ def page(one: Told) -> str:
         f"<header><h1>{TITLE}</h1><p>{escape(summary(one))}</p>",
         f'<nav aria-label="suites"><ul>{links}</ul></nav></header><main>',
         _machines(one),
-        *(_section(section) for section in one.sections),
+        *(_section(section, tools) for section in one.sections),
         _again(one),
         "</main></body></html>\n",
     ]
@@ -95,23 +94,24 @@ def _facts(facts: Mapping[str, str]) -> str:
     return f'<dl class="facts">{items}</dl>'
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, tools: Mapping[str, int]) -> str:
     about = section.about[:1].upper() + section.about[1:].rstrip(".")
     parts = [f'<section id="{section.suite}"><h2>{section.suite.capitalize()}</h2>']
     parts.append(f'<p class="soft">{escape(about)}.</p>')
-    parts += _plots(section)
+    parts += _plots(section, tools)
     for number, (title, table) in enumerate(section.tables):
         opened = " open" if number == 0 else ""
         parts.append(f"<details{opened}><summary>{escape(printable(title))}</summary>{html_of(table)}</details>")
     return "\n".join([*parts, _failures(section.failures), "</section>"])
 
 
-def _plots(section: Section) -> list[str]:
-    tools = kinds(section.records)
+def _plots(section: Section, tools: Mapping[str, int]) -> list[str]:
     models = by_model([_with_shares(one) for one in section.records], section.suite)
-    dots = [dot_plot(models, figure, said, tools, reference) for figure, (said, reference) in _DOTS.items()]
-    lines = [line_plot(section.records, *figures) for figures in _LINES] if section.suite == _GROWING else []
-    parts = [f'<div class="scroll" tabindex="0">{plot}</div>' for plot in (*lines, *dots) if plot]
+    if section.suite == _GROWING:
+        drawn_whole = [line_plot(section.records, *figures) for figures in _LINES]
+    else:
+        drawn_whole = [dot_plot(models, figure, said, tools, at_1) for figure, (said, at_1) in _DOTS.items()]
+    parts = [f'<div class="scroll" tabindex="0">{plot}</div>' for plot in drawn_whole if plot]
     for number, (model, records) in enumerate(models.items()):
         both = [
             front_plot(records, tools),
@@ -122,7 +122,8 @@ def _plots(section: Section) -> list[str]:
             opened = " open" if number < _OPEN else ""
             head = f"{escape(printable(model))} <small>bytes against SQNR, and latency</small>"
             parts.append(f"<details{opened}><summary>{head}</summary>{drawn}</details>")
-    return [legend(tools), *parts, f'<p class="soft">{_READING}</p>'] if parts else []
+    own = {tool: number for tool, number in tools.items() if tool in kinds(section.records)}
+    return [legend(own), *parts, f'<p class="soft">{_READING}</p>'] if parts else []
 
 
 def _with_shares(record: Record) -> Record:

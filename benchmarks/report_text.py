@@ -18,6 +18,7 @@ TITLE: Final = "Benchmarks"
 UNNOTED: Final = "The results do not say on which machine they were measured."
 GENERATED: Final = "made up"
 """The word of a record about data that are none."""
+_GROUP: Final = "versions "  # of facts of a machine
 AGAIN: Final = "What was measured twice on the same machine"
 
 
@@ -64,8 +65,14 @@ def told(runs: Sequence[Run]) -> Told:
         if own:
             module = suite(name)
             sections.append(Section(name, module.HELP, own, tuple(_with_notes(module.tables(own), own))))
-    noted = tuple(facts(one) for one in machines(runs))
-    return Told(noted, versions(records), tuple(sections), tuple(_again(runs)))
+    noted = [facts(one) for one in machines(runs)]
+    libraries = {
+        name.removeprefix(_GROUP): value for one in noted for name, value in one.items() if name.startswith(_GROUP)
+    }
+    shown = tuple(
+        {name: value for name, value in one.items() if not name.startswith(_GROUP) and name != "load"} for one in noted
+    )
+    return Told(shown, {**libraries, **versions(records)}, tuple(sections), tuple(_again(runs)))
 
 
 def _with_notes(tables: Sequence[tuple[str, str]], records: Sequence[Record]) -> Iterator[tuple[str, str]]:

@@ -91,6 +91,13 @@ def test_sections_come_in_the_order_of_the_suites() -> None:
     assert [one.contender for one in one.sections[0].failures] == ["other:c"]
 
 
+def test_versions_of_libraries_and_of_tools_are_one_list() -> None:
+    machine = {"cpu": "x", "versions": {"graphopt": "0", "onnx": "1"}, "load": 3}
+    one = told([Run(machine, (made("graphopt:a"),))])
+    assert one.machines == ({"cpu": "x"},)
+    assert one.versions == {"graphopt": "1.0", "onnx": "1"}
+
+
 def test_a_suite_that_is_none() -> None:
     with pytest.raises(UsageError, match="records of a suite 'speed'; there are simplification, quantization, "):
         told([Run({}, (Record("speed", "m", "a", "1"),))])
