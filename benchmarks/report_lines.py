@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
@@ -15,7 +15,9 @@ _NAMES: Final = 190  # pixels at the right for the names of lines
 _STEP: Final = 14  # pixels between two of them
 
 
-def line_plot(records: Sequence[Record], x_figure: str, x_said: str, y_figure: str, y_said: str) -> str:
+def line_plot(
+    records: Sequence[Record], tools: Mapping[str, int], x_figure: str, x_said: str, y_figure: str, y_said: str
+) -> str:
     """One figure against another, "" where no contender has both of two models."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for one in records:
@@ -31,7 +33,8 @@ def line_plot(records: Sequence[Record], x_figure: str, x_said: str, y_figure: s
     parts = [opened(_HEIGHT, f"{y_said}, by {x_said}"), *across(x, TOP - 8, bottom, x_said), *upwards(y)]
     parts.append(f'<text class="axis" x="{LEFT}" y="{TOP - 14}">{escape(y_said)}</text>')
     names = []
-    for kind, (name, places) in enumerate(lines.items()):
+    for name, places in lines.items():
+        kind = tools[name.partition(":")[0]]
         order = sorted(places)
         drawn = [(x.at(size), y.at(cost)) for size, cost in order]
         path = " L".join(f"{at:.1f},{up:.1f}" for at, up in drawn)

@@ -34,7 +34,10 @@ _LINES: Final = (
 """Figures against which others grow, where models differ by little but their size."""
 _GROWING: Final = "scale"
 _OPEN: Final = 2  # models whose plots are shown at once
-_READING: Final = "Hollow: too noisy to tell, or not right. Bars: intervals of 95 %. The line joins what no other is better than in both."
+_READING: Final = (
+    "Hollow: too noisy to tell, or not right. Bars: intervals of 95 %. Lines join what no other is better than in both, "
+    "or sizes."
+)
 
 
 def page(one: Told) -> str:
@@ -108,7 +111,7 @@ def _section(section: Section, tools: Mapping[str, int]) -> str:
 def _plots(section: Section, tools: Mapping[str, int]) -> list[str]:
     models = by_model([_with_shares(one) for one in section.records], section.suite)
     if section.suite == _GROWING:
-        drawn_whole = [line_plot(section.records, *figures) for figures in _LINES]
+        drawn_whole = [line_plot(section.records, tools, *figures) for figures in _LINES]
     else:
         drawn_whole = [dot_plot(models, figure, said, tools, at_1) for figure, (said, at_1) in _DOTS.items()]
     parts = [f'<div class="scroll" tabindex="0">{plot}</div>' for plot in drawn_whole if plot]

@@ -69,13 +69,13 @@ def test_what_size_costs_is_a_line_for_each_contender() -> None:
         for name, cost in (("graphopt:a", 1e-5), (WILD, 1e-3))
         for size in (1e4, 1e3, 1e5)
     ]
-    plot = line_plot(records, "nodes_before", "nodes", "cpu_seconds", "CPU seconds")
+    plot = line_plot(records, kinds(records), "nodes_before", "nodes", "cpu_seconds", "CPU seconds")
     found = marks(plot)
     ours, theirs = found[:3], found[3:]
     assert [x for x, *_ in ours] == sorted(x for x, *_ in ours)
     assert all(other[1] < one[1] for one, other in zip(ours, theirs, strict=True))
     assert plot.count('class="run') == 2
-    assert line_plot(records[:1], "nodes_before", "nodes", "cpu_seconds", "CPU seconds") == ""
+    assert line_plot(records[:1], kinds(records), "nodes_before", "nodes", "cpu_seconds", "CPU seconds") == ""
 
 
 @pytest.mark.parametrize("values", [[1.0], [0.0, 0.0], [-1.0, 5.0], [0.2, 90.0], [1e-9, 1e9], [5.0, 5.0001]])
