@@ -35,8 +35,8 @@ _LINES: Final = (
 _GROWING: Final = "scale"
 _OPEN: Final = 2  # models whose plots are shown at once
 _READING: Final = (
-    "Hollow: too noisy to tell, or not right. Bars: intervals of 95 %. Lines join what no other is better than in both, "
-    "or sizes."
+    "Hollow: too noisy to tell, or not right. Bars: intervals of 95 %. Lines join what nothing beats in both, or "
+    "models of one kind by their size."
 )
 
 
