@@ -72,6 +72,12 @@ def test_markers_of_whole_suites_and_of_the_machine() -> None:
     assert "| graphopt:d | 3 |" in single
 
 
+def test_whatever_stood_between_markers_goes() -> None:
+    text = "<!-- benchmark:pruning -->\n```\nhalf a block\n<!-- /benchmark -->\n\nafter"
+    assert "half" not in quoted(text, few(), "p")
+    assert quoted(text, few(), "p").endswith("<!-- /benchmark -->\n\nafter")
+
+
 def test_markers_in_code_are_text_and_line_ends_stay() -> None:
     shown = "```\n<!-- benchmark:none -->\n```\nIn a line: <!-- benchmark:none -->\n"
     text = shown + "<!-- benchmark:pruning -->\n<!-- /benchmark -->\n"

@@ -137,6 +137,7 @@ def test_two_runs_on_one_machine_are_held_against_each_other() -> None:
     assert "Of 2 ratios 1 agree within 3%, 0 are too noisy, 1 differ." in markdown(one)
     assert AGAIN in page(one)
     assert told(runs[:2]).again == ()
+    assert len(told([*runs, runs[0]]).again) == 2  # only the last against the one before
 
 
 def test_the_page_is_whole_and_asks_nothing_of_a_network() -> None:

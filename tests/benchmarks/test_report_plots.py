@@ -44,6 +44,10 @@ def test_the_front_joins_what_nothing_beats() -> None:
     assert front_plot([records[-1]], {"other": 0}) == ""
 
 
+def test_our_mark_is_the_first() -> None:
+    assert kinds([made("b:x"), made("a:y"), made("graphopt:z"), made("b:z")]) == {"graphopt": 0, "b": 1, "a": 2}
+
+
 def test_noisy_ratios_are_hollow_dots_with_bars() -> None:
     noisy = Record(
         "pruning",

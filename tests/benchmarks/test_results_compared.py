@@ -80,6 +80,7 @@ def test_scores_may_move_in_their_last_digits() -> None:
         (paired(1.0, 0.1), paired(1.4, 0.1), NOISE, None),  # apart, but by less than they are wide
         (LOPSIDED, paired(1.032, 0.01), NOISE, None),  # medians apart, intervals not
         (paired(1.0), {"latency_ratio": 1.0}, NOISE, None),
+        ({"latency_ratio": 1.0}, paired(1.0), NOISE, None),
     ],
 )  # fmt: skip
 def test_intervals_decide_about_ratios(
@@ -90,9 +91,10 @@ def test_intervals_decide_about_ratios(
 
 
 def test_an_interval_of_too_few_rounds_says_nothing() -> None:
-    few, more, many = (made(words={"noise": NOISE}, **paired(value, 0.0)) for value in (1.0, 1.4, 1.6))
-    assert row(few, more).verdict == NOISE
-    assert (row(few, many).verdict, row(few, many).worse) == ("differs", True)
+    for half in (0.0, 0.002):
+        few, more, many = (made(words={"noise": NOISE}, **paired(value, half)) for value in (1.0, 1.4, 1.6))
+        assert row(few, more).verdict == NOISE
+        assert (row(few, many).verdict, row(few, many).worse) == ("differs", True)
 
 
 def test_whether_intervals_overlap() -> None:

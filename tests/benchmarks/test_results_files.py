@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,6 +56,8 @@ def test_a_line_about_the_machine_begins_a_run(tmp_path: Path) -> None:
         ("b", {}),
     ]
     assert machines(runs) == [{"cpu": "x", "cores": 2}, {"cpu": "y"}]
+    later = dataclasses.replace(runs[1], machine={"date": "tomorrow", **runs[1].machine})
+    assert machines([runs[1], later]) == [runs[1].machine]
 
 
 def test_half_a_line_at_the_end_is_not_there_yet(tmp_path: Path) -> None:
