@@ -37,6 +37,9 @@ class Statistics:
         self._most, self._held = most, 0
         self._known: OrderedDict[str, State] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def get(self, key: str) -> State | None:
         """The state of that key, if it is known."""
         if key in self._known:

@@ -185,6 +185,7 @@ class Validator:
         random = before.unsteady()
         runs = self._runs(candidate, like=before.runs)
         try:
+            runs.outputs(modes[0], also=modes[1:])
             pairs = [Pair.of(mode, before.runs.outputs(mode), runs.outputs(mode), random) for mode in modes]
         except NotEquivalent as error:
             return Verdict(Outcome.DIFFERENT, contract, reasons=(_clause(error),)), runs
@@ -255,7 +256,7 @@ def _size(model: Path) -> int:
 
 def _modes(runs: Runs) -> tuple[list[Options], tuple[str, ...]]:
     """The modes in which the reference runs; with optimizations off it must, or `WorkerFailure` is raised."""
-    runs.outputs(OFF)
+    runs.outputs(OFF, also=[ON])
     try:
         runs.outputs(ON)
     except WorkerFailure as failure:
