@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -12,11 +11,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from graphopt.errors import CouldNotTell, UsageError
-from graphopt.ir.dtypes import to_bytes
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.validation.running import Whole
 from graphopt.validation.runs import OFF
-from graphopt.validation.values import arrays, is_float
+from graphopt.validation.values import arrays, digest_of, is_float
 
 if TYPE_CHECKING:
     from graphopt.runtime.client import Worker
@@ -47,9 +45,9 @@ class ModelTrial:
         for results, values in zip(self._model.several(asked, self._seconds), several, strict=False):
             try:
                 ((_, outputs),) = results
-                self._known[_mark(values)] = _useless(outputs)
+                self._known[digest_of(values)] = _useless(outputs)
             except (UsageError, WorkerFailure) as error:
-                self._known[_mark(values)] = error
+                self._known[digest_of(values)] = error
 
     def __call__(self, values: Mapping[str, Value]) -> str:
         """Run the feed. Raises `CouldNotTell` on a hang, or when the worker has died too often."""
@@ -73,7 +71,7 @@ class ModelTrial:
             return _clause(failure)
 
     def _run(self, values: Mapping[str, Value]) -> str:
-        known = self._known.pop(_mark(values), None) if self._known else None
+        known = self._known.pop(digest_of(values), None) if self._known else None
         if isinstance(known, str):
             return known
         if known is not None:
@@ -96,18 +94,6 @@ def _useless(outputs: Outputs) -> str:
     if floats and all(bool(np.isnan(array.astype(np.float64)).all()) for array in floats):
         return "every floating-point output is NaN"
     return ""
-
-
-def _mark(values: Mapping[str, Value]) -> bytes:
-    """What tells one feed from another."""
-    found = hashlib.sha256()
-    for name, value in values.items():
-        keys = list(value) if isinstance(value, dict) else ""
-        found.update(f"{name}\0{type(value).__name__}\0{keys}\0".encode())
-        for array in arrays(value):
-            found.update(f"{array.dtype}{array.shape}\0".encode())
-            found.update(repr(array.tolist()).encode() if array.dtype.hasobject else to_bytes(array).data)
-    return found.digest()
 
 
 def _clause(error: Exception) -> str:
