@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from graphopt.instruments.history import History
     from graphopt.session.job import Job, Target
     from graphopt.session.recording import Recording
-    from graphopt.session.run import Result
+    from graphopt.session.result import Result
     from graphopt.storage.source import Source
 
 

@@ -26,7 +26,8 @@ from graphopt.session.api import Budgets, Model, source_of
 from graphopt.session.evaluating import Errors, Evaluator
 from graphopt.session.evidence import on_disk
 from graphopt.session.job import GENERATED, Job, Target
-from graphopt.session.run import Result, run
+from graphopt.session.result import Result
+from graphopt.session.run import run
 from graphopt.session.sensing import sensitivity
 from graphopt.session.shared_files import filed, labels_filed
 from graphopt.session.trying import Room, Setting
