@@ -158,7 +158,7 @@ def test_what_the_outputs_care_for_keeps_its_rows() -> None:
     nodes = {
         importance: [
             one.node
-            for one in apply(Kernels(share=0.2, importance=importance), proto, feeds=sized(proto, 8)).applied  # type: ignore[arg-type]
+            for one in apply(Kernels(share=0.2, importance=importance), proto, feeds=sized(proto, 8)).applied
             if one.rule == "kernels"
         ]
         for importance in ("result", "output")
