@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 import graphopt
 from benchmarks import peers
-from benchmarks.cells import by_model, plain
+from benchmarks.cells import by_model, plain, ratio
 from benchmarks.inturns import Turns, in_turns, noise, paired
 from benchmarks.judged import whole_bytes, without_folders
 from benchmarks.record import Record
@@ -26,6 +26,7 @@ NAME: Final = "simplification"
 HELP: Final = "optimizers side by side: nodes, bytes, CPU seconds, peak memory, and whether the result is right"
 SAME: Final = "equivalent"
 _LONGEST: Final = 240
+_AGAINST: Final = ratio("cpu_ratio", ".2f")
 
 
 def contenders(only: Sequence[str] = ()) -> list[str]:
@@ -201,12 +202,9 @@ def _whole(found: Mapping[str, Sequence[Record]]) -> str:
                 lines.append(f"| {model} | {one.contender} | | | | | | failed: {plain(one.failure)} |")
                 continue
             f = one.figures
-            ratio = ""
-            if "cpu_ratio" in f:
-                ratio = f"{f['cpu_ratio']:.2f} ({f['cpu_ratio_low']:.2f} to {f['cpu_ratio_high']:.2f})"
             said = one.words.get("verdict", "")
             lines.append(
                 f"| {model} | {one.contender} | {f['nodes']:.0f} | {f['bytes']:,.0f} | {f['cpu_seconds']:.2f} "
-                f"| {ratio} | {f['peak_bytes'] / 1e6:.0f} | {said} |"
+                f"| {_AGAINST(one)} | {f['peak_bytes'] / 1e6:.0f} | {said} |"
             )
     return "\n".join(lines)

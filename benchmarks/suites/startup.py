@@ -10,7 +10,7 @@ from typing import Final
 
 import graphopt
 from benchmarks import peers
-from benchmarks.cells import plain
+from benchmarks.cells import plain, ratio
 from benchmarks.inturns import in_turns, noise, paired
 from benchmarks.record import Record
 from benchmarks.spent import Spent, spent
@@ -42,6 +42,7 @@ WAYS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
 CONTENDERS: Final = tuple(dict.fromkeys(name for way in WAYS.values() for name in way))
 _ROUNDS: Final = 11  # at least: a round is short
 _OURS: Final = "graphopt"
+_AGAINST: Final = ratio("cpu_ratio", ".2f")
 
 
 def contenders(only: Sequence[str] = ()) -> list[str]:
@@ -99,9 +100,6 @@ def tables(records: Sequence[Record]) -> list[tuple[str, str]]:
             lines.append(f"| {one.model} | {one.contender} | | {plain(one.failure)} | |")
             continue
         f = one.figures
-        ratio = ""
-        if "cpu_ratio" in f:
-            ratio = f"{f['cpu_ratio']:.2f} ({f['cpu_ratio_low']:.2f} to {f['cpu_ratio_high']:.2f})"
-        line = f"| {one.model} | {one.contender} | {f['cpu_seconds']:.3f} | {ratio} | {f['peak_bytes'] / 1e6:.0f} |"
-        lines.append(line)
+        spent, against = f"{f['cpu_seconds']:.3f}", _AGAINST(one)
+        lines.append(f"| {one.model} | {one.contender} | {spent} | {against} | {f['peak_bytes'] / 1e6:.0f} |")
     return [("Start-up", "\n".join(lines))]

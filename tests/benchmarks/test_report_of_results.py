@@ -123,6 +123,21 @@ def test_what_is_too_noisy_is_said_in_tables_whoever_measured() -> None:
     assert f"{NOISE}" in page(told(read(EXAMPLE)))
 
 
+def test_ratios_of_processor_time_say_so_too() -> None:
+    noisy = {"cpu_ratio": 2.0, "cpu_ratio_low": 1.5, "cpu_ratio_high": 2.5, "cpu_seconds": 1.0, "peak_bytes": 1e6}
+    sized = {**noisy, "nodes": 5.0, "nodes_before": 9.0, "bytes": 10.0}
+    steady = {**noisy, "cpu_ratio_low": 1.99, "cpu_ratio_high": 2.01}
+    records = (
+        Record("startup", "import", "tool", "1", noisy),
+        Record("startup", "--help", "tool", "1", steady),
+        Record("simplification", "m", "tool:a", "1", sized, {"verdict": "equivalent"}),
+    )
+    text = markdown(told([Run({}, records)]))
+    assert "| import | tool | 1.000 | 2.00 (1.50 to 2.50), too noisy | 1 |" in text
+    assert "| --help | tool | 1.000 | 2.00 (1.99 to 2.01) | 1 |" in text
+    assert "| 2.00 (1.50 to 2.50), too noisy | 1 | equivalent |" in text
+
+
 def test_two_runs_on_one_machine_are_held_against_each_other() -> None:
     runs = [
         Run(MACHINE, (made("graphopt:a", 0.500), made("graphopt:b", 0.5))),
