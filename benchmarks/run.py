@@ -234,7 +234,8 @@ def main(options: argparse.Namespace) -> int:
         wanted = [entry for entry in wanted if entry.quick]
     suites = options.suites or list(SUITES)
     plan = planned(suites, wanted, options.contenders)
-    there = {entry.name for entry in present(wanted, options.folder, named=bool(options.models))}
+    needed = [entry for entry in wanted if any(entry in entries for _, entries, _ in plan)]
+    there = {entry.name for entry in present(needed, options.folder, named=bool(options.models))}
     plan = [(one, [entry for entry in entries if entry.name in there], only) for one, entries, only in plan]
     plan = [(one, entries, only) for one, entries, only in plan if entries or one.NAME == "startup"]
     if not plan:
