@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,10 @@ def test_those_that_come_from_the_corpus_too_are_the_same_files() -> None:
     names = {case.name for case in CASES}
     assert {one.data for one in entries().values() if one.data} <= names | {"digits"}
     assert all(one.data == one.name for one in entries().values() if one.data in names)
+    corpus = Path(os.environ.get("GRAPHOPT_CORPUS", "nowhere")) / "models"
+    for one in entries().values():
+        if one.package and (corpus / f"{one.name}.onnx").is_file():
+            assert hashlib.sha256((corpus / f"{one.name}.onnx").read_bytes()).hexdigest() == one.sha256
 
 
 def test_members_are_taken_out_of_one_wheel_and_not_brought_again(
