@@ -100,7 +100,7 @@ class Patches:
         spatial = data.shape[2:]
         rank = len(spatial)
         sample, *corner = np.unravel_index(which, (data.shape[0], *self._sizes(spatial)))
-        pads = self._pads(spatial)
+        pads = self.padding(spatial)
         padded = data
         if any(pads):
             padded = np.pad(data, ((0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)))
@@ -113,7 +113,7 @@ class Patches:
     def _sizes(self, spatial: Sequence[int]) -> tuple[int, ...]:
         """How many places there are along each spatial axis."""
         rank = len(spatial)
-        pads = self._pads(spatial)
+        pads = self.padding(spatial)
         return tuple(
             max((spatial[i] + pads[i] + pads[rank + i] - (self.kernel[i] - 1) * self.dilations[i] - 1), -1)
             // self.strides[i]
@@ -121,7 +121,7 @@ class Patches:
             for i in range(rank)
         )
 
-    def _pads(self, spatial: Sequence[int]) -> tuple[int, ...]:
+    def padding(self, spatial: Sequence[int]) -> tuple[int, ...]:
         """Zeros before each axis, then behind each."""
         if not isinstance(self.pads, str):
             return self.pads

@@ -61,7 +61,7 @@ def profile(
     """Measure every matched value of `new` against `old`. Raises CouldNotTell where one cannot be looked into."""
     pairing = Pairing.of(old, new, feeds, origins=origins, group_bytes=group_bytes)
     readings = [one for group in survey(pairing, weights=True) for one in group]
-    found = Profile(readings, math.inf, [], None, len(old.tensors) - len(readings))
+    found = Profile(readings, math.inf, [], None, len(old.tensors) - len(readings), pairing.warnings)
     ends = {name: pairing.to_old[name] for name in new.wiring.outputs if name in pairing.to_old}
     if not ends:
         raise CouldNotTell("the two models share no output, so that no error can be measured")

@@ -31,6 +31,7 @@ from graphopt.tune.fit import Limits as Keep
 from graphopt.tune.objective import Objective
 from graphopt.tune.samples import Rung, Samples
 from graphopt.tune.search import Task
+from graphopt.tune.space import named_still, nameless
 from graphopt.tune.trial import FAILED, KEPT, MISSED, Candidate, Ratio, Trial
 from graphopt.tune.variants import Workshop
 from graphopt.validation.budget import Budget
@@ -170,9 +171,11 @@ class Room:
         pipeline = Pipeline.parse(candidate.pipeline)
         workshop = self._workshop(rung)
         if candidate.fit:
-            pipeline, why = self._fitted(workshop, pipeline, task.rows, errors)
+            whole, pipeline = pipeline, named_still(pipeline)
+            fitted, why = self._fitted(workshop, pipeline, task.rows, errors)
             if why:
                 return _failed(task, why)
+            pipeline = fitted if pipeline == whole else nameless(fitted)
         outcome, data = workshop.run(pipeline)
         if (idle := _idle(pipeline, outcome)) is not None:
             return _failed(task, idle)

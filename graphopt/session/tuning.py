@@ -26,7 +26,8 @@ from graphopt.session.api import Budgets, Model, source_of
 from graphopt.session.evaluating import Errors, Evaluator
 from graphopt.session.evidence import on_disk
 from graphopt.session.job import GENERATED, Job, Target
-from graphopt.session.run import Result, run
+from graphopt.session.result import Result
+from graphopt.session.run import run
 from graphopt.session.sensing import sensitivity
 from graphopt.session.shared_files import filed, labels_filed
 from graphopt.session.trying import Room, Setting
@@ -40,7 +41,7 @@ from graphopt.tune.objective import Objective
 from graphopt.tune.presets import Preset
 from graphopt.tune.presets import preset as find_preset
 from graphopt.tune.search import Search
-from graphopt.tune.space import OPENING, Traits, Wanted, first_generation, given
+from graphopt.tune.space import NAMELESS, OPENING, Traits, Wanted, first_generation, given
 from graphopt.tune.trial import KEPT, Candidate, Trial, Tuned
 from graphopt.validation.figures import check_request
 from graphopt.validation.plan import FeedPlan, Given
@@ -53,6 +54,10 @@ _LAYERS: Final = 16  # from which on measuring the layers once is less than meas
 _HAIR: Final = "on the searched samples, which is a matter of one or two of them; on the others it kept it"
 OPENED: Final = (
     "the weights of this model are inputs too, so that callers could feed others; in the result they are constants"
+)
+UNNAMED: Final = (
+    "values inside of the result have short names, and nodes none: to see the names of the original, leave the last "
+    "step, strip, off the recipe"
 )
 GENERATED_FEEDS: Final = (
     "the search saw generated feeds, which may be unlike real ones, so expect a worse result; give some dozens of "
@@ -161,6 +166,8 @@ class _Tuning:
         found = self._front(trials, chosen)
         if result is not None and any(one.name == OPENING for one in self._pipeline(trials[chosen or 0]).passes()):
             self.warnings.append(OPENED)
+        if result is not None and trials[chosen or 0].pipeline.endswith(NAMELESS):
+            self.warnings.append(UNNAMED)
         return Tuned(
             str(self.source.path) if self.source.path is not None else "the model",
             self.objective.minimize,

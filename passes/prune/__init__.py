@@ -6,6 +6,7 @@ PASSES = {
     "heads": "passes.prune.heads:Heads",
     "influence": "passes.prune.influence:Influence",
     "embedding-rows": "passes.prune.embedding_rows:EmbeddingRows",
+    "kernels": "passes.prune.kernels:Kernels",
     "low-rank": "passes.prune.low_rank:LowRank",
     "magnitude": "passes.prune.magnitude:Magnitude",
     "neurons": "passes.prune.neurons:Neurons",
