@@ -235,16 +235,22 @@ def test_trees_as_matrices_are_trees(tmp_path: Path) -> None:
 def test_inputs_are_made_up_where_there_are_no_data(tmp_path: Path) -> None:
     one = next(one for one in chosen(["scans_made"]))
     bring([one], tmp_path)
-    halves = one.model(tmp_path).halves(samples=2)
+    model = one.model(tmp_path)
+    assert isinstance(model.loader, made.OrMade)
+    assert not model.loader.fell
+    halves = model.halves(samples=2)
+    assert model.loader.fell
     assert halves.labels is None
     assert len(halves.learn) == 2
     first = np.asarray(halves.learn[0]["x"])
     second = np.asarray(next(iter(halves.feeds))["x"])  # type: ignore[arg-type,call-overload]
     assert first.shape != second.shape or not np.array_equal(first, second)
-    assert one.model(tmp_path).loader is made.made
 
 
 def test_the_shipped_model_has_its_labels() -> None:
-    halves = chosen(["digits_cnn"])[0].model(Path("nowhere")).halves()
+    model = chosen(["digits_cnn"])[0].model(Path("nowhere"))
+    halves = model.halves()
+    assert isinstance(model.loader, made.OrMade)
+    assert not model.loader.fell
     assert halves.labels is not None
     assert halves.metric == "top1"
