@@ -1,8 +1,8 @@
 # make demo   set up, then optimize the embedded model and print the report
 # make test   set up with the dev extra, then run the test suite
 # make commands   run every command that README and docs show
-# make benchmarks  bring models and other tools, measure every suite, write the report;
-#             quick unless QUICK= is given
+# make benchmarks  bring models and other tools, measure every suite, write the report:
+#             hours, minutes with QUICK=--quick
 # make mutants  flip each side condition of the PASSES, and count what tests, laws and validator notice
 # make fuzz   hold all passes to their laws on random models for MINUTES, then damage files for FILE_MINUTES;
 #             what fails is reduced in build/fuzz, and a second call goes on where the first stopped
@@ -19,7 +19,7 @@ MINUTES ?= 60
 FILE_MINUTES ?= 5
 SEEDS ?= 0:1000000
 KEPT ?=
-QUICK ?= --quick
+QUICK ?=
 RESULTS ?= build/benchmarks/results$(QUICK:--%=-%).jsonl
 RUN_ARGS ?=
 REPORT_ARGS ?=
@@ -43,8 +43,7 @@ commands: setup-dev
 
 # What cannot be brought is said, and left out. A second call goes on where the first stopped.
 benchmarks: setup-dev
-	-$(BIN)/python -m benchmarks fetch $(KEPT:%=--to %)
-	-$(BIN)/python -m benchmarks fetch $(KEPT:%=--to %) --peers
+	-$(BIN)/python -m benchmarks fetch --peers $(KEPT:%=--to %)
 	$(BIN)/python -m benchmarks run $(KEPT:%=--from %) --out $(RESULTS) --resume $(QUICK) $(RUN_ARGS)
 	$(BIN)/python -m benchmarks report $(RESULTS) --html $(RESULTS:.jsonl=.html) $(REPORT_ARGS)
 

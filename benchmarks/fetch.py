@@ -164,7 +164,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=names, default=[], metavar="A,B", help="only these; all unless given")
     parser.add_argument(
         "--peers", type=names, nargs="?", const=[], metavar="A,B",
-        help="install other tools, these or all, each in an environment of its own, and of models only those named",
+        help="install other tools, too, these or all, each in an environment of its own",
     )  # fmt: skip
 
 
@@ -174,11 +174,9 @@ def main(options: argparse.Namespace) -> int:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    wrong = 0
-    if options.models or options.peers is None:
-        found = bring(chosen(options.models), options.to, say)
-        wrong += sum(bool(one.failure) for one in found)
-        print(f"{len(found) - wrong} of {len(found)} models are in {options.to}")
+    found = bring(chosen(options.models), options.to, say)
+    wrong = sum(bool(one.failure) for one in found)
+    print(f"{len(found) - wrong} of {len(found)} models are in {options.to}")
     if options.peers is not None:
         rows = peers.install(options.to / "peers", options.peers or None, say=say)
         without = [row for row in rows if row.failure]

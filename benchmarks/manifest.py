@@ -12,7 +12,7 @@ from typing import Any, Final
 from benchmarks.corpus_data.catalogue import CASES
 from benchmarks.corpus_data.digits import digits
 from benchmarks.corpus_data.evidence import Corpus, Loader
-from benchmarks.corpus_data.made import or_made
+from benchmarks.corpus_data.made import OrMade
 from benchmarks.suites import SUITES, Model
 from graphopt import demo
 from graphopt.errors import UsageError
@@ -66,7 +66,7 @@ class Entry:
 
     def model(self, folder: Path, data: Path | None = None) -> Model:
         """As suites take it; `data` is a folder of labelled data, without which inputs are generated."""
-        loader = or_made(self._loader())
+        loader = OrMade(self._loader())
         corpus = Corpus(folder if data is None else data)
         return Model(self.name, self.path(folder), self.kind, corpus, loader, self.most)
 

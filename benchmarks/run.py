@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from benchmarks import peers
+from benchmarks.corpus_data.made import OrMade
 from benchmarks.fetch import names
 from benchmarks.machine import lasting, machine
 from benchmarks.manifest import Entry, cache, chosen
@@ -30,7 +31,6 @@ from graphopt.errors import GraphoptError, UsageError
 
 HELP: Final = "measure, and write a line of JSON for each result"
 _QUICK_SECONDS: Final = 0.6
-_FITTED: Final = ("quantization", "pruning")  # suites that learn from data
 
 
 @dataclass
@@ -120,12 +120,13 @@ def measured(
     for one, entries, only in plan:
         done = frozenset((model, contender) for name, model, contender in results.done if name == one.NAME)
         models = [entry.model(folder, data) for entry in entries]
-        labelled = {entry.name for entry in entries if entry.data and (entry.data == "digits" or data is not None)}
+        loaders = {model.name: model.loader for model in models}
         own = dataclasses.replace(asked, only=tuple(only), done=done)
         _say(f"{one.NAME}: {len(models)} models" if models else one.NAME)
         try:
             for record in one.measure(models, own):
-                if one.NAME in _FITTED and record.figures and record.model not in labelled:
+                loader = loaders.get(record.model)
+                if record.figures and isinstance(loader, OrMade) and loader.fell:
                     record = dataclasses.replace(record, words={**record.words, "data": "made up"})
                 if results.add(record):
                     written += 1
@@ -234,7 +235,8 @@ def main(options: argparse.Namespace) -> int:
         wanted = [entry for entry in wanted if entry.quick]
     suites = options.suites or list(SUITES)
     plan = planned(suites, wanted, options.contenders)
-    there = {entry.name for entry in present(wanted, options.folder, named=bool(options.models))}
+    needed = [entry for entry in wanted if any(entry in entries for _, entries, _ in plan)]
+    there = {entry.name for entry in present(needed, options.folder, named=bool(options.models))}
     plan = [(one, [entry for entry in entries if entry.name in there], only) for one, entries, only in plan]
     plan = [(one, entries, only) for one, entries, only in plan if entries or one.NAME == "startup"]
     if not plan:

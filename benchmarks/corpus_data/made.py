@@ -28,15 +28,21 @@ def made(corpus: Corpus, original: Original, rows: Rows) -> Evidence:
     return Evidence(feeds, ABOUT)
 
 
-def or_made(loader: Loader | None) -> Loader:
-    """A loader that falls back to made-up inputs where the data of `loader` are missing."""
-    if loader is None:
-        return made
+class OrMade:
+    """A loader that falls back to made-up inputs where the data of `loader` are missing, or there is none.
 
-    def load(corpus: Corpus, original: Original, rows: Rows) -> Evidence:
-        try:
-            return loader(corpus, original, rows)
-        except Missing:
-            return made(corpus, original, rows)
+    fell: whether it did.
+    """
 
-    return load
+    def __init__(self, loader: Loader | None = None) -> None:
+        self.loader = loader
+        self.fell = False
+
+    def __call__(self, corpus: Corpus, original: Original, rows: Rows) -> Evidence:
+        if self.loader is not None:
+            try:
+                return self.loader(corpus, original, rows)
+            except Missing:
+                pass
+        self.fell = True
+        return made(corpus, original, rows)

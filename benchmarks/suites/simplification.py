@@ -17,7 +17,7 @@ from benchmarks.cells import by_model, plain, ratio
 from benchmarks.inturns import Turns, in_turns, noise, paired
 from benchmarks.judged import whole_bytes, without_folders
 from benchmarks.record import Record
-from benchmarks.simplifiers import CONTENDERS, FIRST, command, pythons, tool
+from benchmarks.simplifiers import CONTENDERS, FIRST, TARGETED, command, pythons, tool
 from benchmarks.spent import Spent, spent
 from benchmarks.suites import Asked, Model
 from graphopt.errors import GraphoptError, UsageError
@@ -172,7 +172,9 @@ def _sums(found: Mapping[str, Sequence[Record]], names: Sequence[str]) -> str:
             f"| {sums[0]:,.0f} | {sums[1]:,.0f} | {sums[2]:.1f} | {most / 1e6:.0f} |"
         )
     said = f"Nodes, bytes and CPU seconds are sums over the {len(shared)} models that all contenders have right."
-    return "\n".join([*lines, "", said])
+    targeted = " and ".join(name for name in names if name in TARGETED)
+    only = f" The results of {targeted} are for onnxruntime only." if targeted else ""
+    return "\n".join([*lines, "", said + only])
 
 
 def _nodes(found: Mapping[str, Sequence[Record]], names: Sequence[str]) -> str:

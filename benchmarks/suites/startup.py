@@ -23,7 +23,7 @@ _CLI: Final = "import sys; sys.argv = ['graphopt', *sys.argv[1:]]; from graphopt
 WAYS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     "nothing": {"python": ("-c", "pass")},
     "import": {
-        "graphopt": ("-c", "import graphopt"),
+        "graphopt": ("-c", "from graphopt import optimize"),  # graphopt itself loads nothing until it is asked
         "onnxslim": ("-c", "import onnxslim"),
         "onnxsim": ("-c", "import onnxsim"),
         "onnxoptimizer": ("-c", "import onnxoptimizer"),

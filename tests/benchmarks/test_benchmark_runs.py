@@ -14,6 +14,8 @@ import pytest
 import graphopt
 from benchmarks import run
 from benchmarks.__main__ import main
+from benchmarks.corpus_data import made
+from benchmarks.corpus_data.evidence import Corpus, Rows
 from benchmarks.fetch import bring
 from benchmarks.inturns import in_turns, noise, paired
 from benchmarks.machine import lasting, machine
@@ -122,19 +124,28 @@ def test_a_suite_that_breaks_off_is_said_and_the_next_one_runs(
     assert "simplification: broke off: ZeroDivisionError: by zero\n" in said
 
 
-def test_figures_of_made_up_inputs_say_so(tmp_path: Path) -> None:
+def test_figures_of_made_up_inputs_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Fitted(Suite):
-        NAME = "pruning"
+        def measure(self, models: Sequence[Model], asked: Asked) -> Iterator[Record]:
+            for model in models:
+                loader: Any = model.loader
+                loader(model.corpus, None, Rows())
+                yield Record(self.NAME, model.name, self.names[0], "1", {"nodes": 3.0})
 
-    digits = Entry("digits_cnn", "k", ships="digits_cnn.onnx", data="digits")
+    def missing(corpus: Corpus, original: Any, rows: Rows) -> Any:
+        return corpus.data("x.npz")
+
+    monkeypatch.setattr(made, "made", lambda corpus, original, rows: None)
+    monkeypatch.setattr(Entry, "_loader", lambda one: missing if one.data == "magika_v3_3" else None)
     corpus = Entry("magika_v3_3", "k", maker="scans", data="magika_v3_3")
     path = tmp_path / "r.jsonl"
+    (tmp_path / "data").mkdir()
     with run.opened(path, machine()) as results:
-        run.measured([(Fitted(["a"]), [MADE, digits, corpus], [])], results, Asked(tmp_path), tmp_path)
-        run.measured([(Fitted(["b"]), [corpus], [])], results, Asked(tmp_path), tmp_path, tmp_path)
-    words = [(one["model"], one["words"]) for one in lines(path)[1:]]
-    made = {"data": "made up"}
-    assert words == [("m", made), ("digits_cnn", {}), ("magika_v3_3", made), ("magika_v3_3", {})]
+        run.measured([(Fitted(["a"]), [MADE, corpus], [])], results, Asked(tmp_path), tmp_path, tmp_path)
+        (tmp_path / "data" / "x.npz").write_text("")
+        run.measured([(Fitted(["b"]), [MADE, corpus], [])], results, Asked(tmp_path), tmp_path, tmp_path)
+    words = [(one["model"], one["words"].get("data", "")) for one in lines(path)[1:]]
+    assert words == [("m", "made up"), ("magika_v3_3", "made up"), ("m", "made up"), ("magika_v3_3", "")]
 
 
 def test_contenders_go_to_the_suites_that_have_them() -> None:

