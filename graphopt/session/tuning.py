@@ -157,7 +157,7 @@ class _Tuning:
             self.search = Search(
                 self.objective, self.room.rungs(), evaluator, journal,
                 seconds=_SHARE * 60 * options.minutes - (time.monotonic() - self.start),
-                size=options.size, most=options.generations, say=options.say,
+                size=options.size, most=options.generations, workers=options.workers, say=options.say,
                 takes=self._takes,
             )  # fmt: skip
             self.search.run(first)

@@ -97,7 +97,10 @@ def first_generation(traits: Traits, wanted: Wanted) -> list[Candidate]:
             pipeline = nameless(pipeline)
         text, fit = str(opened(pipeline, traits)), bool(one.get("fit"))
         if (text, fit) not in found:
-            found[text, fit] = Candidate(named(one.get("recipe", one["name"]), names), text, one["name"], fit=fit)
+            found[text, fit] = Candidate(
+                named(one.get("recipe", one["name"]), names), text, one["name"], fit=fit,
+                slow=wanted.minimize in one.get("slow", ()), unless=one.get("unless", ""),
+            )  # fmt: skip
     return list(found.values())
 
 

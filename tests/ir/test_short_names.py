@@ -14,7 +14,7 @@ from passes.tidy.strip import Strip
 LONG = """<ir_version: 10, opset_import: ["": 21, "local": 1]>
 g (bool c, float[3] a) => (float[3] outcome) {
     first_value = Mul(a, the_weight)  second_value = Add(first_value, the_weight)  third_value = local.f(second_value)
-    outcome = If(c)<then_branch = t () => (float[3] inner_out) { inner_mid = Exp(third_value)  inner_out = Neg(inner_mid) },
+    outcome = If(c)<then_branch = t () => (float[3] inner_out) { mid = Exp(third_value)  inner_out = Neg(mid) },
                     else_branch = e () => (float[3] other_out) { other_out = Add(third_value, first_value) }>
 }
 <domain: "local", opset_import: ["": 21]>

@@ -94,7 +94,7 @@ def test_what_the_user_names_is_a_recipe_or_a_pipeline() -> None:
 
 def test_every_technique_says_what_it_is() -> None:
     for one in known()["technique"]:
-        assert set(one) <= {"name", "recipe", "pipeline", "needs", "for", "targets", "fit", "packed"}
+        assert set(one) <= {"name", "recipe", "pipeline", "needs", "for", "targets", "fit", "packed", "slow", "unless"}
         assert ("recipe" in one) != ("pipeline" in one)
         assert all(hasattr(NOTHING, need) for need in one.get("needs", ()))
         assert set(one.get("targets", ())) <= set(TARGETS)
