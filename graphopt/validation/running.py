@@ -31,7 +31,7 @@ class Running(Protocol):
         worker's. Raises as `Session.run` does."""
         ...
 
-    def several(self, asked: Sequence[tuple[Options, Feeds]]) -> Iterator[Results]:
+    def several(self, asked: Sequence[tuple[Options, Feeds]], seconds: float | None = None) -> Iterator[Results]:
         """Several runs of the model, the first under the mode that it was opened with: as many of them as take less
         together than one by one, and the first at least. Each raises, when it is read, as `each` does."""
         ...
@@ -68,5 +68,5 @@ class _Loaded:
         for key, values in feeds():
             yield key, self._session.run(values, seconds=seconds)
 
-    def several(self, asked: Sequence[tuple[Options, Feeds]]) -> Iterator[Results]:
-        yield self.each(asked[0][1])
+    def several(self, asked: Sequence[tuple[Options, Feeds]], seconds: float | None = None) -> Iterator[Results]:
+        yield self.each(asked[0][1], seconds)

@@ -104,8 +104,9 @@ class Validator:
             else:
                 size = source.size + sum(one.size for one in source.external)
                 trial = ModelTrial(self._path, self._worker, size, self._run_by())
+                ahead = trial.ahead if isinstance(self._runner, Segmented) else None
                 with contextlib.closing(trial):
-                    self._feeds = gather(self._plan, proto, trial, self._seed, store)
+                    self._feeds = gather(self._plan, proto, trial, self._seed, store, ahead)
             if self._labels is not None and self._feeds.part is not None:
                 self._labels = self._feeds.part.labels(self._labels)
         return self._feeds

@@ -102,6 +102,10 @@ class Chain:
                     return False
             except (WorkerFailure, UsageError) as error:
                 run.failure = error
+                if isinstance(error, WorkerFailure) and error.kind == "hang":  # nor would those after it end
+                    for other in runs[run.number + 1 :]:
+                        other.failure = other.failure or error
+                    break
         for held, key, name in shelf.held():
             if runs[held].failure is not None or (name not in later and name not in self.net.outputs):
                 shelf.drop((held, key, name))

@@ -130,8 +130,8 @@ class _Chained:
         for one in self._chain.run([self._watched(self._mode, feeds)], seconds):
             yield from one
 
-    def several(self, asked: Sequence[tuple[Options, Feeds]]) -> Iterator[Results]:
-        yield from self._chain.run([self._watched(*one) for one in asked])
+    def several(self, asked: Sequence[tuple[Options, Feeds]], seconds: float | None = None) -> Iterator[Results]:
+        yield from self._chain.run([self._watched(*one) for one in asked], seconds)
 
     def _watched(self, mode: Options, feeds: Feeds) -> tuple[Options, Feeds, Watch]:
         return mode, feeds, self._watch if self._watch is not None and mode == OFF else Watch()
