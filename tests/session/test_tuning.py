@@ -24,9 +24,12 @@ from graphopt.errors import UsageError
 from graphopt.runtime.client import Worker
 from graphopt.scale.executor import Done
 from graphopt.session import trying, tuning
+from graphopt.session.tune_options import objective_of
 from graphopt.session.tuned_words import GENERATED_FEEDS
 from graphopt.testing import model
-from graphopt.tune.trial import FAILED, KEPT, Ratio, Trial, Tuned
+from graphopt.tune.search import Task
+from graphopt.tune.space import NAMELESS
+from graphopt.tune.trial import FAILED, KEPT, Candidate, Ratio, Trial, Tuned
 
 TEXT = """
 g (float[N,64] x) => (float[N,10] y) {
@@ -326,3 +329,18 @@ def test_a_preset_says_what_it_takes_for_granted_and_leaves_out(files: Path) -> 
     assert found.axes[0] == "compressed"
     assert [one.candidate.name for one in found.trials] == ["int8-weights"], "two bits are in no mobile runtime"
     assert str(files / "o.ort") in found.written
+
+
+def test_names_go_off_after_what_is_fitted(files: Path) -> None:
+    """Fitting tells nodes by their names; what it comes to has them off at the end, once."""
+    strong = f"opset,weight-int4{{min-elements=128}},weight-int8{{min-elements=128}},{NAMELESS}"
+    objective = objective_of("size", "sqnr_db>=22", None)[0]
+    room = trying.Room(trying.Setting(str(files / "model.onnx"), objective, str(files / "feeds.npz")))
+    try:
+        made = room.tried(Task(Candidate("mixed", strong, "int4", fit=True), 0, room.rungs()[-1], last=True), give=True)
+    finally:
+        room.close()
+    assert made.trial.status == KEPT, made.trial.why
+    assert made.trial.pipeline.endswith(NAMELESS) and made.trial.pipeline.count("strip") == 1
+    assert made.trial.pipeline != strong, "four bits keep no 22 dB"
+    assert made.data is not None and not any(one.name for one in onnx.ModelProto.FromString(made.data).graph.node)
