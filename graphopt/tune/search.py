@@ -30,6 +30,7 @@ MOST: Final = 12
 _PATIENCE: Final = 2  # generations without anything better, after which a search is through
 _GAPS: Final = 8  # points of the front that are looked at again at the end
 _PART: Final = 0.5  # of the time that is left, for what may take long
+_SPARE: Final = 0.1  # of all the time, what is there behind the search for validation
 _REST: Final = 0.01  # of all the time, too short for anything
 _LATE: Final = "there was no time for it"
 _BETTER: Final = 0.998  # of the best objective, under which another is better
@@ -95,8 +96,8 @@ class Search:
         self._generation(1, [one for one in wanted if not one.slow and not one.fit])
         if slow and self.most > 1:
             self._generation(1, self._proposed(), "first variations")
-        self._generation(1, slow, "slower techniques")
         self._fit(1, [one for one in wanted if one.fit and not self._needless(one)])
+        self._generation(1, slow, "slower techniques")
         idle, number = 0, 1
         while number < self.most and not self.stopped:
             before = self._least()
@@ -211,16 +212,17 @@ class Search:
         return [apart(one, taken) for one in self._affordable(made)]
 
     def _affordable(self, made: Sequence[Candidate]) -> list[Candidate]:
-        """Those that there is likely time for, the first ones, taking as long as what they are made from."""
+        """Those that there is likely time for, taking as long as what they are made from: of what is left a part."""
         found: list[Candidate] = []
-        left = _PART * self._left() * self.workers
+        most = _PART * self._left()
+        left = most * self.workers
         for one in made:
             parent = self.trials.get(one.parent or "")
-            left -= 0.0 if parent is None else parent.seconds
-            if left < 0.0 and len(found) >= self.workers:
-                break
-            found.append(one)
-        return found
+            cost = 0.0 if parent is None else parent.seconds
+            if cost <= min(most, left):
+                left -= cost
+                found.append(one)
+        return found or [*made[:1]]
 
     def _skips(self, one: Candidate) -> bool:
         """Whether a candidate was tried before, is of a kind that changed nothing, or cannot help."""
@@ -273,7 +275,10 @@ class Search:
         return math.inf if best is None else self.objective.value(best)
 
     def _left(self) -> float:
-        return self._end - time.monotonic()
+        """The time until the best so far should be made once more, to be validated."""
+        best = self.best()
+        again = 0.0 if best is None or not math.isfinite(self.seconds) else best.seconds - _SPARE * self.seconds
+        return self._end - max(again, 0.0) - time.monotonic()
 
     def _over(self) -> bool:
         rest = _REST * self.seconds if math.isfinite(self.seconds) else 0.0
