@@ -246,6 +246,6 @@ def test_no_more_is_proposed_than_there_is_time_for() -> None:
         return len({task.candidate.name for task in pretend.tasks} - {"c0.1", "c0.9"})
 
     assert proposed(320.0) == 1, "half of the time is enough for one of 100 seconds"
-    assert proposed(320.0, workers=2) == 2 and proposed(320.0, workers=4) == 5
+    assert proposed(320.0, workers=2) == 2 and proposed(320.0, workers=3) == 3
     assert proposed(10.0) == 1, "one is always worth trying"
     assert proposed(1e6) > 3
