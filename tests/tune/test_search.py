@@ -247,5 +247,6 @@ def test_no_more_is_proposed_than_there_is_time_for() -> None:
 
     assert proposed(320.0) == 1, "half of the time is enough for one of 100 seconds"
     assert proposed(320.0, workers=2) == 2 and proposed(320.0, workers=3) == 3
-    assert proposed(10.0) == 1, "one is always worth trying"
+    assert proposed(150.0) == 1, "one is always worth trying"
+    assert proposed(50.0) == 0, "that is left to make the best once more"
     assert proposed(1e6) > 3
