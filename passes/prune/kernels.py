@@ -47,14 +47,14 @@ class Kernels(Pass):
         in blocks of 8 or 16 that a kernel of the runtime computes together, and where they are tied to others.
 
         Rows go one at a time, along whichever axis and at whichever side they add least error to the results of the
-        layer for what they save, with the weights of the rows that stay fitted anew by least squares, on the half of
-        the samples that weights were not fitted to. `share` is what is to go of the multiply-accumulates of all
-        convolutions; rows are shared out among layers so that the sum of errors is least. importance=output counts
-        what the outputs of the model lose where that layer alone has so many rows less, measured on `samples`;
-        result counts the error of the layer, as a share of the variance of its result, or of the residual sum that it
-        goes into. With block=16, results
-        are counted in whole blocks of so many channels, as runtimes compute them that take 16 at a time: of a
-        convolution to four channels a row is then worth as much as of one to sixteen.
+        layer for what they save, with the weights of the rows that stay fitted anew by least squares, as seen on the
+        half of the samples that weights were not fitted to. `share` is what is to go of the multiply-accumulates of
+        the convolutions that can lose rows; which lose how many follows from where the sum of errors is least.
+        importance=output counts what the outputs of the model lose where that layer alone has so many rows less,
+        measured on `samples`; result counts the error of the layer, as a share of the variance of its result, or of
+        the residual sum that it goes into. With block=16, results are counted in whole blocks of so many channels, as
+        runtimes compute them that take 16 at a time: of a convolution to four channels a row is then worth as much as
+        of one to sixteen.
 
         With repair, every layer is then fitted to what it made in the model as it was read, in the order of the
         graph, each on the data that it reads by then (see `channels`).
@@ -88,7 +88,9 @@ class Kernels(Pass):
     strength = "share"
     calibrates = True
 
-    share: float = option(0.2, "share of the multiply-accumulates of all convolutions that is to go, 0 to 1")
+    share: float = option(
+        0.2, "share of the multiply-accumulates of convolutions with such kernels that is to go, 0 to 1"
+    )
     importance: Literal["output", "result"] = option(
         "output", "what counts: the error of the outputs of the model, or that of the layer's own result"
     )
@@ -121,10 +123,9 @@ class Kernels(Pass):
             return
         layers = [found for node in graph.root.nodes if isinstance(found := float_layer(node), FloatLayer)]
         goals = goals_of(layers if self.repair else rooms, ctx)
-        whole = sum(self._cost(node, ctx) for scope in graph.scopes() for node in scope.nodes if node.is_op("Conv"))
         known = list(self._known(rooms, goals, ctx))
         changed = False
-        for one, place in zip(known, self._places(known, self.share * whole, ctx), strict=True):
+        for one, place in zip(known, self._places(known, ctx), strict=True):
             if place >= 0:
                 changed = self._cut(one, place, ctx) or changed
         if changed:
@@ -185,9 +186,12 @@ class Kernels(Pass):
                 costs = cost * np.array([core.weights for core in cores]) / cores[0].weights
                 yield _Known(told, cores, Ladder(np.arange(1, len(cores)), errors, costs[1:], cost))
 
-    def _places(self, known: Sequence[_Known], wanted: float, ctx: Context) -> list[int]:
+    def _places(self, known: Sequence[_Known], ctx: Context) -> list[int]:
         """The place of the core of each layer on its ladder, -1 where it stays."""
-        found = shared([one.ladder for one in known], wanted)
+        ladders = [one.ladder for one in known]
+        whole = sum(one.whole for one in ladders)
+        wanted = self.share * whole
+        found = shared(ladders, wanted)
         saved = 0.0
         for one, place in zip(known, found, strict=True):
             if place >= 0:
@@ -197,8 +201,7 @@ class Kernels(Pass):
                 text = f"without a row the error is {error} dB {self._measure}: others save at less"
                 ctx.missed(RULE, one.told.layer.node, text)
         if known and saved < wanted * 0.99:
-            whole = wanted / self.share
-            text = f"only {saved / whole:.1%} of what convolutions compute can be saved in all, not {self.share:.1%}"
+            text = f"only {saved / whole:.1%} of what these layers compute can be saved in all, not {self.share:.1%}"
             ctx.missed(RULE, known[0].told.layer.node, text)
         return found
 

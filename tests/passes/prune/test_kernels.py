@@ -199,7 +199,7 @@ def test_nothing_is_saved_where_nothing_is_wanted() -> None:
 
 def test_what_cannot_be_had_is_said() -> None:
     done = apply(Kernels(share=0.99), two(), feeds=sized(two()), laws=False)
-    assert_missed(done, "kernels", "only 88.9% of what convolutions compute can be saved in all, not 99.0%")
+    assert_missed(done, "kernels", "only 88.9% of what these layers compute can be saved in all, not 99.0%")
     assert {one.shape for name, one in tensors(done).items() if one.ndim == 4} == {(8, 4, 1, 1), (8, 8, 1, 1)}
 
 
