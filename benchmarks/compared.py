@@ -1,9 +1,9 @@
 """Two runs of the benchmarks, figure by figure: the same, different, or too noisy to tell.
 
 Ratios that were measured in pairs have intervals, and those decide: narrow ones differ where they are further apart
-than the limit, wide ones only where even their nearest ends are. What is counted (bytes, nodes) is compared exactly,
-errors and scores within what another build of a runtime changes in the last digits, and times and memory of single
-processes, which have no interval, count as different from half as much again.
+than the limit, wide ones only where there is a gap between them that is wider than both. What is counted (bytes, nodes)
+is compared exactly, errors and scores within what another build of a runtime changes in the last digits, and times and
+memory of single processes, which have no interval, count as different from half as much again.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from benchmarks.record import Record
-from benchmarks.results import Key, Run, intervals, key, lasting, latest, versions
+from benchmarks.results import Key, Run, intervals, key, lasting, latest, tool_of, versions
 from benchmarks.steady import LIMIT, NOISE, Agreement, agreements
 
 SAME, DIFFERS, NEW, GONE, FAILED, WORKS = "same", "differs", "new", "gone", "failed", "works"
 VERDICTS: Final = (SAME, DIFFERS, NOISE, NEW, GONE, FAILED, WORKS)
 COARSE: Final = 1.5
 """From which ratio on times and memory without an interval count as different."""
+AGAINST_OURS: Final = "cpu_ratio"
+"""What a tool spends as a multiple of what graphopt spends in the same rounds."""
 _MORE: Final = frozenset({"db", "cosine", "agreement", "metric", "throughput", "speedup"})
-_SINGLE: Final = frozenset({"seconds", "cpu", "time", "load", "latency", "mb", "memory", "peak"})
+_SINGLE: Final = frozenset({"seconds", "cpu", "time", "load", "latency", "mb", "memory", "peak", "own"})
 _LESS: Final = _SINGLE | {"nodes", "bytes", "macs", "failures"}
 _NEAR: Final[Mapping[str, float]] = {"sqnr_db": 0.1, "cosine": 1e-4, "agreement": 1e-3, "metric_after": 1e-3}
 _RIGHT: Final = frozenset({"equivalent", "within budget", "passed", "right", "yes"})
@@ -113,7 +115,7 @@ def _figures(old: Record, new: Record, measured: Mapping[tuple[Key, str], Agreem
             agreement = measured.get((key(new), name))
             differ = _told(name, values[0], values[1]) if agreement is None else _raced(agreement, spans, name)
             verdict = SAME if differ is False else NOISE if differ is None else DIFFERS
-            worse = _worse(name, values[0], values[1]) if differ else None
+            worse = _worse(name, old, new) if differ else None
         row = spans[0].get(name), spans[1].get(name)
         yield Row(old.suite, old.model, old.contender, name, *values, verdict, worse, *row)
 
@@ -125,10 +127,13 @@ def _raced(agreement: Agreement, spans: tuple[Mapping[str, tuple[float, float]],
     first, second = (span.get(name) for span in spans)
     if first is None or second is None:
         return None
-    gap = max(second[0] - first[1], first[0] - second[1]) / max(abs(agreement.first), 1e-300)
-    if agreement.noisy:
-        return True if gap > agreement.limit else None
-    return True if gap > 0 else None
+    gap = max(second[0] - first[1], first[0] - second[1])
+    if not agreement.noisy:
+        return True if gap > 0 else None
+    width, limit = max(first[1] - first[0], second[1] - second[0]), agreement.limit * abs(agreement.first)
+    if width <= limit:  # noisy all the same: of so few rounds that the interval says nothing
+        return True if _many_times(agreement.first, agreement.second) else None
+    return True if gap > max(width, limit) else None
 
 
 def _told(name: str, old: float, new: float) -> bool | None:
@@ -137,15 +142,24 @@ def _told(name: str, old: float, new: float) -> bool | None:
         return abs(new - old) > _NEAR[name]
     if _parts(name) & _SINGLE:
         low, high = sorted((abs(old), abs(new)))
-        return True if high > COARSE * low else False if high <= (1 + LIMIT) * low else None
+        return True if _many_times(low, high) else False if high <= (1 + LIMIT) * low else None
     return new != old
 
 
-def _worse(name: str, old: float, new: float) -> bool | None:
-    parts = _parts(name)
+def _many_times(old: float, new: float) -> bool:
+    low, high = sorted((abs(old), abs(new)))
+    return high > COARSE * low
+
+
+def _worse(name: str, old: Record, new: Record) -> bool | None:
+    """Whether the second figure is the worse one, None where nobody can say."""
+    before, after, parts = old.figures[name], new.figures[name], _parts(name)
+    if name == AGAINST_OURS:  # of a tool that is still the same, it is ours that changed
+        same = old.version == new.version and tool_of(new) != "graphopt"
+        return after < before if same else None
     if name.endswith("_before") or not parts & (_LESS | _MORE):
         return None
-    return new < old if parts & _MORE else new > old
+    return after < before if parts & _MORE else after > before
 
 
 def _parts(name: str) -> set[str]:

@@ -57,7 +57,7 @@ def _report(options: argparse.Namespace) -> int:
     if options.markdown is not None:
         made[options.markdown] = markdown(one)
     for path in options.readme:
-        made[path] = quoted(made.get(path) or read_page(path), one, printable(str(path)))
+        made[path] = quoted(read_page(path), one, printable(str(path)))
     if not made:
         print(markdown(one), end="")
         return 0

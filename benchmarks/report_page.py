@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -11,23 +12,31 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.cells import by_model
+from benchmarks.compared import AGAINST_OURS
 from benchmarks.markdown_html import html_of
 from benchmarks.record import Record
+from benchmarks.report_lines import line_plot
 from benchmarks.report_plots import dot_plot, front_plot, kinds, legend
 from benchmarks.report_text import AGAIN, TITLE, UNNOTED, Section, Told
 from benchmarks.results import tool_of
 from benchmarks.steady import NOISE, repeated
 from graphopt.report.plain import printable
 
-_DOTS: Final[Mapping[str, str]] = {
-    "nodes_ratio": "nodes, of the original's",
-    "cpu_ratio": "CPU seconds, as a ratio",
-    "load_ratio": "time to load, as a ratio",
+_DOTS: Final[Mapping[str, tuple[str, str]]] = {
+    "nodes_ratio": ("nodes, of the original's", "original"),
+    AGAINST_OURS: ("CPU seconds, of graphopt's", "graphopt"),
 }
-"""Figures that are drawn as dots, a line for each model."""
+"""Figures that are drawn as dots, a line for each model: what they are, and what 1 is."""
+_LINES: Final = (
+    ("nodes_before", "nodes", "cpu_seconds", "CPU seconds"),
+    ("bytes_before", "bytes of weights", "own_bytes", "bytes of memory"),
+)
+"""Figures against which others grow, where models differ by little but their size."""
+_GROWING: Final = "scale"
 _OPEN: Final = 2  # models whose plots are shown at once
 _READING: Final = (
-    "Hollow: too noisy to tell. Bars: intervals of 95 %. The line joins what no other is better than in both."
+    "Hollow: too noisy to tell, or not right. Bars: intervals of 95 %. Lines join what nothing beats in both, or "
+    "models of one kind by their size."
 )
 
 
@@ -41,6 +50,7 @@ def page(one: Told) -> str:
     names = [(section.suite, section.suite.capitalize()) for section in one.sections]
     names += [("again", AGAIN)] if one.again else []
     links = "".join(f'<li><a href="#{anchor}">{escape(name)}</a></li>' for anchor, name in names)
+    tools = kinds([record for section in one.sections for record in section.records])
     parts = [
         '<!doctype html>\n<html lang="en" data-theme="auto"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">',
@@ -50,7 +60,7 @@ def page(one: Told) -> str:
         f"<header><h1>{TITLE}</h1><p>{escape(summary(one))}</p>",
         f'<nav aria-label="suites"><ul>{links}</ul></nav></header><main>',
         _machines(one),
-        *(_section(section) for section in one.sections),
+        *(_section(section, tools) for section in one.sections),
         _again(one),
         "</main></body></html>\n",
     ]
@@ -87,22 +97,24 @@ def _facts(facts: Mapping[str, str]) -> str:
     return f'<dl class="facts">{items}</dl>'
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, tools: Mapping[str, int]) -> str:
     about = section.about[:1].upper() + section.about[1:].rstrip(".")
     parts = [f'<section id="{section.suite}"><h2>{section.suite.capitalize()}</h2>']
     parts.append(f'<p class="soft">{escape(about)}.</p>')
-    parts += _plots(section)
+    parts += _plots(section, tools)
     for number, (title, table) in enumerate(section.tables):
         opened = " open" if number == 0 else ""
         parts.append(f"<details{opened}><summary>{escape(printable(title))}</summary>{html_of(table)}</details>")
     return "\n".join([*parts, _failures(section.failures), "</section>"])
 
 
-def _plots(section: Section) -> list[str]:
-    tools = kinds(section.records)
-    models = by_model(section.records, section.suite)
-    dots = [dot_plot(models, figure, said, tools) for figure, said in _DOTS.items()]
-    parts = [f'<div class="scroll" tabindex="0">{plot}</div>' for plot in dots if plot]
+def _plots(section: Section, tools: Mapping[str, int]) -> list[str]:
+    models = by_model([_with_shares(one) for one in section.records], section.suite)
+    if section.suite == _GROWING:
+        drawn_whole = [line_plot(section.records, tools, *figures) for figures in _LINES]
+    else:
+        drawn_whole = [dot_plot(models, figure, said, tools, at_1) for figure, (said, at_1) in _DOTS.items()]
+    parts = [f'<div class="scroll" tabindex="0">{plot}</div>' for plot in drawn_whole if plot]
     for number, (model, records) in enumerate(models.items()):
         both = [
             front_plot(records, tools),
@@ -113,7 +125,17 @@ def _plots(section: Section) -> list[str]:
             opened = " open" if number < _OPEN else ""
             head = f"{escape(printable(model))} <small>bytes against SQNR, and latency</small>"
             parts.append(f"<details{opened}><summary>{head}</summary>{drawn}</details>")
-    return [legend(tools), *parts, f'<p class="soft">{_READING}</p>'] if parts else []
+    own = {tool: number for tool, number in tools.items() if tool in kinds(section.records)}
+    return [legend(own), *parts, f'<p class="soft">{_READING}</p>'] if parts else []
+
+
+def _with_shares(record: Record) -> Record:
+    """A record with its nodes as a share of those that there were before."""
+    figures = record.figures
+    if "nodes" not in figures or not figures.get("nodes_before"):
+        return record
+    share = figures["nodes"] / figures["nodes_before"]
+    return dataclasses.replace(record, figures={**figures, "nodes_ratio": share})
 
 
 def _by_tool(records: Sequence[Record]) -> dict[str, list[Record]]:

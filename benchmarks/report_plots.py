@@ -18,7 +18,9 @@ from benchmarks.steady import NOISE
 from graphopt.report.plain import cut, printable
 
 WIDTH: Final = 1180
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 26, 46
+OURS: Final = "graphopt"
+RIGHT: Final = "equivalent"
+LEFT, RIGHT_EDGE, TOP, BOTTOM = 64, 24, 26, 46
 _FRONT_HEIGHT: Final = 400
 _ROW: Final = 26  # pixels of a line of dots
 _NAMES: Final = 210  # pixels for the names of lines
@@ -73,8 +75,9 @@ def axis(values: Sequence[float], start: float, end: float, *, zero: bool = Fals
 
 
 def kinds(records: Sequence[Record]) -> dict[str, int]:
-    """The tools that take part, by name, each with the number of its mark."""
-    return {tool: number for number, tool in enumerate(dict.fromkeys(tool_of(one) for one in records))}
+    """The tools that take part, by name, graphopt first, each with the number of its mark."""
+    tools = dict.fromkeys(tool_of(one) for one in records)
+    return {tool: number for number, tool in enumerate(sorted(tools, key=lambda tool: tool != OURS))}
 
 
 def legend(tools: Mapping[str, int]) -> str:
@@ -95,60 +98,54 @@ def front_plot(records: Sequence[Record], tools: Mapping[str, int]) -> str:
         return ""
     exact = [one for one in points if one.figures["sqnr_db"] >= LOSSLESS_DB]
     decibels = [one.figures["sqnr_db"] for one in points if one not in exact] or [0.0]
-    bottom = _FRONT_HEIGHT - _BOTTOM
-    x = axis([one.figures["bytes_ratio"] for one in points] + [1.0], _LEFT, WIDTH - _RIGHT, zero=True)
-    y = Axis(min(decibels) - 3, max(decibels) + 3, bottom, _TOP + (24 if exact else 0), False)
+    bottom = _FRONT_HEIGHT - BOTTOM
+    x = axis([one.figures["bytes_ratio"] for one in points] + [1.0], LEFT, WIDTH - RIGHT_EDGE, zero=True)
+    y = Axis(min(decibels) - 3, max(decibels) + 3, bottom, TOP + (24 if exact else 0), False)
     places = [
-        (x.at(one.figures["bytes_ratio"]), _TOP if one in exact else y.at(one.figures["sqnr_db"])) for one in points
+        (x.at(one.figures["bytes_ratio"]), TOP if one in exact else y.at(one.figures["sqnr_db"])) for one in points
     ]
-    parts = [_opened(_FRONT_HEIGHT, "bytes, of the original's, against SQNR in dB")]
-    parts += _across(x, _TOP - 8, bottom, "bytes, of the original's")
-    for tick in y.ticks():
-        parts.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y.at(tick):.1f}" y2="{y.at(tick):.1f}"/>'
-        )
-        parts.append(f'<text class="tick" x="{_LEFT - 8}" y="{y.at(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    parts = [opened(_FRONT_HEIGHT, "bytes, of the original's, against SQNR in dB")]
+    parts += across(x, TOP - 8, bottom, "bytes, of the original's")
+    parts += upwards(y)
     if exact:
-        parts.append(f'<text class="tick" x="{_LEFT - 8}" y="{_TOP + 4}" text-anchor="end">no error</text>')
-    parts.append(f'<text class="axis" x="{_LEFT}" y="{_TOP - 14}">SQNR, dB</text>')
+        parts.append(f'<text class="tick" x="{LEFT - 8}" y="{TOP + 4}" text-anchor="end">no error</text>')
+    parts.append(f'<text class="axis" x="{LEFT}" y="{TOP - 14}">SQNR, dB</text>')
     front = _unbeaten(places)
     steps = "".join(f" H{places[at][0]:.1f} V{places[at][1]:.1f}" for at in front[1:])
     first = places[front[0]]
-    parts.append(f'<path class="frontline" d="M{first[0]:.1f},{first[1]:.1f}{steps} H{WIDTH - _RIGHT}"/>')
+    parts.append(f'<path class="frontline" d="M{first[0]:.1f},{first[1]:.1f}{steps} H{WIDTH - RIGHT_EDGE}"/>')
     for at in sorted(range(len(points)), key=lambda at: at in front):
         said = f"{points[at].figures['bytes_ratio']:.3f} of the bytes, " + (
             "no error" if points[at] in exact else f"{points[at].figures['sqnr_db']:.1f} dB"
         )
         style = "onfront" if at in front else ""
-        parts.append(_mark(places[at], tools[tool_of(points[at])], style, f"{points[at].contender}: {said}"))
+        parts.append(mark(places[at], tools[tool_of(points[at])], style, f"{points[at].contender}: {said}"))
     parts += _labels([points[at].contender for at in front], [places[at] for at in front], places)
     return "\n".join([*parts, "</svg>"])
 
 
 def dot_plot(
-    lines: Mapping[str, Sequence[Record]],
-    figure: str,
-    said: str,
-    tools: Mapping[str, int],
-    reference: float | None = 1.0,
+    lines: Mapping[str, Sequence[Record]], figure: str, said: str, tools: Mapping[str, int], reference: str = "original"
 ) -> str:
-    """A figure of records, a line for each name, its interval as a bar; "" where no record has it."""
+    """A figure of records, a line for each name, its interval as a bar, beside a line at 1, which is `reference`;
+    "" where no record has it."""
     drawn = {name: [one for one in some if not one.failure and figure in one.figures] for name, some in lines.items()}
     drawn = {name: some for name, some in drawn.items() if some}
     if not drawn:
         return ""
     every = [one for some in drawn.values() for one in some]
     values = [each for one in every for each in (one.figures[figure], *intervals(one).get(figure, ()))]
-    height = _TOP + _ROW * len(drawn) + _BOTTOM
-    bottom = height - _BOTTOM
-    x = axis(values + ([] if reference is None else [reference]), _NAMES, WIDTH - _RIGHT, zero=True)
-    parts = [_opened(height, said), *_across(x, _TOP - 8, bottom, said)]
-    if reference is not None:
-        place = x.at(reference)
-        parts.append(f'<line class="original" x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP - 8}" y2="{bottom}"/>')
-        parts.append(f'<text class="original" x="{place:.1f}" y="{_TOP - 13}" text-anchor="middle">original</text>')
+    height = TOP + _ROW * len(drawn) + BOTTOM
+    bottom = height - BOTTOM
+    x = axis([*values, 1.0], _NAMES, WIDTH - RIGHT_EDGE, zero=True)
+    parts = [opened(height, said), *across(x, TOP - 8, bottom, said)]
+    place = x.at(1.0)
+    parts.append(f'<line class="original" x1="{place:.1f}" x2="{place:.1f}" y1="{TOP - 8}" y2="{bottom}"/>')
+    parts.append(
+        f'<text class="original" x="{place:.1f}" y="{TOP - 13}" text-anchor="middle">{escape(reference)}</text>'
+    )
     for row, (name, some) in enumerate(drawn.items()):
-        y = _TOP + _ROW * (row + 0.5)
+        y = TOP + _ROW * (row + 0.5)
         parts.append(
             f'<text class="line" x="{_NAMES - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(cut(name, 30))}</text>'
         )
@@ -160,23 +157,27 @@ def dot_plot(
 def _dot(record: Record, figure: str, x: Axis, y: float, kind: int) -> list[str]:
     value, span = record.figures[figure], intervals(record).get(figure)
     noisy = record.words.get("noise") == NOISE and span is not None
+    wrong = record.words.get("verdict", RIGHT) != RIGHT
     text = f"{record.contender}, {record.model}: {value:.4g}"
     parts = []
     if span is not None:
         text += f" ({span[0]:.4g} to {span[1]:.4g})" + (f", {NOISE}" if noisy else "")
         low, high = (x.at(each) for each in span)
         parts.append(f'<path class="span t{kind % 8}" d="M{low:.1f},{y:.1f}H{high:.1f}"/>')
-    return [*parts, _mark((x.at(value), y), kind, "missed" if noisy else "onfront", text)]
+    text += f", {record.words['verdict']}" if wrong else ""
+    return [*parts, mark((x.at(value), y), kind, "missed" if noisy or wrong else "onfront", text)]
 
 
-def _opened(height: int, said: str) -> str:
+def opened(height: int, said: str) -> str:
+    """The head of a plot, which says to those who do not see it what it shows."""
     return (
         f'<svg class="front" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(printable(said))}">'
     )
 
 
-def _across(x: Axis, top: int, bottom: int, said: str) -> list[str]:
+def across(x: Axis, top: int, bottom: int, said: str) -> list[str]:
+    """The lines and figures of the axis below."""
     parts = []
     for tick in x.ticks():
         place = x.at(tick)
@@ -189,7 +190,18 @@ def _across(x: Axis, top: int, bottom: int, said: str) -> list[str]:
     ]
 
 
-def _mark(place: tuple[float, float], kind: int, style: str, said: str) -> str:
+def upwards(y: Axis) -> list[str]:
+    """The lines and figures of the axis on the left."""
+    parts = []
+    for tick in y.ticks():
+        place, ends = y.at(tick), f'x1="{LEFT}" x2="{WIDTH - RIGHT_EDGE}"'
+        parts.append(f'<line class="grid" {ends} y1="{place:.1f}" y2="{place:.1f}"/>')
+        parts.append(f'<text class="tick" x="{LEFT - 8}" y="{place + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    return parts
+
+
+def mark(place: tuple[float, float], kind: int, style: str, said: str) -> str:
+    """The mark of a tool, with words for those who point at it."""
     shape = f'<path transform="translate({place[0]:.1f},{place[1]:.1f})" d="{_SHAPES[kind % 8]}"/>'
     return f'<g class="mark t{kind % 8} {style}">{shape}<title>{escape(printable(said))}</title></g>'
 
@@ -215,7 +227,7 @@ def _labels(
         beside = [(left, below) for left in (x + 10, x - 10 - width) for below in (y - 6, y + 14)]
         for left, below in [*beside, (x - 6, y - 12), (x - 6, y + 20)]:
             box = (left, below - 10, left + width, below + 3)
-            if box[0] < _LEFT or box[2] > WIDTH or box[3] > _FRONT_HEIGHT - _BOTTOM:
+            if box[0] < LEFT or box[2] > WIDTH or box[3] > _FRONT_HEIGHT - BOTTOM:
                 continue
             if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
                 taken.append(box)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,9 @@ from graphopt.report.plain import cut, printable
 
 TITLE: Final = "Benchmarks"
 UNNOTED: Final = "The results do not say on which machine they were measured."
+GENERATED: Final = "made up"
+"""The word of a record about data that are none."""
+_GROUP: Final = "versions "  # of facts of a machine
 AGAIN: Final = "What was measured twice on the same machine"
 
 
@@ -61,9 +64,23 @@ def told(runs: Sequence[Run]) -> Told:
         own = tuple(one for one in records if one.suite == name)
         if own:
             module = suite(name)
-            sections.append(Section(name, module.HELP, own, tuple(module.tables(own))))
-    noted = tuple(facts(one) for one in machines(runs))
-    return Told(noted, versions(records), tuple(sections), tuple(_again(runs)))
+            sections.append(Section(name, module.HELP, own, tuple(_with_notes(module.tables(own), own))))
+    noted = [facts(one) for one in machines(runs)]
+    libraries = {
+        name.removeprefix(_GROUP): value for one in noted for name, value in one.items() if name.startswith(_GROUP)
+    }
+    shown = tuple(
+        {name: value for name, value in one.items() if not name.startswith(_GROUP) and name != "load"} for one in noted
+    )
+    return Told(shown, {**libraries, **versions(records)}, tuple(sections), tuple(_again(runs)))
+
+
+def _with_notes(tables: Sequence[tuple[str, str]], records: Sequence[Record]) -> Iterator[tuple[str, str]]:
+    """Tables that say which models had no real data: the first one of all models, others of their own."""
+    generated = list(dict.fromkeys(one.model for one in records if one.words.get("data") == GENERATED))
+    for number, (title, table) in enumerate(tables):
+        own = [plain(printable(one)) for one in generated if number == 0 or title.endswith(f" of {one}")]
+        yield title, f"{table}\n\nOn generated inputs, not on real data: {', '.join(own)}." if own else table
 
 
 def _again(runs: Sequence[Run]) -> list[Agreement]:

@@ -122,6 +122,8 @@ def facts(machine: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             found |= facts(value, f"{full} ")
         elif isinstance(value, list):
             found[full] = ", ".join(printable(str(one)) for one in value)
+        elif name == "memory" and isinstance(value, int):
+            found[full] = f"{value / 1e9:.1f} GB"
         elif value is not None:
             found[full] = f"{value:,}" if isinstance(value, float) else printable(str(value))
     return found

@@ -9,6 +9,7 @@ from typing import Final
 _LABELLED: Final = ("efficientnet_lite0_op13_bn", "resnet_4b_cifar10", "magika_v3_3", "mnist_cntk")
 _MINILM: Final = "paraphrase_minilm_l3_fp32"
 _OPEN: Final = "initializers-from-inputs,"  # weights that callers may override become constants; nothing elsewhere
+_ROWS: Final = _OPEN + "channels{share=0.3 normalized=true kernel=16 multiple=1}"  # then rows of kernels
 _FUSED: Final = (
     "repeat{max=8}(ort-gelu,ort-attention,ort-attention-projections,unread-outputs),ort-matmul,unused-initializers"
 )
@@ -90,6 +91,11 @@ STUDIES: Final = {
                     f"latency-{share * 100:.0f}-distilled": _OPEN
                     + f"channels{{share={share:g} normalized=true}},distill{{steps=300}}",
                 }.items()
+            }
+            | {
+                "latency-rows": f"{_ROWS},kernels{{share=0.2 block=16}}",
+                "latency-rows-more": f"{_ROWS},kernels{{share=0.5 block=16}}",
+                "latency-rows-distilled": f"{_ROWS},kernels{{share=0.5 block=16}},distill{{steps=1000 features=0.5}}",
             },
             {"resnet_4b_cifar10": 1000, "mnist_cntk": 1000, "magika_v3_3": 300},
             None,

@@ -103,37 +103,83 @@ def second_order(
     `count` units go (None: all but one), in at most so many `steps`.
     """
     try:
-        inverses = [np.linalg.inv(one.gram) for one in readings]
+        states = [_State.of(one) for one in readings]
     except np.linalg.LinAlgError:
         return "the Gram matrix of its data cannot be inverted: a larger damping may help"
-    weights = [inverse @ one.linear for inverse, one in zip(inverses, readings, strict=True)]
     units = len(readings[0].columns)
     alive = np.ones(units, np.bool_)
     order, errors = list[int](), [0.0]
-    judged = {0: judge(weights)} if judge is not None else {}
+    judged = {0: judge([one.whole for one in states])} if judge is not None else {}
     step = -(-(units if count is None else count) // steps)
     every, last = step * between or max(units // _JUDGED, 1), units - 1 if count is None else count
     while (left := last - len(order)) > 0:
-        losses = np.zeros(units)
-        for one, inverse, values in zip(readings, inverses, weights, strict=True):
-            losses += _losses(one.columns, inverse, values) / one.variance
-        losses[~alive] = np.inf
+        there = np.flatnonzero(alive)
+        losses = np.full(units, np.inf)
+        losses[there] = np.sum([one.losses(there) for one in states], axis=0)
         going = np.argsort(losses, kind="stable")[: min(step, left)]
         alive[going] = False
-        grown = 0.0
-        for index, one in enumerate(readings):
-            columns = one.columns[going].ravel()
-            grown += _remove(columns, inverses[index], weights[index]) / one.variance
+        grown = sum(one.remove(going) for one in states)
         order += going.tolist()
         share = np.cumsum(losses[going])
         share *= grown / share[-1] if share[-1] > 0 else 0.0  # what they cost together, by what each costs alone
         errors += (errors[-1] + share).tolist()
         if judge is not None and (len(order) >= max(judged) + every or left == len(going)):
-            judged[len(order)] = judge(weights)
+            judged[len(order)] = judge([one.whole for one in states])
     if judge is not None:
         points = sorted(judged)
         errors = np.interp(np.arange(last + 1), points, [judged[one] - judged[0] for one in points]).tolist()
     return Removal(np.array(order, np.int64), np.maximum.accumulate(np.maximum(errors, 0.0)))
+
+
+@dataclass
+class _State:
+    """A layer from which units go: the inverse of its Gram matrix and its weights, for the inputs `places` that are
+    left or went lately. Now and then those that went are dropped, since all that is done takes the square of them."""
+
+    columns: Array
+    inverse: Array
+    weights: Array
+    variance: float
+    places: Array
+    size: int
+    left: Array
+
+    @classmethod
+    def of(cls, one: Reading) -> _State:
+        """A layer with all its units. Raises numpy.linalg.LinAlgError where the sums are no use."""
+        inverse = np.linalg.inv(one.gram)
+        size = len(inverse)
+        return cls(
+            one.columns, inverse, inverse @ one.linear, one.variance, np.arange(size), size, np.ones(size, np.bool_)
+        )
+
+    @property
+    def whole(self) -> Array:
+        """The weights of all inputs, those of lost ones zero."""
+        found = np.zeros((self.size, self.weights.shape[1]))
+        found[self.places] = self.weights
+        return found
+
+    def losses(self, units: Array) -> Array:
+        """What the loss of each of some units alone adds, as a share of the variance."""
+        return _losses(self.columns[units], self.inverse, self.weights) / self.variance
+
+    def remove(self, units: Array) -> float:
+        """Take units out; what it adds, as a share of the variance."""
+        which = self.columns[units].ravel()
+        grown = _remove(which, self.inverse, self.weights)
+        self.left[which] = False
+        if np.count_nonzero(self.left) * 4 < len(self.left) * 3:
+            self._drop()
+        return grown / self.variance
+
+    def _drop(self) -> None:
+        """Forget the inputs that went."""
+        left = self.left
+        moved = np.maximum(np.cumsum(left) - 1, 0)
+        self.columns = moved[self.columns]  # of units that went anything, since nobody asks for them
+        self.inverse, self.weights = self.inverse[np.ix_(left, left)], self.weights[left]
+        self.places, self.left = self.places[left], np.ones(np.count_nonzero(left), np.bool_)
 
 
 def losing(one: Reading, packs: Sequence[Array]) -> list[Array]:

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.analysis.changes import Change
 from graphopt.analysis.float_layers import FloatLayer
 from graphopt.analysis.layer_fit import LayerFit
 from graphopt.analysis.layer_inputs import Patches
 from graphopt.analysis.layer_repair import best
-from graphopt.analysis.least_squares import LEAST, Fit, best_damping, centred, damped, matching_bias
+from graphopt.analysis.least_squares import LEAST, best_damping, centred, damped, matching_bias
 from graphopt.analysis.shapes import Shapes
 from graphopt.ir.dtypes import np_dtype
+from graphopt.pipeline.protocol import Context
 
 Array = np.ndarray[Any, Any]
 
@@ -150,9 +152,28 @@ class Told:
         """The inputs that a core keeps."""
         return core.inputs(self.layer.shape[1], self.room.kernel)
 
-    def best(self, which: Array) -> Fit | str:
-        """The weights of the inputs `which` nearest to the results, or a clause on why those there are stay."""
-        return best(self.layer, self._seen.of_inputs(which), self.damping, inputs=which)
+    def kept(self, core: Core, refit: bool) -> tuple[Array, Array]:
+        """The weights of a core [groups, inputs of the core, outputs] and the bias: with `refit` those that come
+        nearest to the results, where others than those there are do."""
+        which = self.inputs(core)
+        fit = best(self.layer, self._seen.of_inputs(which), self.damping, inputs=which) if refit else ""
+        return (self.layer.weights()[:, which], self.layer.bias()) if isinstance(fit, str) else (fit.weights, fit.bias)
+
+    def trial(self, core: Core, refit: bool) -> tuple[Change, float]:
+        """The layer with zeros around a core as a change to be tried, and its error on the samples seen beyond that
+        of the whole kernel."""
+        weights, bias = self.kept(core, refit)
+        whole = np.zeros_like(self.layer.weights())
+        whole[:, self.inputs(core)] = weights
+        now = self._missed(self.layer.weights(), self.layer.bias())
+        return Change(self.layer.replaced(whole, bias)), self._missed(whole, bias) - now
+
+    def _missed(self, weights: Array, bias: Array) -> float:
+        """The error of weights of the whole kernel on the samples seen."""
+        sums = self._seen.whole
+        assert sums is not None, "else there is no path"
+        missed = sums.missed(np.concatenate([weights, bias[:, None, :]], axis=1))
+        return missed / max(sums.variance, self.spread * sums.count)
 
     def _error(self, core: Core, damping: float) -> float:
         """The error on each half of the samples of what is fitted to the other."""
@@ -179,6 +200,20 @@ class Told:
         if not sums.finite:
             return "its data or results have NaN or infinities"
         return None if sums.variance > 0 else "its results do not vary"
+
+
+def by_outputs(told: Told, cores: Sequence[Core], errors: Array, refit: bool, ctx: Context, samples: int) -> Array:
+    """What the outputs lose with each core, as a share of their energy; `errors` are those of the layer's results.
+
+    Measured where the layer alone has the core. Weights that were fitted to the samples that are measured look better
+    than they are: what counts is what the outputs lose for each error of the layer on these samples, times `errors`,
+    which are on others. Where nothing can be measured, an infinite error.
+    """
+    trials = [told.trial(core, refit) for core in cores]
+    measured = ctx.measure.changes([change for change, _ in trials], samples).present
+    lost = np.array([measured[change].error if change in measured else np.inf for change, _ in trials])
+    gains = lost / np.maximum([seen for _, seen in trials], LEAST)
+    return np.maximum.accumulate(np.where(errors > 0, errors * gains, lost))
 
 
 def cut(layer: FloatLayer, room: Room, core: Core, weights: Array, bias: Array) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.prune.channel_cutting import Sweep, Terms
 from passes.prune.channel_readers import TOGETHER, WIDEST, look
-from passes.prune.kernel_cores import Core, Room, Told, cut, room_of
+from passes.prune.kernel_cores import Core, Room, Told, by_outputs, cut, room_of
 from passes.prune.overridable import advised
 from passes.prune.rank_allocation import Ladder, shared
 
@@ -46,12 +47,14 @@ class Kernels(Pass):
         in blocks of 8 or 16 that a kernel of the runtime computes together, and where they are tied to others.
 
         Rows go one at a time, along whichever axis and at whichever side they add least error to the results of the
-        layer for what they save, with the weights of the rows that stay fitted anew by least squares. Errors are shares
-        of the variance of the layer's result, or of the residual sum that it goes into, and are taken on the half of
-        the samples that weights were not fitted to. `share` is what is to go of the multiply-accumulates of all
-        convolutions; rows are shared out among layers so that the sum of errors is least. With block=16, results
-        are counted in whole blocks of so many channels, as runtimes compute them that take 16 at a time: of a
-        convolution to four channels a row is then worth as much as of one to sixteen.
+        layer for what they save, with the weights of the rows that stay fitted anew by least squares, as seen on the
+        half of the samples that weights were not fitted to. `share` is what is to go of the multiply-accumulates of
+        the convolutions that can lose rows; which lose how many follows from where the sum of errors is least.
+        importance=output counts what the outputs of the model lose where that layer alone has so many rows less,
+        measured on `samples`; result counts the error of the layer, as a share of the variance of its result, or of
+        the residual sum that it goes into. With block=16, results are counted in whole blocks of so many channels, as
+        runtimes compute them that take 16 at a time: of a convolution to four channels a row is then worth as much as
+        of one to sixteen.
 
         With repair, every layer is then fitted to what it made in the model as it was read, in the order of the
         graph, each on the data that it reads by then (see `channels`).
@@ -68,8 +71,8 @@ class Kernels(Pass):
         gigabyte. Behind quantization (prune first). Runtimes have kernels of their own for 3x3: measure (`--to
         latency=`).
 
-        Cost: a run over the feeds, for a layer with n inputs some 10 to 30 times n^3 operations, and the cost of the
-        repair, which is that of `channels`.
+        Cost: a run over the feeds; for each row that a kernel can lose, one of what lies behind on `samples`; for a
+        layer with n inputs some 10 to 30 times n^3 operations, and the cost of the repair, which is that of `channels`.
 
     Contract
         LOSSY: needs a budget. No repair makes the error of its layer on the calibration feeds larger.
@@ -85,13 +88,19 @@ class Kernels(Pass):
     strength = "share"
     calibrates = True
 
-    share: float = option(0.2, "share of the multiply-accumulates of all convolutions that is to go, 0 to 1")
+    share: float = option(
+        0.2, "share of the multiply-accumulates of convolutions with such kernels that is to go, 0 to 1"
+    )
+    importance: Literal["output", "result"] = option(
+        "output", "what counts: the error of the outputs of the model, or that of the layer's own result"
+    )
     block: int = option(1, "count results in whole blocks of so many channels")
     repair: bool = option(True, "fit what is left, and the layers behind, to what they made in the original")
     damping: float = option(
         0.0, "share of the mean energy of the inputs that pulls towards the weights there are; 0 finds the best"
     )
     rows: int = option(4096, "rows of the data of a layer that are looked at in one feed; 0 for all")
+    samples: int = option(64, "samples of the calibration feeds that importance=output runs on; 0 for all")
     skip: tuple[str, ...] = option((), "patterns such as /stem/* of nodes and weights to leave as they are")
     only: tuple[str, ...] = option((), "patterns of the nodes and weights to take; all when empty")
 
@@ -102,8 +111,8 @@ class Kernels(Pass):
             raise ValueError(f"block must be at least 1, and {self.block} is not")
         if not 0 <= self.damping <= 100:
             raise ValueError(f"damping must be from 0 to 100, and {self.damping:g} is not")
-        if self.rows < 0:
-            raise ValueError(f"rows must not be negative, and {self.rows} is")
+        if min(self.rows, self.samples) < 0:
+            raise ValueError("rows and samples must not be negative")
 
     def run(self, graph: Graph, ctx: Context) -> None:
         rooms = dict(self._rooms(graph, ctx))
@@ -114,10 +123,9 @@ class Kernels(Pass):
             return
         layers = [found for node in graph.root.nodes if isinstance(found := float_layer(node), FloatLayer)]
         goals = goals_of(layers if self.repair else rooms, ctx)
-        whole = sum(self._cost(node, ctx) for scope in graph.scopes() for node in scope.nodes if node.is_op("Conv"))
         known = list(self._known(rooms, goals, ctx))
         changed = False
-        for one, place in zip(known, self._places(known, self.share * whole, ctx), strict=True):
+        for one, place in zip(known, self._places(known, ctx), strict=True):
             if place >= 0:
                 changed = self._cut(one, place, ctx) or changed
         if changed:
@@ -169,38 +177,45 @@ class Kernels(Pass):
                 if isinstance(path, str):
                     ctx.missed(RULE, layer.node, path)
                     continue
-                cores, errors = path
+                cores, errors = path[0], path[1][1:]
+                if self.importance == "output":
+                    errors = by_outputs(told, cores[1:], errors, self.repair, ctx, self.samples)
+                    if not np.isfinite(errors[0]):
+                        ctx.missed(RULE, layer.node, "what the outputs lose with its rows could not be measured")
+                        continue
                 costs = cost * np.array([core.weights for core in cores]) / cores[0].weights
-                yield _Known(told, cores, Ladder(np.arange(1, len(cores)), errors[1:], costs[1:], cost))
+                yield _Known(told, cores, Ladder(np.arange(1, len(cores)), errors, costs[1:], cost))
 
-    def _places(self, known: Sequence[_Known], wanted: float, ctx: Context) -> list[int]:
+    def _places(self, known: Sequence[_Known], ctx: Context) -> list[int]:
         """The place of the core of each layer on its ladder, -1 where it stays."""
-        found = shared([one.ladder for one in known], wanted)
+        ladders = [one.ladder for one in known]
+        whole = sum(one.whole for one in ladders)
+        wanted = self.share * whole
+        found = shared(ladders, wanted)
         saved = 0.0
         for one, place in zip(known, found, strict=True):
             if place >= 0:
                 saved += one.ladder.whole - float(one.ladder.costs[place])
             else:
                 error = decibels(float(one.ladder.errors[0]))
-                text = f"without a row its error is {error} dB below its results: others save at less"
+                text = f"without a row the error is {error} dB {self._measure}: others save at less"
                 ctx.missed(RULE, one.told.layer.node, text)
         if known and saved < wanted * 0.99:
-            whole = wanted / self.share
-            text = f"only {saved / whole:.1%} of what convolutions compute can be saved in all, not {self.share:.1%}"
+            text = f"only {saved / whole:.1%} of what these layers compute can be saved in all, not {self.share:.1%}"
             ctx.missed(RULE, known[0].told.layer.node, text)
         return found
+
+    @property
+    def _measure(self) -> str:
+        return "below the outputs" if self.importance == "output" else "below its results"
 
     def _cut(self, one: _Known, place: int, ctx: Context) -> bool:
         """Make a kernel smaller, where the gate lets it through."""
         core, told, layer = one.cores[place + 1], one.told, one.told.layer
-        which = told.inputs(core)
-        weights, bias = layer.weights()[:, which], layer.bias()
-        if self.repair:
-            fit = told.best(which)
-            weights, bias = (weights, bias) if isinstance(fit, str) else (fit.weights, fit.bias)
+        weights, bias = told.kept(core, self.repair)
         text = (
             f"kernel {_sized(core.sizes)} of {_sized(told.room.kernel)}, "
-            f"error {decibels(float(one.ladder.errors[place]))} dB below its results foreseen"
+            f"error {decibels(float(one.ladder.errors[place]))} dB {self._measure} foreseen"
         )
         if not ctx.rewrite(RULE, layer.node, text):
             return False

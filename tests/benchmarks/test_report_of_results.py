@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,10 +14,9 @@ import pytest
 
 from benchmarks import report
 from benchmarks.markdown_html import html_of, inline
-from benchmarks.quoted import quoted
 from benchmarks.record import Record
 from benchmarks.report_page import page, summary
-from benchmarks.report_plots import axis, dot_plot, front_plot, kinds
+from benchmarks.report_plots import dot_plot, front_plot, kinds
 from benchmarks.report_text import AGAIN, UNNOTED, Told, markdown, told
 from benchmarks.results import Run, read
 from benchmarks.steady import NOISE
@@ -92,6 +91,13 @@ def test_sections_come_in_the_order_of_the_suites() -> None:
     assert [one.contender for one in one.sections[0].failures] == ["other:c"]
 
 
+def test_versions_of_libraries_and_of_tools_are_one_list() -> None:
+    machine = {"cpu": "x", "versions": {"graphopt": "0", "onnx": "1"}, "load": 3}
+    one = told([Run(machine, (made("graphopt:a"),))])
+    assert one.machines == ({"cpu": "x"},)
+    assert one.versions == {"graphopt": "1.0", "onnx": "1"}
+
+
 def test_a_suite_that_is_none() -> None:
     with pytest.raises(UsageError, match="records of a suite 'speed'; there are simplification, quantization, "):
         told([Run({}, (Record("speed", "m", "a", "1"),))])
@@ -117,6 +123,21 @@ def test_what_is_too_noisy_is_said_in_tables_whoever_measured() -> None:
     assert f"{NOISE}" in page(told(read(EXAMPLE)))
 
 
+def test_ratios_of_processor_time_say_so_too() -> None:
+    noisy = {"cpu_ratio": 2.0, "cpu_ratio_low": 1.5, "cpu_ratio_high": 2.5, "cpu_seconds": 1.0, "peak_bytes": 1e6}
+    sized = {**noisy, "nodes": 5.0, "nodes_before": 9.0, "bytes": 10.0}
+    steady = {**noisy, "cpu_ratio_low": 1.99, "cpu_ratio_high": 2.01}
+    records = (
+        Record("startup", "import", "tool", "1", noisy),
+        Record("startup", "--help", "tool", "1", steady),
+        Record("simplification", "m", "tool:a", "1", sized, {"verdict": "equivalent"}),
+    )
+    text = markdown(told([Run({}, records)]))
+    assert "| import | tool | 1.000 | 2.00 (1.50 to 2.50), too noisy | 1 |" in text
+    assert "| --help | tool | 1.000 | 2.00 (1.99 to 2.01) | 1 |" in text
+    assert "| 2.00 (1.50 to 2.50), too noisy | 1 | equivalent |" in text
+
+
 def test_two_runs_on_one_machine_are_held_against_each_other() -> None:
     runs = [
         Run(MACHINE, (made("graphopt:a", 0.500), made("graphopt:b", 0.5))),
@@ -131,6 +152,7 @@ def test_two_runs_on_one_machine_are_held_against_each_other() -> None:
     assert "Of 2 ratios 1 agree within 3%, 0 are too noisy, 1 differ." in markdown(one)
     assert AGAIN in page(one)
     assert told(runs[:2]).again == ()
+    assert len(told([*runs, runs[0]]).again) == 2  # only the last against the one before
 
 
 def test_the_page_is_whole_and_asks_nothing_of_a_network() -> None:
@@ -184,53 +206,25 @@ def test_the_summary_counts() -> None:
     )
 
 
-def marks(plot: str) -> list[tuple[float, float, str, str]]:
-    """Place, style and words of each mark."""
-    found = []
-    for group in ET.fromstring(plot).iter("{http://www.w3.org/2000/svg}g"):
-        path, title = list(group)
-        x, y = (float(each) for each in re.findall(r"[\d.-]+", path.attrib["transform"]))
-        found.append((x, y, group.attrib["class"], title.text or ""))
-    return found
-
-
-def test_the_front_joins_what_nothing_beats() -> None:
+def test_what_is_not_right_is_hollow_too() -> None:
+    figures = {"nodes": 5.0, "nodes_before": 10.0, "bytes": 1.0, "bytes_ratio": 0.5, "cpu_seconds": 1.0}
     records = [
-        made("graphopt:small", bytes_ratio=0.1, sqnr_db=20.0), made("other:beaten", bytes_ratio=0.4, sqnr_db=25.0),
-        made("graphopt:good", bytes_ratio=0.3, sqnr_db=40.0), made("other:exact", bytes_ratio=1.0, sqnr_db=300.0),
-        made("other:none", failure="it fell"),
-    ]  # fmt: skip
-    found = {said.split(":")[1]: (x, y, style) for x, y, style, said in marks(front_plot(records, kinds(records)))}
-    assert {name for name, one in found.items() if one[2].endswith("onfront")} == {"small", "good", "exact"}
-    assert found["small"][0] < found["good"][0] < found["beaten"][0] < found["exact"][0]
-    assert found["exact"][1] < found["good"][1] < found["beaten"][1] < found["small"][1]
-    assert front_plot([records[-1]], {"other": 0}) == ""
+        Record("pruning", "m", contender, "1", figures, {"verdict": verdict})
+        for contender, verdict in (("graphopt:a", "equivalent"), ("other:b", "different"))
+    ]
+    text = page(told([Run({}, tuple(records))]))
+    assert "nodes, of the original" in text
+    assert '<g class="mark t0 onfront">' in text
+    assert '<g class="mark t1 missed">' in text
+    assert "other:b, m: 0.5, different</title>" in text
 
 
-def test_noisy_ratios_are_hollow_dots_with_bars() -> None:
-    noisy = Record(
-        "pruning",
-        "m",
-        "other:b",
-        "1",
-        {"latency_ratio": 2.0, "latency_ratio_low": 1.0, "latency_ratio_high": 4.0},
-        {"noise": NOISE},
-    )
-    plot = dot_plot({"m": [made("graphopt:a"), noisy]}, "latency_ratio", "latency", {"graphopt": 0, "other": 1})
-    a, b = marks(plot)
-    assert a[0] < b[0]
-    assert a[2] == "mark t0 onfront"
-    assert b[2] == "mark t1 missed"
-    assert "2 (1 to 4), too noisy" in b[3]
-    assert plot.count('class="span') == 2
-    assert dot_plot({"m": [made("graphopt:a")]}, "nodes_ratio", "nodes", {"graphopt": 0}) == ""
-
-
-@pytest.mark.parametrize("values", [[1.0], [0.0, 0.0], [-1.0, 5.0], [0.2, 90.0], [1e-9, 1e9], [5.0, 5.0001]])
-def test_axes_have_room_for_all_values(values: list[float]) -> None:
-    found = axis(values, 10.0, 110.0)
-    assert all(10.0 <= found.at(one) <= 110.0 for one in values)
-    assert all(10.0 <= found.at(one) <= 110.0 for one in found.ticks())
+def test_generated_inputs_are_told_of() -> None:
+    real, own = made("graphopt:a"), made("graphopt:a", model="other")
+    text = markdown(told([Run({}, (real, dataclasses.replace(own, words={"data": "made up"})))]))
+    assert text.count("On generated inputs, not on real data: other.") == 2
+    assert "generated" not in text[text.index("### Quantization of m\n") : text.index("### Quantization of other")]
+    assert "generated" not in markdown(told([Run({}, (real, own))]))
 
 
 def test_markdown_of_tables_becomes_html() -> None:
@@ -244,80 +238,6 @@ def test_markdown_of_tables_becomes_html() -> None:
     assert '<td class="words sentence" colspan="2">why it|fell</td>' in text
     assert '<p class="soft">One line.</p>' in text
     assert inline("<b>") == "&lt;b&gt;"
-
-
-@pytest.fixture
-def readme(tmp_path: Path) -> Callable[[str], Path]:
-    def write(text: str) -> Path:
-        path = tmp_path / "page.md"
-        path.write_bytes(text.encode())
-        return path
-
-    return write
-
-
-def test_tables_between_markers_are_replaced(readme: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
-    title = "quantization:Quantization: the best that loses nothing"
-    path = readme(f"before\n\n<!-- benchmark:{title} -->\nold\n<!-- /benchmark -->\nafter, no newline")
-    assert run(EXAMPLE, "--readme", path, "--check") == 1
-    assert "old" in path.read_text()
-    assert run(EXAMPLE, "--readme", path) == 0
-    text = path.read_text()
-    assert text.startswith(f"before\n\n<!-- benchmark:{title} -->\n\n| model | | graphopt |")
-    assert text.endswith("where there are no labels).\n\n<!-- /benchmark -->\nafter, no newline")
-    assert "old" not in text
-    capsys.readouterr()
-    assert run(EXAMPLE, "--readme", path, "--check") == 0
-    assert run(EXAMPLE, "--readme", path) == 0
-    assert capsys.readouterr().out == "everything is up to date\n" * 2
-    assert path.read_text() == text
-
-
-def test_markers_of_whole_suites_and_of_the_machine() -> None:
-    one = few()
-    text = quoted(
-        "<!-- benchmark:quantization -->\n<!-- /benchmark -->\n<!--benchmark:machine-->\n<!--/benchmark-->\n", one, "p"
-    )
-    assert text.count("\n**Quantization") == 2
-    assert "Measured on: cpu made up" in text
-    single = quoted("<!-- benchmark:pruning -->\n<!-- /benchmark -->\n", one, "p")
-    assert "**" not in single
-    assert "| graphopt:d | 3 |" in single
-
-
-def test_markers_in_code_are_text_and_line_ends_stay() -> None:
-    shown = "```\n<!-- benchmark:none -->\n```\nIn a line: <!-- benchmark:none -->\n"
-    text = shown + "<!-- benchmark:pruning -->\n<!-- /benchmark -->\n"
-    assert quoted(text, few(), "p").startswith(shown)
-    crlf = quoted(text.replace("\n", "\r\n"), few(), "p")
-    assert crlf.replace("\r\n", "\n") == quoted(text, few(), "p")
-    assert not re.search(r"[^\r]\n", crlf)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("nothing", "p has no marker <!-- benchmark:SUITE -->"),
-        ("<!-- benchmark:speed -->\n<!-- /benchmark -->", "p, line 1: the results have nothing of 'speed'; there are"),
-        ("<!-- benchmark:pruning:X -->\n\n<!-- /benchmark -->", "p, line 1: the suite pruning has no table 'X'; it"),
-        ("a\n<!-- benchmark:pruning -->", "p, line 2: the table that begins here has no <!-- /benchmark -->"),
-        ("<!-- /benchmark -->", "p, line 1: a table ends that did not begin"),
-        ("<!-- benchmark:pruning -->\n<!-- benchmark:pruning -->", "line 2: a table begins before that of line 1"),
-    ],
-)  # fmt: skip
-def test_markers_that_mean_nothing(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        quoted(text, few(), "p")
-
-
-def test_a_bad_marker_leaves_all_files_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    good, bad = tmp_path / "good.md", tmp_path / "bad.md"
-    good.write_text("<!-- benchmark:quantization -->\n<!-- /benchmark -->\n")
-    bad.write_text("<!-- benchmark:speed -->\n<!-- /benchmark -->\n")
-    assert run(EXAMPLE, "--html", tmp_path / "r.html", "--readme", good, bad) == 2
-    assert "bad.md, line 1: the results have nothing of 'speed'" in capsys.readouterr().err
-    assert good.read_text().count("\n") == 2
-    assert not (tmp_path / "r.html").exists()
 
 
 def test_pages_and_markdown_are_checked_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -350,14 +270,6 @@ def test_files_that_cannot_be_read_or_written(tmp_path: Path, capsys: pytest.Cap
         assert run(EXAMPLE, *arguments) == 2
         assert said in capsys.readouterr().err
     assert run(tmp_path / "none.jsonl") == 2
-
-
-def test_pages_of_the_project_quote_the_committed_results() -> None:
-    """Where this fails: python -m benchmarks report benchmarks/results/*.jsonl --readme PAGES."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    quoting = [path for path in pages if "<!-- benchmark:" in path.read_text()]
-    assert ROOT / "docs" / "benchmarks.md" in quoting
-    assert run(*sorted((ROOT / "benchmarks" / "results").glob("*.jsonl")), "--readme", *quoting, "--check") == 0
 
 
 def test_results_of_several_files_are_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

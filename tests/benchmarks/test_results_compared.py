@@ -1,4 +1,4 @@
-"""Results files, and two runs of the benchmarks beside each other: equal, different, noisy, missing, failed."""
+"""Two runs of the benchmarks beside each other: equal, different, noisy, missing, failed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import pytest
 from benchmarks import compare
 from benchmarks.compared import COARSE, Row, compared, warnings
 from benchmarks.record import Record
-from benchmarks.results import Run, facts, flagged, latest, machines, read, versions
+from benchmarks.results import Run
 from benchmarks.steady import NOISE
-from graphopt.errors import UsageError
 
 LOPSIDED = {"latency_ratio": 1.0, "latency_ratio_low": 0.999, "latency_ratio_high": 1.028}
 EXAMPLE = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "quantization.jsonl"
@@ -51,84 +50,6 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return code, said.out, said.err
 
 
-def test_the_committed_results_can_be_read() -> None:
-    (found,) = read(EXAMPLE)
-    assert not found.machine
-    assert len(found.records) == 36
-    assert versions(found.records)["onnxruntime"] == "1.32.0"
-
-
-def test_a_line_about_the_machine_begins_a_run(tmp_path: Path) -> None:
-    first, second = {"kind": "machine", "cpu": "x", "cores": 2}, {"kind": "machine", "cpu": "y"}
-    lines = (made("early"), first, made("a", bytes=1.0), second, made("b"), made("a", bytes=2.0), second)
-    runs = read(written(tmp_path / "r.jsonl", *lines))
-    assert [(dict(one.machine), [each.contender for each in one.records]) for one in runs] == [
-        ({}, ["early"]),
-        ({"cpu": "x", "cores": 2}, ["a"]),
-        ({"cpu": "y"}, ["b", "a"]),
-    ]
-    assert [(one.contender, dict(one.figures)) for one in latest(runs)] == [
-        ("early", {}),
-        ("a", {"bytes": 2.0}),
-        ("b", {}),
-    ]
-    assert machines(runs) == [{"cpu": "x", "cores": 2}, {"cpu": "y"}]
-
-
-def test_half_a_line_at_the_end_is_not_there_yet(tmp_path: Path) -> None:
-    path = written(tmp_path / "r.jsonl", made("a"), made("b"))
-    whole = path.read_bytes()
-    for cut in range(1, len(json.dumps(made("b").to_json()))):
-        path.write_bytes(whole[: -1 - cut])
-        assert [one.contender for one in latest(read(path))] == ["a"], cut
-    path.write_bytes(whole[:-1])
-    assert len(latest(read(path))) == 2
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("", "holds no records"),
-        ('{"kind": "machine"}\n', "holds no records"),
-        ('{"kind": "rec\n{"kind": "machine"}\n', "is no results file: line 1 is no JSON"),
-        ("\x08\x01\x12\n\xff\n", "is no results file: line 1 is no JSON"),
-        ('\n[1, 2]\n', "line 2 is no JSON object"),
-        ('{"kind": "record", "suite": "a"}\n', "line 1 has no 'model'"),
-        (json.dumps({**made().to_json(), "speed": 1}) + "\n", "line 1 has an unknown field 'speed'"),
-        (json.dumps({**made().to_json(), "model": 7}) + "\n", "line 1 has a name that is no text"),
-        (json.dumps({**made().to_json(), "figures": [1]}) + "\n", "figures or words that are no JSON object"),
-        (json.dumps({**made().to_json(), "words": {"noise": 1}}) + "\n", "line 1 has a word that is no text"),
-        (json.dumps(made(bytes=float("nan")).to_json()) + "\n", "a figure 'bytes' that is no number"),
-        (json.dumps({**made().to_json(), "figures": {"bytes": None}}) + "\n", "a figure 'bytes' that is no number"),
-    ],
-)  # fmt: skip
-def test_what_is_no_results_file_is_said(tmp_path: Path, content: str, said: str) -> None:
-    path = tmp_path / "r.jsonl"
-    path.write_text(content, encoding="latin-1")
-    with pytest.raises(UsageError, match=said):
-        read(path)
-
-
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such file"):
-        read(tmp_path / "none.jsonl")
-    with pytest.raises(UsageError, match="is a directory"):
-        read(tmp_path)
-
-
-def test_facts_of_groups_are_named_with_them() -> None:
-    assert facts({"cpu": "x", "versions": {"onnx": "1", "py_thon": [1, 2]}, "gb": 1234.5, "none": None, "n": 2}) == {
-        "cpu": "x", "versions onnx": "1", "versions py thon": "1, 2", "gb": "1,234.5", "n": "2",
-    }  # fmt: skip
-
-
-def test_wide_intervals_are_marked_where_the_suite_did_not() -> None:
-    narrow, wide, said = flagged(
-        [made(**paired(2.0, 0.01)), made(**paired(2.0, 0.02)), made(words={"noise": "odd"}, **paired(1.0, 0.5))]
-    )
-    assert (narrow.words, wide.words, said.words) == ({}, {"noise": NOISE}, {"noise": "odd"})
-
-
 def test_what_is_counted_is_compared_exactly() -> None:
     same, more, less = (row(made(nodes=100.0), made(nodes=value)) for value in (100.0, 101.0, 99.0))
     assert [(one.verdict, one.worse) for one in (same, more, less)] == [
@@ -156,9 +77,10 @@ def test_scores_may_move_in_their_last_digits() -> None:
         (paired(1.0, 0.1), paired(1.0), NOISE, None),
         (paired(1.0, 0.1), paired(1.1), NOISE, None),
         (paired(1.0, 0.1), paired(2.0, 0.1), "differs", True),  # as far apart as that is told by any interval
-        (paired(1.0, 0.1), paired(1.23, 0.1), NOISE, None),  # apart, but by less than the limit
+        (paired(1.0, 0.1), paired(1.4, 0.1), NOISE, None),  # apart, but by less than they are wide
         (LOPSIDED, paired(1.032, 0.01), NOISE, None),  # medians apart, intervals not
         (paired(1.0), {"latency_ratio": 1.0}, NOISE, None),
+        ({"latency_ratio": 1.0}, paired(1.0), NOISE, None),
     ],
 )  # fmt: skip
 def test_intervals_decide_about_ratios(
@@ -166,6 +88,13 @@ def test_intervals_decide_about_ratios(
 ) -> None:
     found = row(made(**old), made(**new))
     assert (found.figure, found.verdict, found.worse) == ("latency_ratio", verdict, worse)
+
+
+def test_an_interval_of_too_few_rounds_says_nothing() -> None:
+    for half in (0.0, 0.002):
+        few, more, many = (made(words={"noise": NOISE}, **paired(value, half)) for value in (1.0, 1.4, 1.6))
+        assert row(few, more).verdict == NOISE
+        assert (row(few, many).verdict, row(few, many).worse) == ("differs", True)
 
 
 def test_whether_intervals_overlap() -> None:
@@ -186,6 +115,7 @@ def test_single_times_tell_only_of_much() -> None:
         found = row(made(cpu_seconds=2.0), made(cpu_seconds=2.0 * ratio))
         assert (found.verdict, found.worse) == (verdict, worse)
     assert row(made(peak_mb=200.0), made(peak_mb=100.0)).worse is False
+    assert row(made(own_bytes=2e8), made(own_bytes=2.5e8)).verdict == NOISE
     assert row(made(cpu_ratio=0.5), made(cpu_ratio=0.51)).verdict == "same"
     assert row(made(peak_mb=0.0), made(peak_mb=0.0)).verdict == "same"
 
@@ -216,6 +146,18 @@ def test_a_result_that_is_no_longer_right_got_worse() -> None:
     assert row(right, right).verdict == "same"
     assert row(made(words={"metric": "top1"}), made(words={"metric": "top5"})).worse is None
     assert compared([made(words={"noise": NOISE})], [made()]) == []
+
+
+def test_what_a_tool_spends_beside_ours_tells_of_ours() -> None:
+    def spent(contender: str, value: float, version: str = "1") -> Record:
+        ends = {"cpu_ratio_low": value * 0.995, "cpu_ratio_high": value * 1.005}
+        return Record("simplification", "m", contender, version, {"cpu_ratio": value, **ends})
+
+    assert row(spent("tool:a", 4.0), spent("tool:a", 3.0)).worse is True  # the tool is the same, so ours takes longer
+    assert row(spent("tool:a", 3.0), spent("tool:a", 4.0)).worse is False
+    for other in (spent("tool:a", 3.0, "2"), spent("tool:a", 5.0, "2")):
+        assert (row(spent("tool:a", 4.0), other).verdict, row(spent("tool:a", 4.0), other).worse) == ("differs", None)
+    assert row(spent("graphopt:b", 4.0), spent("graphopt:b", 3.0)).worse is None
 
 
 def test_other_machines_and_versions_are_warned_of() -> None:
