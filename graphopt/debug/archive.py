@@ -48,7 +48,7 @@ class Archive:
 
     def __init__(self, archive: zipfile.ZipFile, path: Path, limits: ZipLimits) -> None:
         self._archive, self._path, self._limits = archive, path, limits
-        self.names = tuple(info.filename for info in archive.infolist() if not info.is_dir())
+        self.names = tuple(info.filename for info in archive.infolist() if not info.filename.endswith("/"))
 
     def text(self, name: str) -> bytes:
         """A member that is read into memory; UsageError when there is none, OverLimit when it is too large."""
@@ -139,7 +139,7 @@ def _fault(info: zipfile.ZipInfo) -> str | None:
     """Why a member must not be unpacked, in a clause."""
     # zipfile cuts a name at a NUL and turns the system's separators into slashes; what stood there counts.
     original = info.orig_filename
-    name = info.filename.rstrip("/") if info.is_dir() else info.filename
+    name = info.filename.rstrip("/")
     parts = name.split("/")
     if not name or "\0" in original or "\\" in original or ":" in parts[0] or not name.isprintable():
         return "has a name that is none"

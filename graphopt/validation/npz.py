@@ -52,7 +52,7 @@ def read_npz(path: Path, limit: int = LIMIT) -> dict[str, Array]:
         raise UsageError(f"there is no file {str(path)!r}; give an .npz file")
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir()]
+            members = [info for info in archive.infolist() if not info.filename.endswith("/")]
             total = sum(info.file_size for info in members)
             if total > limit:
                 raise OverLimit(

@@ -43,12 +43,21 @@ def refused(path: Path, limits: ZipLimits | None = None) -> GraphoptError:
         "a/..",
         "a\\..\\..\\b",
         "a\x01b",
+        "/",
     ],
 )
 def test_a_name_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
     error = refused(packed(tmp_path / "b.zip", ("bundle.json", b"{}"), (name, b"x")))
     assert isinstance(error, Unsafe)
     assert "leads out of the folder" in str(error) or "has a name that is none" in str(error)
+
+
+def test_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    nameless = zipfile.ZipInfo("x")
+    nameless.filename = ""
+    error = refused(packed(tmp_path / "b.zip", ("bundle.json", b"{}"), (nameless, b"x")))
+    assert isinstance(error, Unsafe)
+    assert str(error).endswith("has a name that is none")
 
 
 def test_links_and_devices_are_refused(tmp_path: Path) -> None:

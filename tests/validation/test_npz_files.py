@@ -158,3 +158,14 @@ def test_a_header_that_is_half_an_expression(tmp_path: Path) -> None:
     damaged[damaged.index(b"(2, 3)") + 5] = ord("(")
     with pytest.raises(UsageError, match=r"a\.npz is not a readable \.npz file"):
         read_npz(archive(tmp_path / "a.npz", x__npy=bytes(damaged)))
+
+
+def test_a_member_without_a_name_is_no_array(tmp_path: Path) -> None:
+    nameless = zipfile.ZipInfo("x")
+    nameless.filename = ""
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as out:
+        out.writestr("x.npy", npy(X))
+        out.writestr(nameless, npy(X))
+    with pytest.raises(UsageError, match=r"^a\.npz holds '', which is not an array"):
+        read_npz(path)
