@@ -1,12 +1,15 @@
 # make demo   set up, then optimize the embedded model and print the report
 # make test   set up with the dev extra, then run the test suite
 # make commands   run every command that README and docs show
+# make benchmarks  bring models and other tools, measure every suite, write the report:
+#             hours, minutes with QUICK=--quick
 # make mutants  flip each side condition of the PASSES, and count what tests, laws and validator notice
 # make fuzz   hold all passes to their laws on random models for MINUTES, then damage files for FILE_MINUTES;
 #             what fails is reduced in build/fuzz, and a second call goes on where the first stopped
 #
 # All that is needed is Python 3.11 or newer with pip. pip's own configuration (PIP_INDEX_URL,
-# pip.conf, ...) is left alone and applies. Variables: PYTHON, VENV, PYTEST_ARGS, MINUTES, FILE_MINUTES, SEEDS, PASSES.
+# pip.conf, ...) is left alone and applies. Variables: PYTHON, VENV, PYTEST_ARGS, MINUTES, FILE_MINUTES, SEEDS, PASSES,
+# KEPT (where benchmarks keep models and other tools), QUICK, RESULTS, RUN_ARGS, REPORT_ARGS.
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -15,13 +18,18 @@ PYTEST_ARGS ?=
 MINUTES ?= 60
 FILE_MINUTES ?= 5
 SEEDS ?= 0:1000000
+KEPT ?=
+QUICK ?=
+RESULTS ?= build/benchmarks/results$(QUICK:--%=-%).jsonl
+RUN_ARGS ?=
+REPORT_ARGS ?=
 PASSES ?= eliminate,fold,fuse,layout,convert,tidy,perturb,quantize,prune,distill
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
-.PHONY: demo test commands fuzz mutants setup setup-dev lint types clean
+.PHONY: demo test commands benchmarks fuzz mutants setup setup-dev lint types clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -32,6 +40,12 @@ test: setup-dev
 
 commands: setup-dev
 	$(BIN)/python -m pytest tests/site -m site $(PYTEST_ARGS)
+
+# What cannot be brought is said, and left out. A second call goes on where the first stopped.
+benchmarks: setup-dev
+	-$(BIN)/python -m benchmarks fetch --peers $(KEPT:%=--to %)
+	$(BIN)/python -m benchmarks run $(KEPT:%=--from %) --out $(RESULTS) --resume $(QUICK) $(RUN_ARGS)
+	$(BIN)/python -m benchmarks report $(RESULTS) --html $(RESULTS:.jsonl=.html) $(REPORT_ARGS)
 
 fuzz: setup-dev
 	mkdir -p build/fuzz

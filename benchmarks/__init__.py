@@ -1,9 +1,11 @@
 """Measurements that the project's claims come from. Nothing here is imported by the product.
 
-    python -m benchmarks.scale     load, remove dead nodes, save: against peers, by graph size
-    python -m benchmarks.memory    anonymous memory of a clean run on a model with external data
+    python -m benchmarks fetch     models by package, version and hash, or by maker and seed; other tools
+    python -m benchmarks run       suites of measurements, to a file of results
+    python -m benchmarks compare   two runs side by side
+    python -m benchmarks report    one page, and the tables of README and docs
     python -m benchmarks.corpus    every recipe on real models: size, time, verdict, SQNR, metric
-    python -m benchmarks.startup   how long `graphopt --help` takes
+    python -m benchmarks.large     memory and time of each command on a model of many gigabytes
     python -m benchmarks.batches   what a second worker brings a batch, and what one that is killed loses
     python -m benchmarks.dominance FRONT RESULTS   whether a front covers every point of other tools
 

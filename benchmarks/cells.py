@@ -35,14 +35,21 @@ def metric(record: Record) -> str:
     return f"{figures['metric_before']:.4f} -> {figures['metric_after']:.4f}"
 
 
-def latency(record: Record) -> str:
-    """The ratio with its interval, and whether that is too wide."""
-    figures = record.figures
-    if "latency_ratio" not in figures:
-        return ""
-    said = f"{figures['latency_ratio']:.3f} ({figures['latency_ratio_low']:.3f} to {figures['latency_ratio_high']:.3f})"
-    noise = record.words.get("noise", "")
-    return f"{said}, {noise}" if noise else said
+def ratio(name: str, form: str = ".3f") -> Cell:
+    """A ratio with its interval, and whether that is too wide; empty where it was not measured."""
+
+    def cell(record: Record) -> str:
+        places = [record.figures.get(each) for each in (name, f"{name}_low", f"{name}_high")]
+        value, low, high = (f"{each:{form}}" if each is not None else "" for each in places)
+        if not value:
+            return ""
+        said, noise = f"{value} ({low} to {high})" if low and high else value, record.words.get("noise", "")
+        return f"{said}, {noise}" if noise else said
+
+    return cell
+
+
+latency: Final = ratio("latency_ratio")
 
 
 COLUMNS: Final[Mapping[str, tuple[Cell, bool]]] = {

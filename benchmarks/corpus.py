@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +24,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import graphopt
+from benchmarks.corpus_data.arguments import corpus_of
 from benchmarks.corpus_data.baselines import baselines
 from benchmarks.corpus_data.catalogue import CASES
 from benchmarks.corpus_data.evidence import Case, Corpus, Evidence, Missing, Original, Rows
-from benchmarks.corpus_data.fetch import fetch
 from graphopt.errors import GraphoptError
 from graphopt.pipeline.recipe import Recipe
 from graphopt.runtime.client import Worker
@@ -201,16 +200,9 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = _arguments()
-    more: tuple[Path, ...] = ()
-    if arguments.fetch is not None:
-        more = (arguments.fetch,)
-        try:
-            fetch(arguments.fetch)
-        except Missing as missing:
-            print(missing, file=sys.stderr)
     if arguments.keep is not None:
         arguments.keep.mkdir(parents=True, exist_ok=True)
-    corpus = Corpus(Path(arguments.corpus), more)
+    corpus = corpus_of(arguments)
     names, recipes = arguments.models.split(","), arguments.recipes.split(",")
     with Worker() as worker:
         if arguments.baselines:

@@ -3,7 +3,7 @@
 usage: python -m benchmarks.latency [--models DIR] [--only a,b] [--recipes default] [--threads 1,2]
                                     [--seconds 10] [--markdown FILE]
 
-Every model is optimized with each recipe (validation off; `benchmarks.simplify` looks at that), then
+Every model is optimized with each recipe (validation off; the suite `simplification` looks at that), then
 original and result run in turn in one worker process on one generated feed. A figure is the median of the
 ratios of pairs, with its 95 % interval; `noisy` where that is wider than 5 %.
 """

@@ -9,14 +9,18 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
+
+_ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 @dataclass
@@ -35,11 +39,13 @@ class Runs:
 class Contender:
     """One child process that calls one function whenever it is told to."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, python: str = sys.executable) -> None:
         self.target = target
+        paths = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.pairs", target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [python, "-m", "benchmarks.pairs", target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": paths},
+        )  # fmt: skip
 
     def call(self, *arguments: Any) -> dict[str, Any]:
         """Run once; the answer has `cpu`, and `facts` or `error`."""
@@ -61,10 +67,17 @@ class Contender:
         self._child.wait()
 
 
-def race(targets: Sequence[str], arguments: Sequence[Any], rounds: int, warmup: int = 1) -> dict[str, Runs]:
-    """Let the targets run in turn, `rounds` times each after `warmup` uncounted times."""
+def race(
+    targets: Sequence[str],
+    arguments: Sequence[Any],
+    rounds: int,
+    warmup: int = 1,
+    pythons: Mapping[str, str] | None = None,
+) -> dict[str, Runs]:
+    """Let the targets run in turn, `rounds` times each after `warmup` uncounted times; a target of `pythons` in that
+    interpreter."""
     found = {target: Runs() for target in targets}
-    children = [Contender(target) for target in targets]
+    children = [Contender(target, (pythons or {}).get(target, sys.executable)) for target in targets]
     try:
         for turn in range(warmup + rounds):
             for child in children:

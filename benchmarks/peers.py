@@ -127,7 +127,7 @@ def installed(folder: Path, names: Sequence[str] | None = None) -> list[Installe
     rows = [_recorded(folder / peer.name) for peer in chosen(names)]
     found = [row for row in rows if row is not None]
     if not found:
-        raise UsageError(f"{folder} holds no peers; python -m benchmarks fetch --peers --to {folder} brings them")
+        raise UsageError(f"{folder} holds no peers; python -m benchmarks fetch --peers brings them")
     return found
 
 

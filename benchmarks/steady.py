@@ -99,6 +99,7 @@ class Agreement:
     first: float
     second: float
     noisy: bool
+    limit: float = LIMIT
 
     @property
     def difference(self) -> float:
@@ -109,11 +110,11 @@ class Agreement:
         """`agree`, `too noisy`, or `differ`."""
         if self.noisy:
             return NOISE
-        return "agree" if self.difference <= LIMIT else "differ"
+        return "agree" if self.difference <= self.limit else "differ"
 
 
-def agreements(first: Sequence[Record], second: Sequence[Record]) -> list[Agreement]:
-    """Every ratio that was measured in pairs in both runs, in the order of the first."""
+def agreements(first: Sequence[Record], second: Sequence[Record], limit: float = LIMIT) -> list[Agreement]:
+    """Every ratio that was measured in pairs in either run and is in both, in the order of the first."""
     others = {(one.suite, one.model, one.contender): one for one in second}
     found = []
     for one in first:
@@ -121,17 +122,21 @@ def agreements(first: Sequence[Record], second: Sequence[Record]) -> list[Agreem
         if other is None:
             continue
         for name in one.figures:
-            if f"{name}_low" in one.figures and name in other.figures:
-                noisy = _wide(one, name) or _wide(other, name)
-                found.append(
-                    Agreement(one.suite, one.model, one.contender, name, one.figures[name], other.figures[name], noisy)
-                )
+            if name in other.figures and (f"{name}_low" in one.figures or f"{name}_low" in other.figures):
+                noisy = _wide(one, name, limit) or _wide(other, name, limit)
+                pair = one.figures[name], other.figures[name]
+                found.append(Agreement(one.suite, one.model, one.contender, name, *pair, noisy, limit))
     return found
 
 
-def _wide(record: Record, name: str) -> bool:
-    width = record.figures[f"{name}_high"] - record.figures[f"{name}_low"]
-    return record.words.get("noise") == NOISE or width > LIMIT * record.figures[name]
+def _wide(record: Record, name: str, limit: float) -> bool:
+    """Whether a figure's interval is too wide, or there is none. What was noisy when it was measured may be narrow
+    enough for a wider limit."""
+    ends = record.figures.get(f"{name}_low"), record.figures.get(f"{name}_high")
+    if ends[0] is None or ends[1] is None:
+        return True
+    marked = limit <= LIMIT and record.words.get("noise") == NOISE
+    return marked or ends[1] - ends[0] > limit * abs(record.figures[name])
 
 
 def repeated(found: Sequence[Agreement]) -> str:

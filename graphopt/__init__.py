@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from graphopt.pipeline.protocol import Context, Pass, Remark, option
     from graphopt.pipeline.recipe import Recipe
     from graphopt.session.api import bisect, load, optimize, save, validate
-    from graphopt.session.run import Result
+    from graphopt.session.result import Result
     from graphopt.session.sensing import sensitivity
     from graphopt.session.tuning import tune_model
     from graphopt.validation.verdict import Verdict

@@ -34,6 +34,7 @@ class Limits:
     Folding: `fold_elements` and `fold_bytes` of one value that is computed ahead, on the way or as a result,
     `fold_together_bytes` of all that one session holds, `fold_attempts` sessions when some of them fail.
     Running: `loop_trips` of a Loop whose condition is always true; a model with more is not run.
+    Looking inside: `value_bytes` of a value that `localize` and `profile-error` read out of a model.
     The user's own: `function_seconds` of a function of the user's that is named for feeds or as a metric, and of the
     import of its module.
     Telling: `name_characters` of a name in reports, remarks, bundles and logs.
@@ -55,6 +56,7 @@ class Limits:
     function_seconds: int = _limit(
         600, "seconds of a feeds function or a metric that is named as module:function", most=1 << 31
     )
+    value_bytes: int = _limit(1 << 27, "a value inside of a model that is compared with another's", size=True)
     name_characters: int = _limit(1000, "characters of a name in reports, remarks and logs", most=1 << 20)
 
     def changed(self) -> list[str]:

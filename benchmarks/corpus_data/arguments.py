@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.corpus_data.catalogue import FETCHED
-from benchmarks.corpus_data.evidence import Corpus, Missing
-from benchmarks.corpus_data.fetch import fetch
+from benchmarks.corpus_data.evidence import Corpus
+from benchmarks.fetch import bring
+from benchmarks.manifest import chosen
 
 
 def corpus_parser(about: str | None, samples: int, told: str | None = None) -> argparse.ArgumentParser:
@@ -50,8 +51,7 @@ def corpus_of(given: argparse.Namespace) -> Corpus:
     """The corpus that was named, with what --fetch brings."""
     if given.fetch is None:
         return Corpus(Path(given.corpus))
-    try:
-        fetch(given.fetch)
-    except Missing as missing:
-        print(f"{FETCHED}: {missing}", file=sys.stderr)
-    return Corpus(Path(given.corpus), (given.fetch,))
+    (one,) = bring(chosen([FETCHED]), given.fetch)
+    if one.failure:
+        print(f"{FETCHED}: {one.failure}", file=sys.stderr)
+    return Corpus(Path(given.corpus), (given.fetch / "models",))

@@ -79,6 +79,7 @@ class Original:
 
     def __init__(self, path: Path, worker: Worker) -> None:
         self.path = path
+        self.worker = worker
         self._source = read(path)
         self._session = worker.load(path, Options())
 

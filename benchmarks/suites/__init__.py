@@ -1,7 +1,8 @@
 """Suites: each measures one thing that the project claims, of any models, and writes its own tables.
 
-A suite is a module here with `NAME`, `HELP` (one sentence), `measure(models, asked)`, which gives a `Record` as soon as
-it has one, and `tables(records)`, which gives titles and Markdown tables. Modules are loaded when they are asked for.
+A suite is a module here with `NAME`, `HELP` (one sentence), `contenders(only)`, which raises UsageError for a name that
+it does not have, `measure(models, asked)`, which gives a `Record` as soon as it has one, and `tables(records)`, which
+gives titles and Markdown tables. Modules are loaded when they are asked for.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ class Suite(Protocol):
 
     NAME: str
     HELP: str
+
+    def contenders(self, only: Sequence[str] = ()) -> list[str]: ...
 
     def measure(self, models: Sequence[Model], asked: Asked) -> Iterator[Record]: ...
 

@@ -70,6 +70,11 @@ def entries(only: Sequence[str] = ()) -> list[Entry]:
     return found if only else every
 
 
+def contenders(only: Sequence[str] = ()) -> list[str]:
+    """The contenders of `entries`."""
+    return [one.contender for one in entries(only)]
+
+
 def _studies() -> str:
     return ", ".join(STUDIES)
 

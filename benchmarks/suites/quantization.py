@@ -14,6 +14,7 @@ from benchmarks.cells import by_model, drop, table
 from benchmarks.judged import Halves, ours, worth, written
 from benchmarks.quantizers import TOOLS
 from benchmarks.record import Record
+from benchmarks.steady import NOISE
 from benchmarks.suites import Asked, Model
 from graphopt.errors import GraphoptError, UsageError
 from graphopt.pipeline.recipe import Recipe
@@ -143,4 +144,5 @@ def _least(records: Sequence[Record], tool: str, name: str) -> str:
     if not held:
         return "none"
     best = min(held, key=lambda one: one.figures[name])
-    return f"{best.figures[name]:.3f} {best.contender.partition(':')[2]}"
+    noise = f", {NOISE}" if name == "latency_ratio" and best.words.get("noise") == NOISE else ""
+    return f"{best.figures[name]:.3f} {best.contender.partition(':')[2]}{noise}"

@@ -37,6 +37,9 @@ class Statistics:
         self._most, self._held = most, 0
         self._known: OrderedDict[str, State] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def get(self, key: str) -> State | None:
         """The state of that key, if it is known."""
         if key in self._known:
@@ -85,7 +88,7 @@ class Cache:
         state = _state(one)
         if state is None:
             return None
-        digest = hashlib.sha256(repr((_FORMAT, _versions(), self._of, list(places), one.accumulator.key)).encode())
+        digest = hashlib.sha256(repr((_FORMAT, versions(), self._of, list(places), one.accumulator.key)).encode())
         for name, array in sorted(state.items()):
             digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -96,7 +99,7 @@ class Cache:
         state = self._memory.get(key)
         found = state is not None
         if state is None and self._folder is not None:
-            state = _read(self._folder / f"{key}.npz")
+            state = read_state(self._folder / f"{key}.npz")
         if state is None:
             return False
         try:
@@ -115,7 +118,7 @@ class Cache:
         self._memory.put(key, kept)
         if self._folder is not None:
             try:
-                _write(self._folder / f"{key}.npz", kept)
+                write_state(self._folder / f"{key}.npz", kept)
             except OSError as error:
                 reason = os.strerror(error.errno or 0).lower()
                 self._complain(f"statistics could not be kept in {str(self._folder)!r} ({reason})")
@@ -152,7 +155,7 @@ def _restore(one: Observation, state: State) -> None:
 
 
 @cache
-def _versions() -> tuple[str, ...]:
+def versions() -> tuple[str, ...]:
     """Of all that decides what comes out; what another version has kept is not used."""
     return tuple(map(_version, ("graphopt", "onnxruntime", "numpy")))
 
@@ -168,7 +171,7 @@ def _size(state: State) -> int:
     return sum(array.nbytes for array in state.values())
 
 
-def _read(path: Path) -> State | None:
+def read_state(path: Path) -> State | None:
     """The arrays of a file; None when it is not there, or not whole."""
     if not path.is_file():  # a pipe of that name would be waited for
         return None
@@ -179,7 +182,7 @@ def _read(path: Path) -> State | None:
         return None
 
 
-def _write(path: Path, state: State) -> None:
+def write_state(path: Path, state: State) -> None:
     """A file that is complete, or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

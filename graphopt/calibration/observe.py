@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from graphopt.analysis.activations import Observation, Observed, Original
+from graphopt.analysis.activations import Array, Observation, Observed, Original
 from graphopt.analysis.shapes import Shapes, infer
+from graphopt.calibration.answers import answered
 from graphopt.calibration.cache import Cache
 from graphopt.calibration.inner import Inner, Scopes, body_of
 from graphopt.calibration.source import CalibrationData, Survey
@@ -66,6 +67,18 @@ class Observer:
         if asked:
             self._stream(asked, survey, answer, now, inner)
         return answer
+
+    def worked_out(
+        self, question: str, given: Sequence[Array], make: Callable[[], Mapping[str, Array]]
+    ) -> Mapping[str, Array]:
+        """What is made, or was made before and kept in the folder of the cache."""
+        if self._data.folder is None:
+            return make()
+        return answered(self._data.folder, question, given, make, self._complain)
+
+    def _complain(self, said: str) -> None:
+        if said not in self._data.notes:
+            self._data.notes.append(said)
 
     def _survey(self) -> Survey | str:
         try:

@@ -6,12 +6,16 @@ import io
 import json
 import sys
 from contextlib import redirect_stdout
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from graphopt.cli.output import Output
+from graphopt.cli.signals import ending
 from graphopt.errors import InternalError, UsageError
+
+if TYPE_CHECKING:
+    from graphopt.scale.manifest import Row
 
 _ITS_OWN = {"models", "out_dir", "workers", "cluster", "retries", "resume", "json", "verbose", "quiet", "debug"}
 _OF_ONE = (
@@ -45,6 +49,14 @@ def run(
 
     options = again(ctx)
     progress = Progress()
+    ended = ""
+
+    def heard(row: Row, done: int, all_of: int) -> None:
+        nonlocal ended
+        ended = f"{done} of {all_of} models"
+        if not output.quiet:
+            progress.say(ended)
+
     try:
         with executor_of(workers, cluster, retries=retries) as executor:
             found = run_batch(
@@ -56,8 +68,10 @@ def run(
                 workers=workers,
                 version=__version__,
                 resume=bool(ctx.params.get("resume")),
-                heard=lambda row, done, all_of: None if output.quiet else progress.say(f"{done} of {all_of} models"),
+                heard=heard,
             )
+    except KeyboardInterrupt as stop:
+        raise ending(stop, f"{ended} are done and stay; --resume goes on with the others" if ended else "") from stop
     finally:
         progress.stop()
     output.show(lambda: batch_json(found), lambda console: print_batch(found, console, output.verbose))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphopt.cli.output import Output
+from graphopt.cli.resuming import resumable
 from graphopt.cli.signals import ending
 from graphopt.errors import (
     OUT_OF_MEMORY,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from graphopt.instruments.history import History
     from graphopt.session.job import Job, Target
     from graphopt.session.recording import Recording
-    from graphopt.session.run import Result
+    from graphopt.session.result import Result
     from graphopt.storage.source import Source
 
 
@@ -99,7 +100,10 @@ def optimized(model: Path, job: Job, target: Target | None, extras: Extras = Ext
     extras.check(taken)
     recording, history = _recording(extras), _history(extras)
     before = _stamp(target)
-    with telling(lambda: _became(target, before), lambda: _stamp(target) != before):
+    with (
+        resumable(job.calibrates, job.cache_dir),
+        telling(lambda: _became(target, before), lambda: _stamp(target) != before),
+    ):
         try:
             result = run(source, job, target, recording, history)
         except GraphoptError as error:
@@ -156,8 +160,9 @@ def bisected(model: Path, job: Job, check: Command | None, most: int, extras: Ex
 
     source = read(model)
     extras.check(_taken(source, job, None))
-    job = settled(source, job)
-    found = bisect(source, job, check=check, most=most)
+    with resumable(job.calibrates, job.cache_dir):
+        job = settled(source, job)
+        found = bisect(source, job, check=check, most=most)
     if extras.bundle is None:
         return found
     if found.outcome not in ("rewrite", "pass"):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from graphopt.cli import options
+from graphopt.cli.resuming import resumable
 from graphopt.cli.running_options import Run, running
 
 
@@ -87,19 +88,21 @@ def command(
     files = {flag: Path(path) for flag, path in (("--table", table), ("--html", html), ("--plot", plot)) if path}
     given = {"the model": model, "the file of --feeds": run.feeds, "the file of --calibration": calibration}
     check_files(files, {what: Path(path) for what, path in given.items() if path is not None})
-    found = sensitivity(
-        model,
-        feeds=plan,
-        calibration=options.learned(calibration),
-        layers=tuple(layers or ("*",)),
-        ladder=steps,
-        seeds=draws,
-        quick=quick,
-        verify=count,
-        samples=most_samples,
-        cache_dir=options.cache(cache_dir, resume),
-        progress=run.progress,
-        **run.limits,
-    )
+    folder = options.cache(cache_dir, resume)
+    with resumable(True, folder):
+        found = sensitivity(
+            model,
+            feeds=plan,
+            calibration=options.learned(calibration),
+            layers=tuple(layers or ("*",)),
+            ladder=steps,
+            seeds=draws,
+            quick=quick,
+            verify=count,
+            samples=most_samples,
+            cache_dir=folder,
+            progress=run.progress,
+            **run.limits,
+        )
     save_files(files, found)
     run.output.show(found.to_json, lambda console: print_sensitivity(found, console, run.verbose))

@@ -81,7 +81,7 @@ def localize(
     for pair in pairing.matches:
         counts[pair.why] = counts.get(pair.why, 0) + 1
     unmatched = len(old.tensors) - len(pairing.matches)
-    located = Located(None, [], len(bad), counts, unmatched, limit_db)
+    located = Located(None, [], len(bad), counts, unmatched, limit_db, pairing.warnings)
     apart = _first(pairing, bad, readings, limit_db)
     if apart:
         located.diverging = len(apart)

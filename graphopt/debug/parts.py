@@ -80,13 +80,13 @@ def write_part(
         graph.initializer.append(_constant(name, constants[name], store))
     # onnxruntime comes to the last of the nodes that nothing reads first: in this order each shape is
     # taken as soon as its value is there, and the value let go
+    aside = wiring.inputs | wiring.weights
     for name in reversed(wanted):
         if shapes:
             graph.node.append(NodeProto(op_type="Shape", input=[names[name]], output=[names[name] + REMADE]))
-        elif name in wiring.inputs or name in wiring.weights:  # an output that no node makes
+        elif name in aside:  # an output that no node makes
             graph.node.append(NodeProto(op_type="Identity", input=[name], output=[name + REMADE]))
-    moved = {name: made + REMADE if shapes or name in wiring.inputs | wiring.weights else made
-             for name, made in names.items()}  # fmt: skip
+    moved = {name: made + REMADE if shapes or name in aside else made for name, made in names.items()}
     graph.output.extend(ValueInfoProto(name=made) for made in moved.values())
     _embed(graph, store)
     _write(proto, store, path)

@@ -61,7 +61,7 @@ def profile(
     """Measure every matched value of `new` against `old`. Raises CouldNotTell where one cannot be looked into."""
     pairing = Pairing.of(old, new, feeds, origins=origins, group_bytes=group_bytes)
     readings = [one for group in survey(pairing, weights=True) for one in group]
-    found = Profile(readings, math.inf, [], None, len(old.tensors) - len(readings))
+    found = Profile(readings, math.inf, [], None, len(old.tensors) - len(readings), pairing.warnings)
     ends = {name: pairing.to_old[name] for name in new.wiring.outputs if name in pairing.to_old}
     if not ends:
         raise CouldNotTell("the two models share no output, so that no error can be measured")
@@ -84,6 +84,10 @@ def _can_return(pairing: Pairing, one: Reading) -> bool:
 
 
 def _recover(pairing: Pairing, ends: Mapping[str, str], suspects: Sequence[Reading], top: int, found: Profile) -> None:
+    if not suspects:
+        known = {one.match.candidate: one.total for one in found.readings}
+        found.output_db = min(_db(known[name]) for name in ends)
+        return
     names = [one.match.candidate for one in suspects]
     gained = _outputs(pairing, ends, [(), *((name,) for name in names)])
     found.output_db = gained[0]
@@ -107,15 +111,15 @@ def _outputs(pairing: Pairing, ends: Mapping[str, str], sets: Sequence[tuple[str
     reads = new.wiring.region(names, likes).reads
     wanted = dict.fromkeys((*ends.values(), *(pairing.given[name] for name in (*names, *reads))))
     sums = [dict.fromkeys(ends, Difference()) for _ in sets]
-    for feed in pairing.feeds:
-        with pairing.old.tap(wanted) as known:
+    with pairing.old.tap(wanted) as known:
+        for feed in pairing.feeds:
             reference = known.run(feed)
-        shifts = _shifts(pairing, feed, reference, names, reads) if names else {}
-        for several, total in zip(sets, sums, strict=True):
-            with new.tap(ends, shifted={name: likes[name] for name in several}) as part:
-                made = part.run(feed, {shift_of(name): shifts[name] for name in several})
-            for name in ends:
-                total[name] = total[name] + difference(reference[ends[name]], made[name])
+            shifts = _shifts(pairing, feed, reference, names, reads) if names else {}
+            for several, total in zip(sets, sums, strict=True):
+                with new.tap(ends, shifted={name: likes[name] for name in several}) as part:
+                    made = part.run(feed, {shift_of(name): shifts[name] for name in several})
+                for name in ends:
+                    total[name] = total[name] + difference(reference[ends[name]], made[name])
     return [min(_db(one) for one in total.values()) for total in sums]
 
 

@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from graphopt.debug.matching import Match
 from graphopt.runtime.elements import dtype_of
-from graphopt.validation.compare import Difference, compare
+from graphopt.validation.compare import CHUNK, Difference, compare
 from graphopt.validation.values import Array, is_float, kind_of
 
 MARGIN_DB: Final = 18.0  # a value may lie 8 times further from its reference than its own noise
@@ -142,12 +142,24 @@ def histogram(reference: Any, candidate: Any) -> Histogram:
     if left.shape != right.shape or "O" in (left.dtype.kind, right.dtype.kind) or left.dtype.kind == "c":
         empty[-1] = int(right.size)
         return Histogram(EDGES, tuple(empty))
+    a, b = np.ascontiguousarray(left).reshape(-1), np.ascontiguousarray(right).reshape(-1)
     with np.errstate(all="ignore"):
-        x, y = left.astype(np.float64), right.astype(np.float64)
-        finite = x[np.isfinite(x)]
-        rms = math.sqrt(float(np.mean(np.square(finite)))) if finite.size else 1.0
-        gap = np.abs(x - y).reshape(-1) / (rms or 1.0)
-        same = (gap == 0) | (np.isnan(x) & np.isnan(y)).reshape(-1) | (x == y).reshape(-1)
-        bins = np.searchsorted(EDGES, np.log10(gap[~same]), side="right")
-    counts = np.bincount(bins, minlength=len(EDGES) + 1)
-    return Histogram(EDGES, (int(same.sum()), *(int(one) for one in counts)))
+        rms = _rms(a) or 1.0
+        for start in range(0, a.size, CHUNK):
+            x, y = (one[start : start + CHUNK].astype(np.float64) for one in (a, b))
+            gap = np.abs(x - y) / rms
+            same = (gap == 0) | (np.isnan(x) & np.isnan(y)) | (x == y)
+            bins = np.searchsorted(EDGES, np.log10(gap[~same]), side="right")
+            found = (int(same.sum()), *np.bincount(bins, minlength=len(EDGES) + 1).tolist())
+            empty = [one + other for one, other in zip(empty, found, strict=True)]
+    return Histogram(EDGES, tuple(empty))
+
+
+def _rms(flat: Array) -> float:
+    """The RMS of the elements that are finite; 1 where none is."""
+    energy, count = 0.0, 0
+    for start in range(0, flat.size, CHUNK):
+        part = flat[start : start + CHUNK].astype(np.float64)
+        part = part[np.isfinite(part)]
+        energy, count = energy + float(np.dot(part, part)), count + part.size
+    return math.sqrt(energy / count) if count else 1.0

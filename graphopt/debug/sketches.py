@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -39,22 +39,35 @@ class Sketch:
         return (self.kind, self.shapes)
 
 
+class _Part(NamedTuple):
+    """What is kept of a value on one feed."""
+
+    dtype: np.dtype[Any]
+    shape: Shape
+    elements: Array
+
+
 def sketch(arrays: Sequence[Array]) -> Sketch:
     """The sketch of a value that was these arrays, one a feed."""
     kind = kind_of(arrays[0].dtype)
     shapes = tuple(array.shape for array in arrays)
-    if kind == "text":
-        return Sketch(kind, shapes, np.zeros(0), False)
-    parts = []
-    for array in arrays:
-        flat = np.ascontiguousarray(array).reshape(-1)
-        if array.dtype.kind == "c":
-            flat = flat.view(flat.real.dtype)
-        if flat.size > _ELEMENTS:
-            flat = flat[np.random.default_rng(flat.size).choice(flat.size, _ELEMENTS, replace=False)]
-        parts.append(np.nan_to_num(flat.astype(np.float64), nan=0.0, posinf=1e300, neginf=-1e300))
-    elements = np.clip(np.concatenate(parts), -1e150, 1e150)
+    elements = np.concatenate([_elements(array) for array in arrays])
     return Sketch(kind, shapes, elements, _telling(kind, elements))
+
+
+def _elements(array: Array) -> Array:
+    """The sampled elements of one array, as finite numbers."""
+    if kind_of(array.dtype) == "text":
+        return np.zeros(0)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    if array.dtype.kind == "c":
+        flat = flat.view(flat.real.dtype)
+    if flat.size > _ELEMENTS:
+        flat = flat[np.random.default_rng(flat.size).choice(flat.size, _ELEMENTS, replace=False)]
+    taken = flat.astype(np.float64)
+    if array.dtype.kind not in "iub":
+        np.nan_to_num(taken, copy=False, nan=0.0, posinf=1e300, neginf=-1e300)
+    return np.clip(taken, -1e150, 1e150)
 
 
 def sketches(model: Model, feeds: Sequence[Values], shapes: Mapping[str, tuple[Shape, ...]]) -> dict[str, Sketch]:
@@ -63,11 +76,12 @@ def sketches(model: Model, feeds: Sequence[Values], shapes: Mapping[str, tuple[S
     sizes = {name: model.size(name, shapes[name]) for name in model.tensors}
     try:
         for group in groups(model.tensors, sizes):
-            parts: dict[str, list[Sketch]] = {name: [] for name in group}
+            parts: dict[str, list[_Part]] = {name: [] for name in group}
             with model.tap(group) as tap:
                 for feed in feeds:
                     for name, value in tap.run(feed).items():
-                        parts[name].append(sketch([tensor(value)]))
+                        array = tensor(value)
+                        parts[name].append(_Part(array.dtype, array.shape, _elements(array)))
             found.update({name: _joined(several) for name, several in parts.items()})
     except WorkerFailure as failure:
         raise CouldNotTell(f"{model.name} cannot be looked into: {failure}") from None
@@ -93,10 +107,9 @@ def decibels(reference: Array, candidates: Array) -> Array:
     return np.clip(np.where(gaps == 0.0, 300.0, found), -300.0, 300.0)
 
 
-def _joined(several: Sequence[Sketch]) -> Sketch:
-    elements = np.concatenate([one.elements for one in several])
-    shapes = tuple(shape for one in several for shape in one.shapes)
-    return Sketch(several[0].kind, shapes, elements, _telling(several[0].kind, elements))
+def _joined(several: Sequence[_Part]) -> Sketch:
+    elements, kind = np.concatenate([one.elements for one in several]), kind_of(several[0].dtype)
+    return Sketch(kind, tuple(one.shape for one in several), elements, _telling(kind, elements))
 
 
 def _telling(kind: str, elements: Array) -> bool:

@@ -13,9 +13,10 @@ from graphopt.debug.matching import CLOSE_DB, Match, match
 from graphopt.debug.readings import Reading, as_element, difference
 from graphopt.debug.replaced import Replaced, replaced_weights
 from graphopt.debug.sketches import sketches
-from graphopt.debug.taps import GROUP_BYTES, Model, Shape, Tap, Values, groups
+from graphopt.debug.taps import ALL_BYTES, GROUP_BYTES, Model, Shape, Tap, Values, groups
 from graphopt.debug.wiring import label
 from graphopt.errors import CouldNotTell, OverLimit
+from graphopt.limits import size_text
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.validation.likes import Like
 from graphopt.validation.nudge import binary, can_nudge, nudge
@@ -23,22 +24,26 @@ from graphopt.validation.runs import OFF, ON
 
 _SEED: Final = 20
 
+Shapes = dict[str, tuple[Shape, ...]]
+
 
 @dataclass(eq=False)
 class Pairing:
     """Two models on the same feeds, and which values of theirs belong together.
 
-    `given` are the candidate's values that can be replaced by the reference's: pairs of the same shape.
+    `given` are the candidate's values that can be replaced by the reference's: pairs of the same shape. `warnings` are
+    sentences on what was not looked at.
     """
 
     old: Model
     new: Model
     feeds: Sequence[Values]
-    shapes: tuple[dict[str, tuple[Shape, ...]], dict[str, tuple[Shape, ...]]]
+    shapes: tuple[Shapes, Shapes]
     matches: list[Match]
     to_old: dict[str, str] = field(default_factory=dict)
     given: dict[str, str] = field(default_factory=dict)
     group_bytes: int = GROUP_BYTES
+    warnings: list[str] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -46,11 +51,19 @@ class Pairing:
         close_db: float = CLOSE_DB, group_bytes: int = GROUP_BYTES,
     ) -> Pairing:  # fmt: skip
         """Look at both models and pair their values. Raises CouldNotTell where one cannot be looked into."""
-        shapes = old.shapes(feeds), new.shapes(feeds)
+        shapes = _shapes(old, new, feeds)
+        left = [said for one, sizes in zip((old, new), shapes, strict=True) if (said := one.pass_over(sizes))]
+        few = min((len(several) for one in shapes for several in one.values()), default=len(feeds))
+        if few < len(feeds):
+            left.append(
+                f"compared on {few} of the {len(feeds)} feeds, because the values take more than "
+                f"{size_text(ALL_BYTES)} on all of them"
+            )
+            feeds = feeds[:few]
         known = sketches(old, feeds, shapes[0]), sketches(new, feeds, shapes[1])
         outputs = old.wiring.outputs, new.wiring.outputs
         found = match(*known, outputs=outputs, origins=origins, close_db=close_db)
-        made = cls(old, new, feeds, shapes, found, group_bytes=group_bytes)
+        made = cls(old, new, feeds, shapes, found, group_bytes=group_bytes, warnings=left)
         for one in found:
             made.to_old[one.candidate] = one.reference
             if known[0][one.reference].bucket == known[1][one.candidate].bucket:
@@ -82,6 +95,14 @@ class Pairing:
     def put(self, candidate: str, value: Any) -> Any:
         """A value of the reference, in the type that the candidate's value has."""
         return as_element(np.asarray(value), self.new.tensors[candidate])
+
+
+def _shapes(old: Model, new: Model, feeds: Sequence[Values]) -> tuple[Shapes, Shapes]:
+    """The shapes of all tensors of both models, on as many of the feeds as both are looked at on."""
+    mine = old.shapes(feeds)
+    theirs = new.shapes(feeds[: min(map(len, mine.values()), default=len(feeds))])
+    few = min(map(len, theirs.values()), default=len(feeds))
+    return {name: several[:few] for name, several in mine.items()}, theirs
 
 
 def survey(pairing: Pairing, *, weights: bool = False) -> Iterator[list[Reading]]:

@@ -18,6 +18,7 @@ import numpy as np
 from graphopt.debug.parts import write_part
 from graphopt.debug.wiring import Wiring
 from graphopt.errors import CouldNotTell
+from graphopt.limits import current, how_to_move, size_text
 from graphopt.runtime.elements import bits_of, element_of
 from graphopt.runtime.failure import WorkerFailure
 from graphopt.runtime.options import Options, Port
@@ -27,6 +28,7 @@ from graphopt.validation.runs import OFF
 from graphopt.validation.values import Array
 
 GROUP_BYTES: Final = 96 << 20
+ALL_BYTES: Final = 1 << 30  # of the values of a model on all feeds; what makes more is looked at on fewer feeds
 Values = Mapping[str, Any]
 Shape = tuple[int, ...]
 
@@ -121,16 +123,39 @@ class Model:
         return Model(source, self._engine, self._folder, self.name, inputs)
 
     def shapes(self, feeds: Sequence[Values]) -> dict[str, tuple[Shape, ...]]:
-        """The shapes of every tensor, one a feed; one run a feed, which gives shapes only."""
+        """The shapes of every tensor, one a feed; one run a feed, which gives shapes only.
+
+        There are those of the first feeds only where values would take more than `ALL_BYTES` on all of them.
+        """
         found: dict[str, list[Shape]] = {name: [] for name in self.tensors}
+        made = 0
         try:
             with self.tap(self.tensors, shapes=True) as tap:
-                for feed in feeds:
+                for number, feed in enumerate(feeds, 1):
                     for name, shape in tap.run(feed).items():
                         found[name].append(tuple(int(size) for size in shape))
+                        made += self.size(name, found[name][-1:])
+                    if made + made // number > ALL_BYTES:  # with one more feed
+                        break
         except WorkerFailure as failure:
             raise self._failed(failure) from None
         return {name: tuple(shapes) for name, shapes in found.items()}
+
+    def pass_over(self, shapes: Mapping[str, Sequence[Shape]]) -> str:
+        """Leave out the values that take more than the limit `value_bytes`, outputs excepted: a sentence on them,
+        "" where there are none."""
+        most = current().value_bytes
+        sizes = {name: self.size(name, shapes[name]) for name in self.tensors if name not in self.wiring.outputs}
+        large = sorted((name for name, size in sizes.items() if size > most), key=sizes.__getitem__)
+        for name in large:
+            del self.tensors[name]
+        if not large:
+            return ""
+        values = "a value" if len(large) == 1 else f"{len(large)} values"
+        return (
+            f"{values} of {self.name} cannot be compared, the largest {large[-1]!r} with {sizes[large[-1]] / 1e6:.4g} "
+            f"MB where {size_text(most)} are allowed; {how_to_move('value_bytes')}"
+        )
 
     def size(self, name: str, shapes: Sequence[Shape]) -> int:
         """Most bytes that a value takes on one feed."""

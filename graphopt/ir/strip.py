@@ -13,6 +13,7 @@ import onnx
 
 from graphopt.ir.fields import copy_fields
 from graphopt.ir.graph import Graph
+from graphopt.ir.short_names import shorter
 from graphopt.ir.tensors import SparseStored, Stored
 from graphopt.ir.values import Constant, Variable
 
@@ -49,6 +50,12 @@ def node_names(root: Graph) -> Iterator[Change]:
         for node in graph.nodes:
             if node.name or (node.proto is not None and node.proto.HasField("name")):
                 yield lambda node=node: _unname(node)  # type: ignore[misc]
+
+
+def value_names(root: Graph) -> Iterator[Change]:
+    """Changes that give values short names in place of long ones."""
+    for value, name in shorter(root):
+        yield lambda value=value, name=name: setattr(value, "name", name)  # type: ignore[misc]
 
 
 def _has(message: Any, field: tuple[str, ...]) -> bool:

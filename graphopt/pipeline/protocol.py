@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar
 
 from graphopt.contract import Contract
 
 if TYPE_CHECKING:
-    from graphopt.analysis.activations import Observation, Observed
+    from graphopt.analysis.activations import Array, Observation, Observed
     from graphopt.analysis.changes import Change, Measured
     from graphopt.analysis.evaluated import Evaluated
     from graphopt.analysis.lesson import Learnt, Lesson
@@ -78,6 +78,13 @@ class Calibration(Protocol):
         Everything asked in one call costs one run over the feeds. What cannot be observed is in the
         answer's `refused`, with a clause; its accumulator has seen nothing, or not all.
         """
+        ...
+
+    def worked_out(
+        self, question: str, given: Sequence[Array], make: Callable[[], Mapping[str, Array]]
+    ) -> Mapping[str, Array]:
+        """What `make` gives, or gave to the same `question` with the same arrays `given`, where the user lets a run
+        that is stopped go on. All that `make` depends on is in these two; its arrays are of numpy's own types."""
         ...
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from graphopt.pipeline.protocol import Calibration, Measure, Training
 
 if TYPE_CHECKING:
-    from graphopt.analysis.activations import Observation, Observed
+    from graphopt.analysis.activations import Array, Observation, Observed
     from graphopt.analysis.changes import Change, Measured
     from graphopt.analysis.evaluated import Evaluated
     from graphopt.analysis.lesson import Learnt, Lesson
@@ -50,6 +50,11 @@ class NoCalibration:
         from graphopt.analysis.activations import Observed
 
         return Observed(0, dict.fromkeys(observations, self.why_not or ""))
+
+    def worked_out(
+        self, question: str, given: Sequence[Array], make: Callable[[], Mapping[str, Array]]
+    ) -> Mapping[str, Array]:
+        return make()
 
     def changes(self, changes: Sequence[Change], samples: int = 0) -> Measured:
         from graphopt.analysis.changes import Measured

@@ -17,7 +17,8 @@ from graphopt.pipeline.pipeline import Pipeline
 from graphopt.runtime.client import Worker
 from graphopt.session.evidence import on_disk, validator
 from graphopt.session.job import Job, Target, Validate, plan
-from graphopt.session.run import Result, run
+from graphopt.session.result import Result
+from graphopt.session.run import run
 from graphopt.storage.read import from_proto, read
 from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source

@@ -58,7 +58,7 @@ def localize(
     start = time.perf_counter()
     with _compared(reference, candidate, feeds, seed, **limits) as models:
         found = _localize(models.old, models.new, models.feeds, origins=origins, limit_db=sqnr_db)
-        found.warnings = models.warnings
+        found.warnings = [*models.warnings, *found.warnings]
         found.seconds = time.perf_counter() - start
         return found
 
@@ -75,7 +75,7 @@ def profile_error(
     start = time.perf_counter()
     with _compared(reference, candidate, feeds, seed, **limits) as models:
         found = _profile(models.old, models.new, models.feeds, origins=origins, top=top)
-        found.warnings = models.warnings
+        found.warnings = [*models.warnings, *found.warnings]
         found.seconds = time.perf_counter() - start
         return found
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from graphopt.calibration.answers import answered
 from graphopt.calibration.source import CalibrationData, Feed, rows_of, some_rows
 from graphopt.errors import UsageError
 from graphopt.instruments.check import Check
@@ -70,18 +72,23 @@ def plan_of(source: Source, reference: Path, job: Job, worker: Worker) -> tuple[
         {} if job.sensitivity is None else _known(job.sensitivity),
     )
     inner = CalibrationData(lambda: learning, source, job.cache_dir)
+    said: dict[str, None] = {}  # what is to be told, once
+    keep = None
+    if job.cache_dir is not None:
+        keep = partial(answered, job.cache_dir, complain=lambda text: said.update({text: None}))
     progress = Progress()
     made = planned(
         question,
         Workshop(source, lambda: WorkerServices(worker, data=inner)),
         evidence,
-        lambda asked, budgets: Bench(worker, original, asked, budgets),
+        lambda asked, budgets: Bench(worker, original, asked, budgets, keep=keep),
         size,
         _shown(len(learning), len(measuring) if len(rows) > 1 else 0, generated),
         progress.say if job.progress else lambda text: None,
         job.planner.goal,
     )
     progress.stop()
+    made = replace(made, warnings=(*made.warnings, *said))
     if generated:
         warning = "it was planned on generated feeds, which may be unlike real ones; give --calibration or --feeds"
         made = replace(made, warnings=(*made.warnings, warning))

@@ -31,7 +31,7 @@ from graphopt.validation.labels import read_labels
 
 if TYPE_CHECKING:
     from graphopt.session.calibrating import Calibrating
-    from graphopt.session.run import Result
+    from graphopt.session.result import Result
     from graphopt.validation.validate import Validator
 
 _MOST_FEEDS = 1 << 30  # bytes of feeds that a bundle holds

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx
-
-from graphopt.analysis.cost import facts
 from graphopt.contract import Contract
-from graphopt.errors import CouldNotTell, NotEquivalent, UsageError
-from graphopt.instruments.check import Check
-from graphopt.instruments.limit import Limit
-from graphopt.instruments.progress import Progress
-from graphopt.instruments.size import Size
-from graphopt.instruments.timing import Timing
+from graphopt.errors import NotEquivalent
 from graphopt.ir import Graph, decode, encode
 from graphopt.ir.shelf import shelving
 from graphopt.limits import limited, over
 from graphopt.pipeline import manager
-from graphopt.pipeline.instrument import Instrument, Veto
-from graphopt.report.summary import Report, pass_rows, step_rows
+from graphopt.pipeline.instrument import Veto
+from graphopt.report.summary import Report
 from graphopt.runtime.client import Worker
 from graphopt.session.calibrating import Calibrating
 from graphopt.session.evidence import (
-    input_row,
     latency,
     on_disk,
     outgrown,
@@ -39,96 +28,19 @@ from graphopt.session.evidence import (
 from graphopt.session.job import Job, Target
 from graphopt.session.ort_format import judge_of, make_ort, put_ort
 from graphopt.session.planning import foretold, plan_of
+from graphopt.session.result import Result
 from graphopt.session.services import WorkerServices
 from graphopt.session.student import UNTOUCHED, read_student
+from graphopt.session.watch import Clock, Watch, report_of
 from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
-from graphopt.storage.wire import join
 from graphopt.storage.write import Staged, stage
 from graphopt.validation.verdict import Verdict, not_validated
 
 if TYPE_CHECKING:
     from graphopt.instruments.history import History
-    from graphopt.instruments.validate import ValidateEach
     from graphopt.session.recording import Recording
     from graphopt.validation.validate import Validator
-
-
-@dataclass
-class Result:
-    """What came out of a run. `graph` is yours to change; the input never was."""
-
-    graph: Graph
-    report: Report
-
-    @property
-    def verdict(self) -> Verdict:
-        """What validation said of the result against the input."""
-        return self.report.verdict
-
-    @property
-    def exit_code(self) -> int:
-        """What the command line exits with: 0 validated, 1 different, 6 could not tell."""
-        return self.report.exit_code
-
-    def to_proto(self) -> onnx.ModelProto:
-        """The result as one message with its weights inside; external data is read in.
-
-        Raises UsageError when the model is larger than the 2 GB that a message can hold.
-        """
-        encoded = encode(self.graph)
-        pieces = list(join(encoded.proto, encoded.store))
-        if sum(map(len, pieces)) >= 2**31:
-            raise UsageError("the model is larger than 2 GB and cannot be one message; save it to a file instead")
-        made: onnx.ModelProto = onnx.ModelProto.FromString(b"".join(pieces))
-        return made
-
-    def raise_unless_passed(self) -> Result:
-        """Raises NotEquivalent or CouldNotTell with the verdict's sentence; returns itself otherwise."""
-        if self.verdict.exit_code == 1:
-            raise NotEquivalent(self.verdict.sentence())
-        if self.verdict.exit_code == 6:
-            raise CouldNotTell(self.verdict.sentence())
-        return self
-
-
-@dataclass
-class _Clock:
-    """Wall seconds of the phases of a run."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-class _Watch:
-    """The instruments of one run."""
-
-    def __init__(self, job: Job, source: Source, validating: Validator | None, work: Path) -> None:
-        self.timing, self.size, self.progress = Timing(), Size(), Progress()
-        step_by_step = job.validate == "each" or job.snapshots is not None
-        self.check = Check(source.proto, each=step_by_step) if job.check else None
-        self.each: ValidateEach | None = None
-        if job.validate == "each" and validating is not None:
-            from graphopt.instruments.validate import ValidateEach
-
-            self.each = ValidateEach(validating, work, job.budgets)
-        self.all: list[Instrument] = [Limit(job.pipeline, job.only, job.until)]
-        if job.progress:
-            self.all.append(self.progress)
-        # After-hooks run in reverse: the clock stops first, then sizes, then the checks.
-        if job.snapshots is not None:
-            from graphopt.instruments.snapshot import Snapshots
-
-            self.all.append(Snapshots(job.snapshots))
-        self.all += [one for one in (self.each, self.check) if one is not None]
-        self.all += [self.size, self.timing]
 
 
 def run(
@@ -146,7 +58,7 @@ def run(
     Nothing is written, and whatever stood at the target stays, unless the result was validated
     (or validation was switched off, or `keep` is set). Raises GraphoptError subclasses.
     """
-    clock = _Clock()
+    clock = Clock()
     with ExitStack() as stack:
         stack.enter_context(limited(job.limits))
         work = stack.enter_context(Scratch())
@@ -172,13 +84,15 @@ def run(
         job = foretold(job)
         calibrating = Calibrating(source, reference, job, worker)
         calibrating.prepare()
-        watch = _Watch(job, start, validating, work)
+        watch = Watch(job, start, validating, work)
         if recording is not None:
             recording.validating, recording.calibrating, recording.job = validating, calibrating, job
             watch.all.insert(0, recording.hashes)  # after-hooks run in reverse: it hashes what passed its checks
         if history is not None:
             watch.all.insert(0, history)
         stack.callback(watch.progress.stop)
+        if watch.snapshots is not None:
+            stack.push(watch.snapshots.close)
         if watch.check is not None:
             with clock.phase("check"):
                 first = reference if student is None else on_disk(student, work / "start")
@@ -190,7 +104,7 @@ def run(
             short, dead = worker.shortages - short, worker.deaths - dead
         touched = outcome.rewrites > 0
         changed = touched or student is not None
-        report = _report(source, job, outcome, watch, changed)
+        report = report_of(source, job, outcome, watch, changed)
         if student is not None and not touched:
             report.warnings.append(UNTOUCHED)
         report.plan, report.calibration = planned, calibrating.report
@@ -239,7 +153,7 @@ _DEAD = (
 )
 
 
-def _passes(source: Source, job: Job, services: WorkerServices, watch: _Watch) -> manager.Outcome:
+def _passes(source: Source, job: Job, services: WorkerServices, watch: Watch) -> manager.Outcome:
     """Run the pipeline. Where what comes out of it fails its check, it runs again with a check after
     each pass: that names the pass, or goes on without it."""
     while True:
@@ -263,32 +177,6 @@ def _put(staged: Staged, source: Source, graph: Graph, changed: bool) -> Source:
         return staged.copy(source)
     encoded = encode(graph)
     return staged.put(encoded.proto, encoded.store)
-
-
-def _report(source: Source, job: Job, outcome: manager.Outcome, watch: _Watch, changed: bool) -> Report:
-    assert watch.size.before is not None, "the run has begun"
-    counted = watch.size.before if job.student is None else facts(decode(source.proto, source.store))
-    before = input_row(source, counted)
-    warnings = []
-    if watch.check is not None and watch.check.input_fault is not None:
-        warnings.append(f"the input itself does not pass ONNX's checker: {watch.check.input_fault}")
-    return Report(
-        recipe=job.recipe,
-        pipeline=str(job.pipeline),
-        student=None if job.student is None else str(job.student),
-        seed=job.seed,
-        before=before,
-        after=before,
-        changed=changed,
-        passes=pass_rows(outcome, watch.timing, watch.size),
-        steps=list(step_rows(outcome)),
-        remarks=outcome.remarks,
-        skipped=outcome.skipped,
-        verdict=not_validated(),
-        step_verdicts=watch.each.verdicts if watch.each is not None else [],
-        origins=outcome.origins,
-        warnings=warnings,
-    )
 
 
 def _verdict(

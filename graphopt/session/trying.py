@@ -31,6 +31,7 @@ from graphopt.tune.fit import Limits as Keep
 from graphopt.tune.objective import Objective
 from graphopt.tune.samples import Rung, Samples
 from graphopt.tune.search import Task
+from graphopt.tune.space import named_still, nameless
 from graphopt.tune.trial import FAILED, KEPT, MISSED, Candidate, Ratio, Trial
 from graphopt.tune.variants import Workshop
 from graphopt.validation.budget import Budget
@@ -142,7 +143,7 @@ class Room:
 
     def baseline(self, rung: int) -> Trial:
         """The original itself, measured as the candidates are."""
-        graph = decode(self.source.proto, self.source.store)
+        graph = self._sized(decode(self.source.proto, self.source.store))
         energy = 1.0 if self.objective.minimize == "energy-proxy" else None
         ratio = Ratio(1.0, 1.0, 1.0) if self.objective.timed else None
         rows = self.rungs()[rung]
@@ -165,14 +166,20 @@ class Room:
         seconds = round(time.perf_counter() - start, 3)
         return Made(replace(made.trial, seconds=seconds), made.sha256, made.data if give else None)
 
+    def made(self, trial: Trial) -> bytes:
+        """The model of a trial, made once more. Raises GraphoptError subclasses."""
+        return self._workshop(self._rung(trial.rows)).run(Pipeline.parse(trial.pipeline))[1]
+
     def _made(self, task: Task, rung: Rung, errors: Mapping[str, float]) -> Made:
         candidate = task.candidate
         pipeline = Pipeline.parse(candidate.pipeline)
         workshop = self._workshop(rung)
         if candidate.fit:
-            pipeline, why = self._fitted(workshop, pipeline, task.rows, errors)
+            whole, pipeline = pipeline, named_still(pipeline)
+            fitted, why = self._fitted(workshop, pipeline, task.rows, errors)
             if why:
                 return _failed(task, why)
+            pipeline = fitted if pipeline == whole else nameless(fitted)
         outcome, data = workshop.run(pipeline)
         if (idle := _idle(pipeline, outcome)) is not None:
             return _failed(task, idle)
@@ -181,6 +188,7 @@ class Room:
             limit = next(one for one in self.objective.budgets if one.metric == "bytes")
             reached["bytes"] = len(data) / max(self.bytes, 1) if limit.is_fraction else float(len(data))
         status, why = self._status(reached)
+        self._sized(outcome.graph)
         trial = Trial(
             candidate, task.rung, task.rows, status, why, str(pipeline), len(data), _packed(data),
             _macs(outcome.graph), None, self._energy_of(outcome.graph), reached,
@@ -240,13 +248,22 @@ class Room:
         data = CalibrationData(lambda: rung.learning, self.source, folder, labels=lambda: rung.learned)
         return Workshop(self.source, lambda: WorkerServices(self.worker, self.setting.limits, data=data))
 
+    def _sized(self, graph: Graph) -> Graph:
+        """The graph with the sizes of the first sample in place of what its inputs leave open, as what is counted
+        depends on them."""
+        values = self.samples.first()
+        for one in graph.inputs:
+            if (value := values.get(one.name)) is not None and one.type == "tensor_type" and hasattr(value, "shape"):
+                one.shape = value.shape
+        return graph
+
     def _energy_of(self, graph: Graph) -> float | None:
         if self.objective.minimize != "energy-proxy":
             return None
         from graphopt.tune.energy import energy
 
         if self._energy is None:
-            original = decode(self.source.proto, self.source.store)
+            original = self._sized(decode(self.source.proto, self.source.store))
             self._energy = energy(original, infer(original)).total
         return energy(graph, infer(graph)).total / max(self._energy, 1e-30)
 

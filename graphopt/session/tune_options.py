@@ -65,4 +65,6 @@ def objective_of(
     budgets = parse_budgets((budget,) if isinstance(budget, str) else tuple(budget or ()))
     if not any(one.is_of_outputs for one in budgets):
         raise UsageError("a search needs a budget for the outputs, for example --budget 'sqnr_db>=30'")
-    return Objective(minimize, budgets, preset is not None and preset.compressed), target
+    if preset is None:
+        return Objective(minimize, budgets), target
+    return Objective(minimize, budgets, preset.compressed, preset.close if minimize == preset.minimize else 0.0), target

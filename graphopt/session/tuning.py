@@ -26,11 +26,14 @@ from graphopt.session.api import Budgets, Model, source_of
 from graphopt.session.evaluating import Errors, Evaluator
 from graphopt.session.evidence import on_disk
 from graphopt.session.job import GENERATED, Job, Target
-from graphopt.session.run import Result, run
+from graphopt.session.result import Result
+from graphopt.session.run import run
 from graphopt.session.sensing import sensitivity
 from graphopt.session.shared_files import filed, labels_filed
+from graphopt.session.tie import fastest_first, raced, rivals
 from graphopt.session.trying import Room, Setting
 from graphopt.session.tune_options import Options, objective_of
+from graphopt.session.tuned_words import GENERATED_FEEDS, HAIR, OPENED, UNNAMED, figures_of, part
 from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.tolerance.agreement import predicted_errors
@@ -40,24 +43,16 @@ from graphopt.tune.objective import Objective
 from graphopt.tune.presets import Preset
 from graphopt.tune.presets import preset as find_preset
 from graphopt.tune.search import Search
-from graphopt.tune.space import OPENING, Traits, Wanted, first_generation, given
+from graphopt.tune.space import NAMELESS, OPENING, Traits, Wanted, first_generation, given
 from graphopt.tune.trial import KEPT, Candidate, Trial, Tuned
 from graphopt.validation.figures import check_request
 from graphopt.validation.plan import FeedPlan, Given
-from graphopt.validation.verdict import Verdict
 
 _SHARE: Final = 0.9  # of the minutes, that is searched in; the rest is for what was chosen
 _LOOKS: Final = 10  # at the held-out half, at most
+RACE_SECONDS: Final = 1.5
+"""Of pairs, for a model that is timed in the end."""
 _LAYERS: Final = 16  # from which on measuring the layers once is less than measuring them for each candidate
-
-_HAIR: Final = "on the searched samples, which is a matter of one or two of them; on the others it kept it"
-OPENED: Final = (
-    "the weights of this model are inputs too, so that callers could feed others; in the result they are constants"
-)
-GENERATED_FEEDS: Final = (
-    "the search saw generated feeds, which may be unlike real ones, so expect a worse result; give some dozens of "
-    "samples with --feeds"
-)
 
 
 def tune_model(
@@ -152,27 +147,29 @@ class _Tuning:
             self.search = Search(
                 self.objective, self.room.rungs(), evaluator, journal,
                 seconds=_SHARE * 60 * options.minutes - (time.monotonic() - self.start),
-                size=options.size, most=options.generations, say=options.say,
+                size=options.size, most=options.generations, workers=options.workers, say=options.say,
                 takes=self._takes,
             )  # fmt: skip
             self.search.run(first)
-        trials = tuple(self.search.trials.values())
+        trials = [*self.search.trials.values()]
         chosen, result = self._chosen(trials, output)
         found = self._front(trials, chosen)
         if result is not None and any(one.name == OPENING for one in self._pipeline(trials[chosen or 0]).passes()):
             self.warnings.append(OPENED)
+        if result is not None and trials[chosen or 0].pipeline.endswith(NAMELESS):
+            self.warnings.append(UNNAMED)
         return Tuned(
             str(self.source.path) if self.source.path is not None else "the model",
             self.objective.minimize,
             tuple(map(str, self.objective.budgets)),
             original,
-            trials,
+            tuple(trials),
             found,
             chosen,
             self.objective.axes,
             {} if result is None else figures_of(result.verdict),
             "" if result is None or chosen is None else self._recipe(trials[chosen], result).dump(),
-            f"{self.room.report.count} x {self.room.report.source}" + _part(self.room.report.part),
+            f"{self.room.report.count} x {self.room.report.source}" + part(self.room.report.part),
             "" if self.preset is None else self.preset.name,
             () if self.preset is None else self.preset.assumptions,
             tuple(dict.fromkeys(self.warnings)),
@@ -217,9 +214,9 @@ class _Tuning:
         )  # fmt: skip
         return tuple(predicted_errors(table.rows, "int8-channel").items())
 
-    def _chosen(self, trials: Sequence[Trial], output: Target | None) -> tuple[int | None, Result | None]:
+    def _chosen(self, trials: list[Trial], output: Target | None) -> tuple[int | None, Result | None]:
         """The best that keeps the budgets on samples that the search never saw, written if it is to be."""
-        order = self._order(trials)
+        order = self._fast(trials, self._order(trials))
         for number, place in enumerate(order[:_LOOKS]):
             trial = trials[place]
             self.options.say(f"validating {trial.candidate.name} on what the search did not see")
@@ -228,7 +225,7 @@ class _Tuning:
                 result = run(self.source, self._job(trial), output)
                 if result.exit_code == 0:
                     if trial.status != KEPT:
-                        self.warnings.append(f"{trial.candidate.name}: {trial.why} {_HAIR}")
+                        self.warnings.append(f"{trial.candidate.name}: {trial.why} {HAIR}")
                     if number:
                         self.warnings.append(f"{number} better ones were looked at on the held-out samples before it")
                     self.warnings += result.report.warnings
@@ -238,6 +235,18 @@ class _Tuning:
                 said = str(error).rstrip(".")
             self.warnings.append(f"{trial.candidate.name} was not taken: on the held-out samples, {said}")
         return None, None
+
+    def _fast(self, trials: list[Trial], order: list[int]) -> list[int]:
+        """The order with the fastest of those first that count as equal to the first, which get their latencies."""
+        kept = [place for place in self._ended(trials) if trials[place].status == KEPT]
+        places = rivals(trials, order, kept, self.objective)
+        left = 60 * self.options.minutes - (time.monotonic() - self.start)
+        if len(places) < 2 or sum(trials[place].seconds for place in places) > left:
+            return order
+        for place in places:
+            self.options.say(f"timing {trials[place].candidate.name}")
+            trials[place] = raced(self.room, trials[place], RACE_SECONDS)
+        return [*dict.fromkeys((*fastest_first(trials, places), *order))]
 
     def _ended(self, trials: Sequence[Trial]) -> list[int]:
         """The trials that count: those on all samples, or all of them where the time was up before."""
@@ -278,22 +287,6 @@ class _Tuning:
     @staticmethod
     def _pipeline(trial: Trial) -> Pipeline:
         return Pipeline.parse(trial.pipeline)
-
-
-def figures_of(verdict: Verdict) -> dict[str, float]:
-    """What a verdict measured, by name."""
-    found = {one.budget.metric: one.reached for one in verdict.budgets}
-    floats = [one for one in verdict.outputs if one.kind in ("float", "mixed")]
-    if floats:
-        found.setdefault("sqnr_db", min(one.sqnr_db for one in floats))
-        found.setdefault("cosine", min(one.cosine for one in floats))
-    if verdict.metric_before is not None and verdict.metric_after is not None:
-        found["metric_before"], found["metric_after"] = verdict.metric_before, verdict.metric_after
-    return found
-
-
-def _part(text: str) -> str:
-    return f", {text}" if text else ""
 
 
 def _nodes(source: Source) -> list[Any]:

@@ -49,7 +49,7 @@ class Hidden:
             self._lock = -1
             try:
                 self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                _try_lock(self._lock)
+                hold(self._lock)
                 self.files.mkdir(0o700)
             except BaseException:
                 _clear(self.path, self.beside, self._lock, os.getpid())
@@ -81,7 +81,7 @@ class Partial:
             descriptor = os.open(self.path, flags, 0o600)
             self._end = weakref.finalize(self, _clear, None, self.path, -1, os.getpid())
             try:
-                _try_lock(descriptor)
+                hold(descriptor)
                 self.stream = os.fdopen(descriptor, "w+b")
             except BaseException:
                 os.close(descriptor)
@@ -128,6 +128,11 @@ def remove_file(path: Path) -> bool:
     return False
 
 
+def is_hidden(name: str) -> bool:
+    """Whether this is a name that hidden files and folders have."""
+    return _NAME.fullmatch(name) is not None
+
+
 def sweep(folder: Path) -> None:
     """Remove the hidden folders (and files) of runs that are no more. What cannot be removed is left."""
     try:
@@ -138,7 +143,7 @@ def sweep(folder: Path) -> None:
     for match in sorted(filter(None, matches), key=lambda match: match[0], reverse=True):
         path = folder / match[0]
         lock = path if match[3] == ".partial" else folder / match[1] / "lock"
-        if not _is_dead(path, lock, int(match[2])):
+        if not dead(path, int(match[2]), lock):
             continue
         if match[3]:
             with suppress(OSError):
@@ -174,11 +179,13 @@ def _clear(folder: Path | None, file: Path, lock: int, process: int) -> None:
             atexit.register(remove_tree, folder)  # when what holds descriptors now is closed
 
 
-def _is_dead(found: Path, lock: Path, process: int) -> bool:
-    """Whether nobody holds the lock and no process has the number: either alone can
-    mislead, the number in another container and the lock between making a folder and locking it."""
+def dead(found: Path, process: int | None, lock: Path | None = None) -> bool:
+    """Whether nobody holds the lock, its own unless another is named, and no process has the number: either alone can
+    mislead, the number in another container and the lock between making a folder and locking it. The lock alone tells
+    where there is no number."""
+    lock = found if lock is None else lock
     try:
-        if found.lstat().st_uid != os.geteuid() or _runs(process):
+        if found.lstat().st_uid != os.geteuid() or (process is not None and _runs(process)):
             return False
         descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -186,7 +193,7 @@ def _is_dead(found: Path, lock: Path, process: int) -> bool:
     except OSError:
         return False
     try:
-        return _try_lock(descriptor)
+        return hold(descriptor)
     finally:
         os.close(descriptor)
 
@@ -203,7 +210,7 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _try_lock(descriptor: int) -> bool:
+def hold(descriptor: int) -> bool:
     """Lock an open file unless somebody else has; where files cannot be locked, say nobody could."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

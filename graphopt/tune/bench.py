@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
+
+import numpy as np
 
 from graphopt.measure.latency import Latency, compare_latency, timed
 from graphopt.runtime.client import Options, Worker
@@ -19,7 +21,7 @@ from graphopt.validation.judge import Pair
 from graphopt.validation.metrics import Metric
 from graphopt.validation.running import Outputs
 from graphopt.validation.runs import OFF, ON
-from graphopt.validation.values import Array
+from graphopt.validation.values import Array, digest_of
 from graphopt.validation.verdict import BudgetResult
 
 _QUICK_SECONDS: Final = 0.4  # of running, for one look at the error of a model
@@ -31,6 +33,7 @@ _PART: Final = 3  # feeds in a part, at least
 STANDS: Final = 30.0  # decibels that stand for a metric that cannot be measured
 
 Feeds = Sequence[Mapping[str, Any]]
+Keep = Callable[[str, Sequence[Array], Callable[[], Mapping[str, Array]]], Mapping[str, Array]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Bench:
     """Measures models against the original. Outputs of the original are computed once.
 
     `counts` are the feeds that a quick look and the deciding figures take; as many as time allows where it is None,
-    which is not the same on every machine. Raises WorkerFailure where the original does not run.
+    which is not the same on every machine. With `keep`, all that was measured but latency is asked of it first.
+    Raises WorkerFailure where the original does not run.
     """
 
     worker: Worker
@@ -61,28 +65,39 @@ class Bench:
     runs: int = 0
     races: int = 0
     counts: tuple[int, int] | None = None
+    keep: Keep | None = None
     _known: dict[Options, list[Outputs]] = field(default_factory=dict)
+    _ground: list[Array] | None = None
 
     def __post_init__(self) -> None:
         total = len(self.evidence.feeds)
         if self.counts is not None:
             self.few, self.many = (min(total, one) for one in self.counts)
         else:
-            start = time.perf_counter()
-            self._known[ON] = self._outputs(self.original, ON, self.evidence.feeds[:1])
-            once = max(time.perf_counter() - start, 1e-4)
-            self.few = min(total, max(2, int(_QUICK_SECONDS / once)))
-            self.many = total if self.evidence.labels is not None else min(total, max(4, int(_ALL_SECONDS / once)))
+            found = self._kept("feeds to look at", b"", lambda: {"counts": np.array(self._affordable(total))})
+            self.few, self.many = (min(total, int(one)) for one in found["counts"])
         for mode in (ON, OFF):
             self._known[mode] = self._outputs(self.original, mode, self.evidence.feeds[: self.many])
+
+    def _affordable(self, total: int) -> tuple[int, int]:
+        """How many feeds a quick look and the deciding figures can take."""
+        start = time.perf_counter()
+        self._outputs(self.original, ON, self.evidence.feeds[:1])
+        once = max(time.perf_counter() - start, 1e-4)
+        many = total if self.evidence.labels is not None else min(total, max(4, int(_ALL_SECONDS / once)))
+        return min(total, max(2, int(_QUICK_SECONDS / once))), many
 
     def error(self, model: bytes) -> float:
         """Energy of the error over that of the original, of the worst output, on a few feeds."""
         self.runs += 1
         try:
-            pair = self._pair(model, ON, self.few)
+            found = self._kept(f"error on {self.few}", model, lambda: {"error": np.array(self._error(model))})
         except WorkerFailure:
             return math.inf
+        return float(found["error"])
+
+    def _error(self, model: bytes) -> float:
+        pair = self._pair(model, ON, self.few)
         found = [pair.summary(name).total for name in pair.names]
         floats = [one for one in found if one.kind in ("float", "mixed")] or found
         if any(one.problem or one.nonfinite for one in found):
@@ -93,6 +108,15 @@ class Bench:
         """Every budget with what the model reaches, on the worst part of the feeds where it is a ratio; with `both`,
         with onnxruntime's optimizations off too."""
         self.runs += 1
+        metric = self.evidence.metric
+        if metric is not None and metric.function is not None:  # the user's, which may be another the next time
+            return self._figures(model, both)
+        question = repr(("figures", self.many, both, self.budgets, metric))
+        found = self._kept(question, model, lambda: {"reached": _reached(self._figures(model, both))})
+        budgets = [one for one in self.budgets if one.is_of_outputs]
+        return tuple(BudgetResult(*one) for one in zip(budgets, *found["reached"].tolist(), strict=True))
+
+    def _figures(self, model: bytes, both: bool) -> tuple[BudgetResult, ...]:
         pairs = [self._pair(model, mode, self.many) for mode in ((OFF, ON) if both else (ON,))]
         found = figures(pairs, self.budgets, self.evidence.labels, self.evidence.metric).budgets
         for part in self._parts():
@@ -126,6 +150,16 @@ class Bench:
                 found = compare_latency(self.worker, a, b, feed, rounds=2 * _ROUNDS, budget=2 * seconds)
             return found
 
+    def _kept(self, question: str, model: bytes, make: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
+        """What `make` gives, or gave about that model before."""
+        if self.keep is None:
+            return make()
+        if self._ground is None:
+            feeds = [np.frombuffer(digest_of(one), np.uint8) for one in self.evidence.feeds]
+            labels = [] if self.evidence.labels is None else [self.evidence.labels]
+            self._ground = [np.frombuffer(self.original, np.uint8), *feeds, *labels]
+        return self.keep(f"planning: {question}", [*self._ground, np.frombuffer(model, np.uint8)], make)
+
     def _pair(self, model: bytes, mode: Options, count: int) -> Pair:
         outputs = self._outputs(model, mode, self.evidence.feeds[:count])
         return Pair.of(mode, self._known[mode][:count], outputs)
@@ -133,6 +167,10 @@ class Bench:
     def _outputs(self, model: bytes, mode: Options, feeds: Feeds) -> list[Outputs]:
         with self.worker.load(model, mode, label="a candidate") as session:
             return [session.run(feed) for feed in feeds]
+
+
+def _reached(found: Sequence[BudgetResult]) -> Array:
+    return np.array([[one.off for one in found], [one.on for one in found]], np.float64)
 
 
 def _worse(one: BudgetResult, other: BudgetResult) -> BudgetResult:

@@ -24,11 +24,13 @@ _AXES: Final = {"size": "bytes", "latency": "latency", "energy-proxy": "energy"}
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimized under which budgets. `compressed` counts the bytes of the packed file as the size."""
+    """What is minimized under which budgets. `compressed` counts the bytes of the packed file as the size; `close` is
+    the part of the least by which another may be above it and count as equal, so that the faster one is taken."""
 
     minimize: str
     budgets: tuple[Budget, ...]
     compressed: bool = False
+    close: float = 0.0
 
     @property
     def timed(self) -> bool:

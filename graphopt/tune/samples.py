@@ -18,8 +18,9 @@ from graphopt.validation.values import Array
 
 MOST: Final = 2048
 """Samples that are looked at in all; more are taken evenly."""
-LEAST: Final = 16
-"""Samples that a rung has at least, where there are as many."""
+LEAST: Final = 32
+"""Samples that a rung has at least, where there are as many: fewer tell little, and making a model takes longer than
+running it on them."""
 _SHARES: Final = (4, 2, 1)  # of the samples, the part that the rungs have
 _FEEDS: Final = 16  # that the measured samples are put in, where they can be put together
 
@@ -62,8 +63,7 @@ class Samples:
     def rungs(self) -> tuple[int, ...]:
         """How many samples are measured on at each rung, the fewest first."""
         whole = len(self.places) - (len(self.places) + 1) // 2 or 1
-        found = [max(whole // share, min(LEAST, whole)) for share in _SHARES]
-        return tuple(dict.fromkeys(found))
+        return tuple(whole // share for share in _SHARES if share == 1 or whole // share >= LEAST)
 
     def rung(self, rows: int) -> Rung:
         """What a rung of so many samples has: others to learn from than to measure on, where there are two.

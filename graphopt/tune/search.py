@@ -17,6 +17,7 @@ from graphopt.pipeline.pipeline import Pipeline
 from graphopt.tune.front import Point, front
 from graphopt.tune.journal import Entry, Journal
 from graphopt.tune.objective import Objective, best_first
+from graphopt.tune.telling import apart, kind_of, shown
 from graphopt.tune.trial import FAILED, KEPT, MISSED, Candidate, Trial
 from graphopt.tune.variations import fitting, proposals
 
@@ -28,6 +29,10 @@ MOST: Final = 12
 """Generations at most."""
 _PATIENCE: Final = 2  # generations without anything better, after which a search is through
 _GAPS: Final = 8  # points of the front that are looked at again at the end
+_PART: Final = 0.5  # of the time that is left, for what may take long
+_SPARE: Final = 0.1  # of all the time, what is there behind the search for validation
+_REST: Final = 0.01  # of all the time, too short for anything
+_LATE: Final = "there was no time for it"
 _BETTER: Final = 0.998  # of the best objective, under which another is better
 
 
@@ -54,7 +59,9 @@ class Evaluate(Protocol):
 class Search:
     """One search. `rungs` are the samples that candidates are tried on, `seconds` its time from now on.
 
-    Only candidates that `takes` agrees to are tried.
+    Only candidates that `takes` agrees to are tried. What is slow, and what is made of others, has a part of the time
+    that is left and no more, so that one long candidate does not keep out all that would come after it; `workers` only
+    tell how many candidates fit in there.
 
     `trials` has the last trial of each candidate in the order in which they were proposed. `say` hears how far it is.
     """
@@ -66,6 +73,7 @@ class Search:
     seconds: float = math.inf
     size: int = SIZE
     most: int = MOST
+    workers: int = 1
     say: Callable[[str], None] = lambda text: None
     takes: Callable[[Candidate], bool] = lambda candidate: True
     trials: dict[str, Trial] = field(default_factory=dict)
@@ -84,8 +92,12 @@ class Search:
 
     def _generations(self, first: Sequence[Candidate]) -> None:
         wanted = [one for one in first if self.takes(one)]
-        self._generation(1, [one for one in wanted if not one.fit])
-        self._fit(1, [one for one in wanted if one.fit])
+        slow = [one for one in wanted if one.slow and not one.fit]
+        self._generation(1, [one for one in wanted if not one.slow and not one.fit])
+        if slow and self.most > 1:
+            self._generation(1, self._proposed(), "first variations")
+        self._fit(1, [one for one in wanted if one.fit and not self._needless(one)])
+        self._generation(1, slow, "slower techniques")
         idle, number = 0, 1
         while number < self.most and not self.stopped:
             before = self._least()
@@ -106,15 +118,17 @@ class Search:
     def _finished(self) -> list[Trial]:
         return [one for one in self.trials.values() if one.rung == len(self.rungs) - 1 and one.status != FAILED]
 
-    def _generation(self, number: int, candidates: Sequence[Candidate]) -> None:
+    def _generation(self, number: int, candidates: Sequence[Candidate], what: str = "") -> None:
         """Successive halving: half of the candidates of a rung, the better ones, go on to the next."""
         alive = list(candidates)
+        said = f"generation {number}, {what}" if what else f"generation {number}"
+        share = _PART if what or number > 1 else 1.0
         for candidate in candidates:
             self._seen[candidate.pipeline] = True
         for rung in range(len(self.rungs)):
             if not alive or self._over():
                 return
-            tried = self._try(f"generation {number}", alive, rung)
+            tried = self._try(said, alive, rung, share)
             if self.stopped:
                 return
             order = best_first(tried, self.objective)
@@ -135,9 +149,13 @@ class Search:
     def _fit(self, number: int, candidates: Sequence[Candidate]) -> None:
         """Fitting looks at all samples at once: it measures with each node anew what the budgets leave."""
         if candidates and not self._over():
-            self._try(f"generation {number}, node by node", candidates, len(self.rungs) - 1)
+            self._try(f"generation {number}, node by node", candidates, len(self.rungs) - 1, _PART)
 
-    def _try(self, what: str, candidates: Sequence[Candidate], rung: int) -> list[Trial]:
+    def _needless(self, one: Candidate) -> bool:
+        """Whether a candidate that is at least as good keeps the budgets."""
+        return any(trial.status == KEPT and trial.candidate.name == one.unless for trial in self._finished())
+
+    def _try(self, what: str, candidates: Sequence[Candidate], rung: int, share: float = 1.0) -> list[Trial]:
         rows, last = self.rungs[rung], rung == len(self.rungs) - 1
         tasks = [Task(one, rung, rows, last) for one in candidates]
         found: dict[int, Entry] = {}
@@ -148,9 +166,12 @@ class Search:
         left = [place for place in range(len(tasks)) if place not in found]
         self._progress(what, rung, len(found), len(tasks))
         if left:
-            for at, entry in self.evaluate([tasks[place] for place in left], self._left()):
+            for at, entry in self.evaluate([tasks[place] for place in left], share * self._left()):
                 if entry is None:
-                    self.stopped = "its time was up"
+                    if share < 1.0 and self._left() > 0:
+                        self._late(tasks[left[at]])
+                    else:
+                        self.stopped = "its time was up"
                     continue
                 found[left[at]] = entry
                 if self.journal is not None:
@@ -158,14 +179,19 @@ class Search:
                 self._progress(what, rung, len(found), len(tasks))
         tried = []
         for place in sorted(found):
-            trial = self._told_apart(found[place], rung)
+            trial = self._toldapart(found[place], rung)
             self.trials[trial.candidate.name] = trial
             self._seen[trial.pipeline] = True
             tried.append(trial)
         self._progress(what, rung, len(found), len(tasks))
         return tried
 
-    def _told_apart(self, entry: Entry, rung: int) -> Trial:
+    def _late(self, task: Task) -> None:
+        """Take down that a candidate was not done in its part of the time; what was found of it before stays."""
+        failed = Trial(task.candidate, task.rung, task.rows, FAILED, _LATE, task.candidate.pipeline)
+        self.trials.setdefault(task.candidate.name, failed)
+
+    def _toldapart(self, entry: Entry, rung: int) -> Trial:
         """The trial; failed where an earlier candidate makes the very same model, which is worth no second look."""
         trial = entry.trial
         if not entry.sha256:
@@ -174,7 +200,7 @@ class Search:
         if maker == trial.candidate.name:
             return trial
         if maker == trial.candidate.parent:
-            self._barren.add(_kind(trial.candidate))
+            self._barren.add(kind_of(trial.candidate))
         return replace(trial, status=FAILED, why=f"it makes the same model as {maker}")
 
     def _proposed(self) -> list[Candidate]:
@@ -183,11 +209,24 @@ class Search:
         ]
         taken = {one.name for one, _, _ in parents} | set(self.trials)
         made = proposals(parents, self._skips, self.size)
-        return [_apart(one, taken) for one in made]
+        return [apart(one, taken) for one in self._affordable(made)]
+
+    def _affordable(self, made: Sequence[Candidate]) -> list[Candidate]:
+        """Those that there is likely time for, taking as long as what they are made from: of what is left a part."""
+        found: list[Candidate] = []
+        most = _PART * self._left()
+        left = most * self.workers
+        for one in made:
+            parent = self.trials.get(one.parent or "")
+            cost = 0.0 if parent is None else parent.seconds
+            if cost <= min(most, left):
+                left -= cost
+                found.append(one)
+        return found or [*made[:1]]
 
     def _skips(self, one: Candidate) -> bool:
         """Whether a candidate was tried before, is of a kind that changed nothing, or cannot help."""
-        return one.pipeline in self._seen or _kind(one) in self._barren or not self.takes(one)
+        return one.pipeline in self._seen or kind_of(one) in self._barren or not self.takes(one)
 
     def _parents(self) -> list[Trial]:
         """The trials that later generations come from: those that keep the budgets, the least objective first, each
@@ -226,7 +265,7 @@ class Search:
             taken = set(self.trials) | {each.name for each in found}
             made_of = Candidate(name, str(made), one.candidate.technique, one.candidate.name, fit=True)
             if self.takes(made_of):
-                found.append(_apart(made_of, taken))
+                found.append(apart(made_of, taken))
             if len(found) == FITTED:
                 break
         return found
@@ -236,10 +275,14 @@ class Search:
         return math.inf if best is None else self.objective.value(best)
 
     def _left(self) -> float:
-        return self._end - time.monotonic()
+        """The time until the best so far should be made once more, to be validated."""
+        best = self.best()
+        again = 0.0 if best is None or not math.isfinite(self.seconds) else best.seconds - _SPARE * self.seconds
+        return self._end - max(again, 0.0) - time.monotonic()
 
     def _over(self) -> bool:
-        if not self.stopped and self._left() <= 0:
+        rest = _REST * self.seconds if math.isfinite(self.seconds) else 0.0
+        if not self.stopped and self._left() <= rest:
             self.stopped = "its time was up"
         return bool(self.stopped)
 
@@ -248,31 +291,10 @@ class Search:
         reached = "nothing keeps the budgets yet"
         if best is not None:
             points = [self.objective.point(one) for one in self._finished()]
-            reached = f"best {_shown(self.objective, best)} ({best.candidate.name}), {len(front(points))} on the front"
+            reached = f"best {shown(self.objective, best)} ({best.candidate.name}), {len(front(points))} on the front"
         self.say(f"{what}: {done} of {count} tried on {self.rungs[rung]} samples; {reached}")
 
 
 def _covers(one: Point, other: Point) -> bool:
     """Whether one point is at least as good as the other in both figures."""
     return one[0] <= other[0] and one[1] <= other[1]
-
-
-def _apart(candidate: Candidate, taken: set[str]) -> Candidate:
-    """The candidate under a name that no other has, which is then taken."""
-    name, number = candidate.name, 1
-    while name in taken:
-        number += 1
-        name = f"{candidate.name} {number}"
-    taken.add(name)
-    return candidate if name == candidate.name else replace(candidate, name=name)
-
-
-def _kind(candidate: Candidate) -> tuple[str, str]:
-    """The technique, and what was changed against the parent, in words."""
-    start = f"{candidate.parent}, "
-    return candidate.technique, candidate.name.removeprefix(start)
-
-
-def _shown(objective: Objective, trial: Trial) -> str:
-    value = objective.value(trial)
-    return f"{int(value):,} bytes" if objective.minimize == "size" else f"{value:.3f} of the original's"

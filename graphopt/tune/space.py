@@ -19,9 +19,13 @@ from graphopt.tune.trial import Candidate
 
 OPENING: Final = "initializers-from-inputs"
 """What comes before all else where a model's weights can be fed: nobody can compress what a caller may replace."""
+NAMELESS: Final = "strip{value-info=true names=true values=true}"
+"""What comes behind all else where bytes count: of a small model, names are a good part."""
 _WEIGHT: Final = 128  # elements from which on a tensor of floats is worth storing as something else
 _TABLE: Final = 4096  # ... and a table
 _FLOATS: Final = ("float32", "float64", "float16", "bfloat16")
+
+_STRIP: Final = Pipeline.parse(NAMELESS)
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,14 @@ def first_generation(traits: Traits, wanted: Wanted) -> list[Candidate]:
             continue
         if behind and one.get("recipe") != wanted.target:
             pipeline = Pipeline((*pipeline.steps, *Pipeline.parse(behind).steps))
+        if wanted.minimize == "size":
+            pipeline = nameless(pipeline)
         text, fit = str(opened(pipeline, traits)), bool(one.get("fit"))
         if (text, fit) not in found:
-            found[text, fit] = Candidate(named(one.get("recipe", one["name"]), names), text, one["name"], fit=fit)
+            found[text, fit] = Candidate(
+                named(one.get("recipe", one["name"]), names), text, one["name"], fit=fit,
+                slow=wanted.minimize in one.get("slow", ()), unless=one.get("unless", ""),
+            )  # fmt: skip
     return list(found.values())
 
 
@@ -120,6 +129,17 @@ def opened(pipeline: Pipeline, traits: Traits) -> Pipeline:
     if not traits.fed or any(one.name == OPENING for one in pipeline.passes()):
         return pipeline
     return Pipeline((*Pipeline.parse(OPENING).steps, *pipeline.steps))
+
+
+def nameless(pipeline: Pipeline) -> Pipeline:
+    """The pipeline that takes names off at its end; as it is where it does."""
+    return pipeline if named_still(pipeline) != pipeline else Pipeline((*pipeline.steps, *_STRIP.steps))
+
+
+def named_still(pipeline: Pipeline) -> Pipeline:
+    """The pipeline without the step at its end that takes names off: fitting tells nodes by their names."""
+    ends = pipeline.steps[-1:] == _STRIP.steps
+    return Pipeline(pipeline.steps[:-1]) if ends else pipeline
 
 
 def named(name: str, names: dict[str, int]) -> str:

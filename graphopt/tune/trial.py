@@ -21,7 +21,9 @@ class Candidate:
 
     pipeline: the text of it, as `--pipeline` takes it. technique: what kind of thing it is, in a word or two for
     people (`int8 static`, `2:4`). parent: the name of the candidate that it was made from, None for one of the first.
-    fit: whether nodes are taken out of it, one by one, until what comes of it keeps the budgets.
+    fit: whether nodes are taken out of it, one by one, until what comes of it keeps the budgets. slow: whether it takes
+    so long that others are tried before it. unless: the name of a candidate that makes it
+    worth nothing where it keeps the budgets.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Candidate:
     technique: str
     parent: str | None = None
     fit: bool = False
+    slow: bool = False
+    unless: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # runs a feed on the original; "" where it was accepted, otherwise the reason in a clause
 Trial = Callable[[Mapping[str, "Value"]], str]
 
+# is told of feeds that a trial is likely to be asked for, to run them together
+Ahead = Callable[[Sequence[Mapping[str, "Value"]]], None]
+
 STYLES: Final = ("normal", "uniform", "wide")
 BINDINGS: Final = 2  # different sizes wanted where any are free
 FEEDS: Final = 3
@@ -49,13 +52,22 @@ class Found:
 
 def explore(
     proto: onnx.ModelProto, required: tuple[Input, ...], pins: Mapping[str, Array], sizes: Mapping[str, int],
-    trial: Trial, seed: int, store: Store | None = None, count: int = FEEDS,
+    trial: Trial, seed: int, store: Store | None = None, count: int = FEEDS, ahead: Ahead | None = None,
 ) -> Found:  # fmt: skip
     """Generate feeds until the model accepts `count` of them, at `BINDINGS` bindings where sizes are free.
 
-    Raises `UsageError` for a pin that names nothing or does not fit, `CouldNotTell` quoting
-    onnxruntime where no feed is accepted.
+    `ahead` is given the feeds that would be tried if each were accepted, as most are. Raises `UsageError` for a pin
+    that names nothing or does not fit, `CouldNotTell` quoting onnxruntime where no feed is accepted.
     """
+    if ahead is not None:
+        likely: list[Mapping[str, Value]] = []
+
+        def accepts(values: Mapping[str, Value]) -> str:
+            likely.append(values)
+            return ""
+
+        _Search(proto, required, pins, sizes, accepts, seed, store, count).run()
+        ahead(likely)
     return _Search(proto, required, pins, sizes, trial, seed, store, count).run()
 
 

@@ -14,7 +14,7 @@ from graphopt.errors import CouldNotTell, OverLimit, UsageError
 from graphopt.ir.store import Store
 from graphopt.validation.aside import within_clock
 from graphopt.validation.endless import endless
-from graphopt.validation.explore import FEEDS, Trial, explore
+from graphopt.validation.explore import FEEDS, Ahead, Trial, explore
 from graphopt.validation.feed_files import Feed, cut, ignored
 from graphopt.validation.halves import ALONE, Part, halved, samples
 from graphopt.validation.imports import calling, load_function
@@ -55,10 +55,14 @@ class FeedSet:
         return self.report.count
 
 
-def gather(plan: FeedPlan, proto: onnx.ModelProto, trial: Trial, seed: int = 0, store: Store | None = None) -> FeedSet:
+def gather(
+    plan: FeedPlan, proto: onnx.ModelProto, trial: Trial, seed: int = 0, store: Store | None = None,
+    ahead: Ahead | None = None,
+) -> FeedSet:  # fmt: skip
     """The feeds of a plan for the model `proto`, or for a skeleton with its `store`.
 
-    Generated feeds are tried on the model with `trial` until it accepts them. Raises
+    Generated feeds are tried on the model with `trial` until it accepts them; `ahead` is told of those that are likely
+    to be tried. Raises
     `UsageError` where the user's feeds do not fit the inputs, `CouldNotTell` where the model accepts
     no generated feed, or cannot end.
     """
@@ -69,7 +73,7 @@ def gather(plan: FeedPlan, proto: onnx.ModelProto, trial: Trial, seed: int = 0, 
         raise UsageError(f"the number of feeds cannot be {plan.limit}; give 1 or more")
     if plan.feeds is None:
         pins = check_pins(plan.values, (*required, *optional))
-        found = explore(proto, required, pins, plan.sizes, trial, seed, store, plan.generate or FEEDS)
+        found = explore(proto, required, pins, plan.sizes, trial, seed, store, plan.generate or FEEDS, ahead)
         feeds = found.feeds[: plan.limit]
         return FeedSet(lambda: iter(feeds), _report(feeds, "generated", seed), found.warnings)
     if plan.values or plan.sizes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from graphopt.contract import Contract
 from graphopt.errors import UsageError
@@ -14,6 +15,9 @@ from graphopt.validation.judge import Pair, by_output
 from graphopt.validation.metrics import Metric, accuracy, agreement
 from graphopt.validation.values import Array
 from graphopt.validation.verdict import BudgetResult
+
+_DIGITS: Final = 12
+"""Of a drop: the difference of two shares is off by the rounding of both, which must not decide on a budget."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,10 @@ def _reached(name: str, pair: Pair, labels: Array | None, metric: Metric | None)
         return agreement(candidate, reference)
     if name == "top1_drop":
         assert labels is not None
-        return accuracy(reference, labels) - accuracy(candidate, labels)
+        return round(accuracy(reference, labels) - accuracy(candidate, labels), _DIGITS)
     if name == "metric_drop":
         assert metric is not None
-        return _metric(metric, pair, False, labels) - _metric(metric, pair, True, labels)
+        return round(_metric(metric, pair, False, labels) - _metric(metric, pair, True, labels), _DIGITS)
     summaries = _numeric(pair)
     if not summaries:
         raise UsageError(

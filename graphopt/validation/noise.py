@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,6 +74,15 @@ def floor_of(value: Value) -> float:
     return NARROW.get(value.dtype.name, FLOOR) if isinstance(value, np.ndarray) else FLOOR
 
 
+@dataclass(frozen=True)
+class _Probe:
+    """A run of the model in which only rounding differs: `directions` are those that inputs are nudged in."""
+
+    what: str
+    mode: Options
+    directions: Sequence[int]
+
+
 class Noise:
     """The noise of one model, measured feed by feed when it is asked for."""
 
@@ -122,9 +132,12 @@ class Noise:
 
     def _probes(self, feeds: Mapping[int, Feed]) -> Iterator[tuple[str, Iterator[tuple[int, Outputs]]]]:
         yield "onnxruntime's optimizations", self._kept(feeds)
-        yield "prepacking", self._run(self._runs.path, replace(OFF, prepack=True), feeds, (0,))
-        yield "optimizations without prepacking", self._run(self._runs.path, replace(ON, prepack=False), feeds, (0,))
-        yield "nudged inputs", self._run(self._runs.path, OFF, feeds, range(1, _DIRECTIONS + 1))
+        probes = [
+            _Probe("prepacking", replace(OFF, prepack=True), (0,)),
+            _Probe("optimizations without prepacking", replace(ON, prepack=False), (0,)),
+            _Probe("nudged inputs", OFF, range(1, _DIRECTIONS + 1)),
+        ]
+        yield from self._several(self._runs.path, probes if any(map(_nudges, feeds.values())) else probes[:2], feeds)
         if self._source is not None:
             yield "nudged weights", self._run_variant(feeds)
 
@@ -133,28 +146,39 @@ class Noise:
         for index in feeds:
             yield index, outputs[index]
 
-    def _run(
-        self, path: Path, mode: Options, feeds: Mapping[int, Feed], directions: Sequence[int]
-    ) -> Iterator[tuple[int, Outputs]]:
-        """Run a model on the feeds as they are (direction 0) or nudged in some directions."""
-        if directions[0] and not any(_nudges(feed) for feed in feeds.values()):
-            return
+    def _several(
+        self, path: Path, probes: Sequence[_Probe], feeds: Mapping[int, Feed]
+    ) -> Iterator[tuple[str, Iterator[tuple[int, Outputs]]]]:
+        """Run a model under several probes, together where that takes less."""
+        asked = [(one.mode, partial(self._given, feeds, one.directions)) for one in probes]
+        done = 0
+        while done < len(probes):
+            began = done
+            try:
+                with self._runs.runner.open(path, probes[done].mode) as model:
+                    for results in model.several(asked[done:]):
+                        done += 1
+                        yield probes[done - 1].what, ((index, outputs) for (index, _), outputs in results)
+            except WorkerFailure as failure:
+                if done > began:
+                    raise
+                done += 1
+                yield probes[done - 1].what, _raised(failure)
 
-        def given() -> Iterator[tuple[Key, Mapping[str, Any]]]:
-            for index, feed in feeds.items():
-                for direction in directions:
-                    yield (index, direction), self._nudged(feed, index, direction)
-
-        with self._runs.runner.open(path, mode) as model:
-            for (index, _), outputs in model.each(given):
-                yield index, outputs
+    def _given(self, feeds: Mapping[int, Feed], directions: Sequence[int]) -> Iterator[tuple[Key, Mapping[str, Any]]]:
+        """The feeds as they are (direction 0) or nudged in some directions."""
+        for index, feed in feeds.items():
+            for direction in directions:
+                yield (index, direction), self._nudged(feed, index, direction)
 
     def _run_variant(self, feeds: Mapping[int, Feed]) -> Iterator[tuple[int, Outputs]]:
         assert self._source is not None
         with Scratch("noise") as folder:
             variant = nudged_variant(self._source, Path(folder), self._seed)
             if variant is not None:
-                yield from self._run(variant, OFF, feeds, (0, _DIRECTIONS + 1))
+                probe = _Probe("nudged weights", OFF, (0, _DIRECTIONS + 1))
+                for _, results in self._several(variant, [probe], feeds):
+                    yield from results
 
     def _nudged(self, feed: Feed, index: int, direction: int) -> Mapping[str, Any]:
         if not direction:
@@ -162,6 +186,12 @@ class Noise:
         rng = np.random.default_rng((self._seed, index, direction))
         values: Mapping[str, Any] = feed.values
         return {name: nudge(value, rng) if _nudgeable(value) else value for name, value in values.items()}
+
+
+def _raised(failure: WorkerFailure) -> Iterator[tuple[int, Outputs]]:
+    """What raises when it is read."""
+    yield from ()
+    raise failure
 
 
 def _nudgeable(value: Value) -> bool:

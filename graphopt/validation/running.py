@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +17,7 @@ Key = tuple[int, int]
 Values = Mapping[str, Any]
 Outputs = Mapping[str, "Value"]
 Feeds = Callable[[], Iterator[tuple[Key, Values]]]
+Results = Iterator[tuple[Key, Outputs]]
 
 
 class Running(Protocol):
@@ -25,9 +26,14 @@ class Running(Protocol):
     inputs: dict[str, str]
     outputs: dict[str, str]
 
-    def each(self, feeds: Feeds, seconds: float | None = None) -> Iterator[tuple[Key, Outputs]]:
+    def each(self, feeds: Feeds, seconds: float | None = None) -> Results:
         """The outputs on each feed, in the feeds' order; a run may take `seconds`, where given in place of the
         worker's. Raises as `Session.run` does."""
+        ...
+
+    def several(self, asked: Sequence[tuple[Options, Feeds]], seconds: float | None = None) -> Iterator[Results]:
+        """Several runs of the model, the first under the mode that it was opened with: as many of them as take less
+        together than one by one, and the first at least. Each raises, when it is read, as `each` does."""
         ...
 
 
@@ -58,6 +64,9 @@ class _Loaded:
         self.inputs = {port.name: port.type_text for port in session.inputs}
         self.outputs = {port.name: port.type_text for port in session.outputs}
 
-    def each(self, feeds: Feeds, seconds: float | None = None) -> Iterator[tuple[Key, Outputs]]:
+    def each(self, feeds: Feeds, seconds: float | None = None) -> Results:
         for key, values in feeds():
             yield key, self._session.run(values, seconds=seconds)
+
+    def several(self, asked: Sequence[tuple[Options, Feeds]], seconds: float | None = None) -> Iterator[Results]:
+        yield self.each(asked[0][1], seconds)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from graphopt.errors import NotEquivalent
+from graphopt.errors import NotEquivalent, UsageError
+from graphopt.runtime.failure import WorkerFailure
 from graphopt.runtime.options import Options
 from graphopt.validation.compare import same_bits
 from graphopt.validation.feed_files import Feed
-from graphopt.validation.running import Key, Outputs, Runner, Values, Whole
+from graphopt.validation.running import Key, Outputs, Results, Runner, Values, Whole
 from graphopt.validation.values import Array
 
 if TYPE_CHECKING:
@@ -82,33 +84,49 @@ class Runs:
         folder.mkdir(parents=True, exist_ok=True)
         self._spill = Spill(folder)
         self._kept: dict[Options, list[Outputs]] = {}
+        self._failed: dict[Options, WorkerFailure | UsageError] = {}
         self._ports: tuple[dict[str, str], dict[str, str]] = ({}, {})
 
-    def outputs(self, mode: Options) -> list[Outputs]:
-        """The outputs by name, one mapping a feed, in the order of the feeds."""
+    def outputs(self, mode: Options, also: Sequence[Options] = ()) -> list[Outputs]:
+        """The outputs by name, one mapping a feed, in the order of the feeds. `also` are modes that are asked for
+        next: they are run at once where that takes less, and what they raise is raised when they are asked for."""
+        if mode in self._failed:
+            raise self._failed.pop(mode)
         if mode not in self._kept:
-            self._kept[mode] = self._run(mode)
+            self._run([mode, *(one for one in also if one != mode and one not in self._kept)])
         return self._kept[mode]
 
     def close(self) -> None:
         """Forget the outputs."""
         self._kept.clear()
+        self._failed.clear()
         self._spill.clear()
 
-    def _run(self, mode: Options) -> list[Outputs]:
-        with self.runner.open(self.path, mode) as model:
+    def _run(self, modes: Sequence[Options]) -> None:
+        """Run under the first mode, and under others as the runner thinks fit."""
+        with self.runner.open(self.path, modes[0]) as model:
             self._ports = (dict(model.inputs), dict(model.outputs))
             if self._like is not None:
                 _same("input", self._like._ports[0], self._ports[0])
                 _same("output", self._like._ports[1], self._ports[1])
-            kept: list[Outputs] = []
-            for (_, again), values in model.each(lambda: self._given(mode)):
-                if not again:
-                    kept.append({name: self._spill.keep(value) for name, value in values.items()})
-                    continue
-                moved = (name for name, value in values.items() if not same_bits(kept[-1][name], value))
-                self.unsteady = self.unsteady.union(moved)
-            return kept
+            asked = [(mode, partial(self._given, mode)) for mode in modes]
+            for results, mode in zip(model.several(asked), modes, strict=False):
+                try:
+                    self._kept[mode] = self._taken(results)
+                except (WorkerFailure, UsageError) as error:
+                    if mode == modes[0]:
+                        raise
+                    self._failed[mode] = error
+
+    def _taken(self, results: Results) -> list[Outputs]:
+        kept: list[Outputs] = []
+        for (_, again), values in results:
+            if not again:
+                kept.append({name: self._spill.keep(value) for name, value in values.items()})
+                continue
+            moved = (name for name, value in values.items() if not same_bits(kept[-1][name], value))
+            self.unsteady = self.unsteady.union(moved)
+        return kept
 
     def _given(self, mode: Options) -> Iterator[tuple[Key, Values]]:
         for index, feed in enumerate(self.feeds):

@@ -104,8 +104,9 @@ class Validator:
             else:
                 size = source.size + sum(one.size for one in source.external)
                 trial = ModelTrial(self._path, self._worker, size, self._run_by())
+                ahead = trial.ahead if isinstance(self._runner, Segmented) else None
                 with contextlib.closing(trial):
-                    self._feeds = gather(self._plan, proto, trial, self._seed, store)
+                    self._feeds = gather(self._plan, proto, trial, self._seed, store, ahead)
             if self._labels is not None and self._feeds.part is not None:
                 self._labels = self._feeds.part.labels(self._labels)
         return self._feeds
@@ -185,6 +186,7 @@ class Validator:
         random = before.unsteady()
         runs = self._runs(candidate, like=before.runs)
         try:
+            runs.outputs(modes[0], also=modes[1:])
             pairs = [Pair.of(mode, before.runs.outputs(mode), runs.outputs(mode), random) for mode in modes]
         except NotEquivalent as error:
             return Verdict(Outcome.DIFFERENT, contract, reasons=(_clause(error),)), runs
@@ -255,7 +257,7 @@ def _size(model: Path) -> int:
 
 def _modes(runs: Runs) -> tuple[list[Options], tuple[str, ...]]:
     """The modes in which the reference runs; with optimizations off it must, or `WorkerFailure` is raised."""
-    runs.outputs(OFF)
+    runs.outputs(OFF, also=[ON])
     try:
         runs.outputs(ON)
     except WorkerFailure as failure:

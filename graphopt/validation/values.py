@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from graphopt.ir.dtypes import to_bytes
 
 if TYPE_CHECKING:
     from graphopt.runtime.options import Value
@@ -61,6 +64,18 @@ def pairs(reference: Value, candidate: Value) -> tuple[list[tuple[Array, Array]]
 def nbytes(value: Value) -> int:
     """Bytes of all tensors inside `value`; strings count as one pointer each."""
     return sum(array.nbytes for array in arrays(value))
+
+
+def digest_of(values: Mapping[str, Value]) -> bytes:
+    """What tells a feed from others: names, types, shapes and elements."""
+    found = hashlib.sha256()
+    for name, value in values.items():
+        keys = list(value) if isinstance(value, Mapping) else ""
+        found.update(f"{name}\0{type(value).__name__}\0{keys}\0".encode())
+        for array in arrays(value):
+            found.update(f"{array.dtype}{array.shape}\0".encode())
+            found.update(repr(array.tolist()).encode() if array.dtype.kind in "OUS" else to_bytes(array).data)
+    return found.digest()
 
 
 def describe(array: Array) -> str:

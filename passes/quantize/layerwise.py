@@ -20,6 +20,7 @@ from passes.quantize.candidates import Plan, Wishes, plan
 from passes.quantize.dequantize import Order, order_of, write
 from passes.quantize.formats import Format
 from passes.quantize.grid import Array, Grid, codes, spread, why_no_grid
+from passes.quantize.kept_rounding import restored, state_of
 from passes.quantize.layer_rounding import Method, Rounded, rounded
 from passes.quantize.quadratic import Layer
 from passes.quantize.rewriting import RULE, detail
@@ -195,7 +196,7 @@ def _round(job: _Job, layer: Layer | str, ctx: Context, form: Format, method: Me
     why = why_no_grid(found, planned.dtype)
     if why is not None:
         return why
-    made: Rounded | str = layer if isinstance(layer, str) else _rounded(job, layer, form, method)
+    made: Rounded | str = layer if isinstance(layer, str) else _kept(ctx, job, layer, form, method)
     if isinstance(made, str):
         grid = form.grid(planned, found, values)
         text = f"{detail(planned, grid)}; rounded to nearest: {made}"
@@ -207,7 +208,19 @@ def _round(job: _Job, layer: Layer | str, ctx: Context, form: Format, method: Me
     return None
 
 
-def _rounded(job: _Job, layer: Layer, form: Format, method: Method) -> Rounded | str:
+def _kept(ctx: Context, job: _Job, layer: Layer, form: Format, method: Method) -> Rounded | str:
+    """`_rounded`, once for each layer however often the run is stopped."""
+    planned = job.plan
+    question = repr(("rounded", method, form, planned.axis, planned.block, planned.dtype, job.layout, layer.corrected))
+    given = (layer.weights, layer.gram, *([layer.linear] if layer.corrected else []))
+    try:
+        state = ctx.calibration.worked_out(question, given, lambda: state_of(_rounded(job, layer, form, method)))
+    except np.linalg.LinAlgError:
+        return "the Gram matrix of its inputs cannot be inverted; a larger damping may help"
+    return restored(state)
+
+
+def _rounded(job: _Job, layer: Layer, form: Format, method: Method) -> Rounded:
     planned, layout = job.plan, job.layout
     assert layout is not None
     energy = np.einsum("gkk->gk", layer.gram)
@@ -225,7 +238,4 @@ def _rounded(job: _Job, layer: Layer, form: Format, method: Method) -> Rounded |
             found = spread(wanted, planned.axis, planned.block)
         return form.grid(planned, found, wanted, importance)
 
-    try:
-        return rounded(layer, layout, choose, method)
-    except np.linalg.LinAlgError:
-        return "the Gram matrix of its inputs cannot be inverted; a larger damping may help"
+    return rounded(layer, layout, choose, method)

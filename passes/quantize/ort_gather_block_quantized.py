@@ -10,6 +10,7 @@ import numpy as np
 
 from graphopt.analysis.constants import constant_values
 from graphopt.analysis.matching import maker, only_reader
+from graphopt.analysis.untyped import why_not_untyped
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.supersede import supersede
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
@@ -34,7 +35,7 @@ class OrtGatherBlockQuantized(Pass):
         for blocks along the columns of a multiple of 16, or for rows; float32 or float16. Rewrite:
         com.microsoft.GatherBlockQuantized, which reads the rows that it looks up and no others. Codes
         are packed in bytes; those of 4 bits that something else reads, too, such as the product of a tied
-        embedding, stay the one tensor that they are. Main graph, bodies and functions.
+        embedding, stay the one tensor that they are. Main graph and bodies.
 
     Example
         before: d = DequantizeLinear<axis=1, block_size=32>(w_int4, w_scale)  y = Gather(d, i)
@@ -127,6 +128,10 @@ def _skipped(one: Lookup, patterns: tuple[str, ...]) -> str | None:
 def _why_not(one: Lookup, taken: set[Node]) -> str | None:
     """What is in the way of GatherBlockQuantized, in a clause."""
     matrix, (rows, columns) = one.matrix, one.matrix.codes.shape
+    assert one.root.graph is not None, "it was found in a graph"
+    untyped = why_not_untyped(one.root.graph)
+    if untyped is not None:
+        return untyped
     if one.gather.attrs.get("axis", 0) not in (0, -2):
         return "it looks up columns"
     if matrix.scale.dtype not in _TYPES:

@@ -11,6 +11,7 @@ import numpy as np
 from graphopt.analysis.constants import constant_of, constant_values
 from graphopt.analysis.matching import operand
 from graphopt.analysis.shapes import Shapes
+from graphopt.analysis.untyped import why_not_untyped
 from graphopt.ir import Graph, Node, Tensor, Variable
 from graphopt.ir.supersede import supersede
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
@@ -38,7 +39,7 @@ class OrtMatMulNBits(Pass):
         products reads the codes. Rewrite: com.microsoft.MatMulNBits on the codes, repacked, with the
         same scales and zero points. Where scales are for columns they are repeated for the
         largest block of 16 to largest-block inputs that divides them: activations are rounded block by
-        block, so that smaller ones are more accurate, larger ones faster. Main graph, bodies and functions.
+        block, so that smaller ones are more accurate, larger ones faster. Main graph and bodies.
 
         With bits=4 (8, 2), weights that are floats still are rounded to codes here, in blocks: with zero
         points and ranges of least squared error below 8 bits, else around zero over the whole range. That
@@ -163,6 +164,10 @@ def _skipped(node: Node, patterns: tuple[str, ...]) -> str | None:
 
 def _why_not(node: Node, matrix: StoredMatrix, shapes: Shapes) -> str | None:
     """What is in the way of MatMulNBits, in a clause."""
+    assert node.graph is not None, "it was found in a graph"
+    untyped = why_not_untyped(node.graph)
+    if untyped is not None:
+        return untyped
     if matrix.scale.dtype not in _TYPES:
         return f"it is computed in {matrix.scale.dtype}, which MatMulNBits is not"
     inputs = matrix.codes.shape[0]

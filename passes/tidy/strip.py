@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graphopt.ir import Graph, Node, Tensor
-from graphopt.ir.strip import DOCS, METADATA, Change, node_names, texts, value_infos
+from graphopt.ir.strip import DOCS, METADATA, Change, node_names, texts, value_infos, value_names
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 
 
 @dataclass(frozen=True)
 class Strip(Pass):
-    """Take doc strings, and on request metadata, declared shapes and node names, off a model.
+    """Take doc strings, and on request metadata, declared shapes and names, off a model.
 
     What it does
         Precondition: something in the model has one. Rewrite, each once for the whole model: `docs`
         takes off the doc strings of the model, its graphs, functions, nodes, attributes, values and
         tensors; `metadata` all their metadata entries; `value_info` what is declared of values
-        between inputs and outputs; `names` the names of nodes.
+        between inputs and outputs; `names` the names of nodes; `values` gives what lies between inputs
+        and outputs, weights too, short names in place of long ones.
 
     Example
         before: y = Relu(x)    doc: 'model.py, line 12'
@@ -27,7 +28,9 @@ class Strip(Pass):
     When not
         What is said of the model's inputs and outputs is part of its signature and stays. Some programs
         read the metadata of a model (class names, image sizes, licences), tell nodes by name, or show doc
-        strings: only doc strings go unless more is asked for. Names of values stay.
+        strings: only doc strings go unless more is asked for. Without their names values cannot be found
+        again in the program that a model was exported from, so let this be the last pass of a pipeline.
+        Names of inputs and outputs, of bodies and functions too, stay.
 
     Contract
         EXACT. No operator reads any of this.
@@ -43,6 +46,9 @@ class Strip(Pass):
     metadata: bool = option(False, "metadata entries")
     value_info: bool = option(False, "declared types and shapes of intermediate values")
     names: bool = option(False, "names of nodes")
+    values: bool = option(
+        False, "long names of values that are neither inputs nor outputs; short ones take their place"
+    )
 
     def run(self, graph: Graph, ctx: Context) -> None:
         subject = _subject(graph)
@@ -56,6 +62,8 @@ class Strip(Pass):
             _carry_out("value-info", value_infos(graph), subject, ctx)
         if self.names:
             _carry_out("names", node_names(graph), subject, ctx)
+        if self.values:
+            _carry_out("values", value_names(graph), subject, ctx)
 
 
 def _carry_out(rule: str, changes: Iterator[Change], subject: Node | Tensor, ctx: Context) -> None:

@@ -101,3 +101,5 @@ def test_agreements_pair_what_is_in_both_runs() -> None:
     said = repeated(found).splitlines()
     assert said[2] == "| a | tool | 1.000 | 1.020 | 2.0% | agree |"
     assert said[-1] == "Of 3 ratios 1 agree within 3%, 1 are too noisy, 1 differ."
+    wider = {one.model: one.verdict for one in agreements(first, second, 0.06)}
+    assert wider == {"a": "agree", "b": "agree", "c": "agree"}

@@ -181,12 +181,12 @@ def test_a_folder_that_fills_up_is_a_note_not_an_error(
 
 def test_many_may_write_at_once(tmp_path: Path) -> None:
     state = {"a": np.arange(1000)}
-    threads = [threading.Thread(target=cache._write, args=(tmp_path / "x.npz", state)) for _ in range(8)]
+    threads = [threading.Thread(target=cache.write_state, args=(tmp_path / "x.npz", state)) for _ in range(8)]
     for one in threads:
         one.start()
     for one in threads:
         one.join()
-    found = cache._read(tmp_path / "x.npz")
+    found = cache.read_state(tmp_path / "x.npz")
     assert found is not None and np.array_equal(found["a"], state["a"])
     assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
 

@@ -21,7 +21,8 @@ from graphopt.session.calibrating import IDLE, INVENTED, SAME, Calibrating
 from graphopt.session.job import Job
 from graphopt.session.recording import Recording, write_bundle
 from graphopt.session.replaying import replay
-from graphopt.session.run import Result, run
+from graphopt.session.result import Result
+from graphopt.session.run import run
 from graphopt.storage.read import from_proto, read
 from graphopt.testing import model
 from graphopt.validation.budget import parse_budgets

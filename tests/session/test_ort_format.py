@@ -19,7 +19,8 @@ from graphopt.runtime.ort_format import OrtFiles, to_ort
 from graphopt.session import ort_format
 from graphopt.session.job import Job, Target
 from graphopt.session.ort_format import check_ort, make_ort, put_ort
-from graphopt.session.run import Result, run
+from graphopt.session.result import Result
+from graphopt.session.run import run
 from graphopt.storage.read import read
 from graphopt.testing import model
 from graphopt.validation.budget import parse_budgets

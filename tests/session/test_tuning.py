@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,12 @@ from graphopt.errors import UsageError
 from graphopt.runtime.client import Worker
 from graphopt.scale.executor import Done
 from graphopt.session import trying, tuning
+from graphopt.session.tune_options import objective_of
+from graphopt.session.tuned_words import GENERATED_FEEDS
 from graphopt.testing import model
-from graphopt.tune.trial import FAILED, KEPT, Tuned
+from graphopt.tune.search import Task
+from graphopt.tune.space import NAMELESS
+from graphopt.tune.trial import FAILED, KEPT, Candidate, Ratio, Trial, Tuned
 
 TEXT = """
 g (float[N,64] x) => (float[N,10] y) {
@@ -251,7 +256,7 @@ def test_what_is_in_memory_is_searched_as_well(files: Path) -> None:
 
 def test_without_feeds_the_search_says_what_it_saw(files: Path) -> None:
     found = tuned(files, feeds=None)
-    assert tuning.GENERATED_FEEDS in found.warnings
+    assert GENERATED_FEEDS in found.warnings
     assert found.chosen is not None
 
 
@@ -267,6 +272,26 @@ def test_the_energy_proxy_is_a_share_of_the_originals(files: Path) -> None:
     energies = {one.candidate.name: one.energy for one in found.trials}
     assert found.original.energy == 1.0
     assert energies["int8-weights"] is not None and energies["int8-weights"] < 0.9
+
+
+def test_what_is_counted_is_of_the_first_sample(files: Path) -> None:
+    """A size that the model leaves open would count as one value whatever the feeds are."""
+    found = tuned(files, minimize="energy-proxy", tries=("int8-weights",))
+    assert found.original.macs == found.trials[0].macs == 64 * 64 * 2 + 64 * 10
+
+
+def test_for_edge_the_faster_of_two_that_are_as_small_is_taken(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(room: trying.Room, one: Trial, seconds: float) -> Trial:
+        assert len(room.made(one)) == one.bytes
+        ratio = 0.5 if "range=mse" in one.pipeline else 0.9
+        return replace(one, latency=Ratio(ratio, ratio, ratio))
+
+    monkeypatch.setattr(tuning, "raced", timed)
+    tries = ("weight-int8{min-elements=128}", "weight-int8{min-elements=128 range=mse}")
+    found = tuned(files, preset="edge", tries=tries, output=files / "o.onnx")
+    assert found.trials[0].bytes == found.trials[1].bytes
+    assert found.chosen == 1 and found.trials[1].latency == Ratio(0.5, 0.5, 0.5)
+    assert "range=mse" in found.recipe
 
 
 def test_fitting_leaves_what_loses_too_much(files: Path) -> None:
@@ -304,3 +329,18 @@ def test_a_preset_says_what_it_takes_for_granted_and_leaves_out(files: Path) -> 
     assert found.axes[0] == "compressed"
     assert [one.candidate.name for one in found.trials] == ["int8-weights"], "two bits are in no mobile runtime"
     assert str(files / "o.ort") in found.written
+
+
+def test_names_go_off_after_what_is_fitted(files: Path) -> None:
+    """Fitting tells nodes by their names; what it comes to has them off at the end, once."""
+    strong = f"opset,weight-int4{{min-elements=128}},weight-int8{{min-elements=128}},{NAMELESS}"
+    objective = objective_of("size", "sqnr_db>=22", None)[0]
+    room = trying.Room(trying.Setting(str(files / "model.onnx"), objective, str(files / "feeds.npz")))
+    try:
+        made = room.tried(Task(Candidate("mixed", strong, "int4", fit=True), 0, room.rungs()[-1], last=True), give=True)
+    finally:
+        room.close()
+    assert made.trial.status == KEPT, made.trial.why
+    assert made.trial.pipeline.endswith(NAMELESS) and made.trial.pipeline.count("strip") == 1
+    assert made.trial.pipeline != strong, "four bits keep no 22 dB"
+    assert made.data is not None and not any(one.name for one in onnx.ModelProto.FromString(made.data).graph.node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ class Pretend:
     tasks: list[Task] = field(default_factory=list)
     backwards: bool = False
     each: float = 0.0
+    took: float = 0.1
 
     def __call__(self, tasks: Sequence[Task], seconds: float) -> Iterator[tuple[int, Entry | None]]:
         self.tasks += tasks
@@ -38,8 +39,7 @@ class Pretend:
             time.sleep(self.each)
             yield place, None if time.monotonic() >= end else self.entry(tasks[place])
 
-    @staticmethod
-    def entry(task: Task) -> Entry:
+    def entry(self, task: Task) -> Entry:
         found = re.search(r"share=([0-9.]+)", task.candidate.pipeline)
         share = 0.2 if found is None else float(found[1])
         db = 50.0 * (1.0 - share)
@@ -47,7 +47,7 @@ class Pretend:
             db = max(db, 20.0)
         made = Trial(
             task.candidate, task.rung, task.rows, KEPT if db >= 20 else MISSED, "", task.candidate.pipeline,
-            bytes=int(1000 * (1 - share)), reached={"sqnr_db": db}, seconds=0.1,
+            bytes=int(1000 * (1 - share)), reached={"sqnr_db": db}, seconds=self.took,
         )  # fmt: skip
         return Entry(made, f"{task.candidate.pipeline} {task.candidate.fit}")
 
@@ -107,7 +107,7 @@ def test_what_makes_the_same_model_is_not_looked_at_again() -> None:
     pretend = Pretend()
     found = search(pretend, most=1)
     twin = Candidate("twin", "channels{share=0.1,multiple=8}", "pruned")
-    pretend.entry = lambda task: Entry(Pretend.entry(task).trial, "same")  # type: ignore[method-assign]
+    pretend.entry = lambda task: Entry(Pretend().entry(task).trial, "same")  # type: ignore[method-assign]
     found.run([candidate(0.1), twin])
     assert found.trials["twin"].status == FAILED
     assert found.trials["twin"].why == "it makes the same model as c0.1"
@@ -118,7 +118,7 @@ def test_what_is_too_strong_is_fitted_node_by_node() -> None:
     pretend = Pretend()
     text = "weight-int4{skip=[]}"
     strong = Candidate("strong", "weight-int4", "int4")
-    entry = Pretend.entry
+    entry = Pretend().entry
 
     def small(task: Task) -> Entry:
         made = entry(task)
@@ -198,3 +198,54 @@ def test_generations_have_their_size(size: int) -> None:
     search(pretend, size=size, most=2).run([candidate(0.1), candidate(0.2), candidate(0.3)])
     second = [task for task in pretend.tasks if task.rung == 0][3:]
     assert 1 <= len(second) <= size
+
+
+def test_what_is_slow_comes_after_what_is_made_of_the_rest() -> None:
+    pretend = Pretend()
+    slow = replace(candidate(0.15, "slow"), slow=True)
+    search(pretend, size=4, most=2).run([slow, candidate(0.1), candidate(0.3)])
+    order = list(dict.fromkeys(task.candidate.name for task in pretend.tasks))
+    assert order[:2] == ["c0.1", "c0.3"]
+    assert 2 < order.index("slow") <= 6, "behind the first variations"
+
+
+def test_what_is_late_leaves_time_for_what_comes_after_it() -> None:
+    """A slow candidate has a part of the time only; what was found before it stays, and the search goes on."""
+
+    class Slow(Pretend):
+        def __call__(self, tasks: Sequence[Task], seconds: float) -> Iterator[tuple[int, Entry | None]]:
+            for place, one in enumerate(tasks):
+                late = one.candidate.name == "slow"
+                if late:
+                    time.sleep(seconds)
+                self.tasks.append(one)
+                yield place, None if late else self.entry(one)
+
+    pretend = Slow()
+    found = search(pretend, seconds=0.5, size=3, most=3)
+    found.run([candidate(0.1), replace(candidate(0.15, "slow"), slow=True)])
+    assert found.trials["slow"].status == FAILED and found.trials["slow"].why == "there was no time for it"
+    assert [one.candidate.name for one in pretend.tasks][-1] != "slow"
+    assert found.best() is not None
+
+
+def test_what_a_better_one_makes_needless_is_not_fitted() -> None:
+    for share, fitted in ((0.2, False), (0.9, True)):
+        pretend = Pretend()
+        fit = Candidate("fit", "channels{share=0.8},weight-int4", "mixed", fit=True, unless="whole")
+        search(pretend, most=1).run([candidate(share, "whole"), fit])
+        assert any(one.candidate.name == "fit" for one in pretend.tasks) == fitted
+
+
+def test_no_more_is_proposed_than_there_is_time_for() -> None:
+    def proposed(seconds: float, workers: int = 1) -> int:
+        pretend = Pretend(took=100.0)
+        search(pretend, size=8, most=2, seconds=seconds, workers=workers).run(
+            [candidate(share / 10) for share in (1, 9)]
+        )
+        return len({task.candidate.name for task in pretend.tasks} - {"c0.1", "c0.9"})
+
+    assert proposed(320.0) == 1, "half of the time is enough for one of 100 seconds"
+    assert proposed(320.0, workers=2) == 2 and proposed(320.0, workers=3) == 3
+    assert proposed(10.0) == 1, "one is always worth trying"
+    assert proposed(1e6) > 3

@@ -11,7 +11,17 @@ from graphopt.pipeline.pipeline import Pipeline
 from graphopt.pipeline.recipe import TARGETS
 from graphopt.storage.read import from_proto
 from graphopt.testing import model
-from graphopt.tune.space import OPENING, Traits, Wanted, first_generation, given, known
+from graphopt.tune.space import (
+    NAMELESS,
+    OPENING,
+    Traits,
+    Wanted,
+    first_generation,
+    given,
+    known,
+    named_still,
+    nameless,
+)
 
 EVERYTHING = Traits(True, True, True, True, True, True)
 NOTHING = Traits()
@@ -48,7 +58,7 @@ def test_every_first_generation_can_be_read_and_has_no_twins(minimize: str, targ
 
 
 def test_a_model_without_weights_is_only_cleaned() -> None:
-    assert {one.technique for one in first_generation(NOTHING, Wanted("size"))} == {"clean"}
+    assert {one.technique for one in first_generation(NOTHING, Wanted("size"))} == {"clean", "to the bit"}
 
 
 def test_packed_bytes_bring_sparsity_in() -> None:
@@ -84,7 +94,22 @@ def test_what_the_user_names_is_a_recipe_or_a_pipeline() -> None:
 
 def test_every_technique_says_what_it_is() -> None:
     for one in known()["technique"]:
-        assert set(one) <= {"name", "recipe", "pipeline", "needs", "for", "targets", "fit", "packed"}
+        assert set(one) <= {"name", "recipe", "pipeline", "needs", "for", "targets", "fit", "packed", "slow", "unless"}
         assert ("recipe" in one) != ("pipeline" in one)
         assert all(hasattr(NOTHING, need) for need in one.get("needs", ()))
         assert set(one.get("targets", ())) <= set(TARGETS)
+
+
+def test_where_bytes_count_names_go_last_and_once() -> None:
+    for wanted, ends in (("size", True), ("latency", False), ("energy-proxy", False)):
+        assert all(one.pipeline.endswith(NAMELESS) == ends for one in first_generation(EVERYTHING, Wanted(wanted)))
+    plain = Pipeline.parse("identities,weight-int8")
+    short = nameless(plain)
+    assert str(short) == f"identities,weight-int8,{NAMELESS}"
+    assert nameless(short) == short and named_still(short) == plain and named_still(plain) == plain
+
+
+def test_static_integers_are_tried_with_smoothed_activations() -> None:
+    products = Traits(weights=True, layers=True, products=True)
+    found = [one for one in first_generation(products, Wanted("latency")) if "smooth" in one.pipeline]
+    assert any("static-int8" in one.pipeline.partition("smooth")[2] for one in found)

@@ -60,6 +60,8 @@ def test_feeds_that_cannot_be_cut_are_samples() -> None:
 def test_rungs_grow_to_all_that_is_measured_on() -> None:
     assert numbered(1).rungs() == (1,)
     assert numbered(2 * LEAST).rungs() == (LEAST,)
+    assert numbered(100).rungs() == (50,), "a rung of 25 would save nothing"
+    assert numbered(4 * LEAST).rungs() == (LEAST, 2 * LEAST)
     assert numbered(400).rungs() == (50, 100, 200)
     assert numbered(*[64] * 100).rungs()[-1] == MOST // 2
     rows = numbered(*[64] * 100).rung(MOST)

@@ -253,3 +253,15 @@ def test_labels_that_are_not_there_get_one_sentence(name: str, sentence: str, tm
     with pytest.raises(UsageError) as caught:
         read_labels(tmp_path / name)
     assert str(caught.value) == sentence.format(tmp_path / name)
+
+
+def test_the_rounding_of_a_difference_decides_on_no_budget() -> None:
+    """0.99 - 0.985 is a little more than 0.005 in floats, and five of a thousand rows are not."""
+    labels = np.zeros(200, np.int64)
+    before, after = np.tile(EYE[0], (200, 1)), np.tile(EYE[0], (200, 1))
+    before[:2], after[:3] = EYE[1], EYE[1]
+    pair = Pair.of(OFF, [{"y": before}], [{"y": after}])
+    assert 0.99 - 0.985 > 0.005
+    for name in ("top1_drop", "metric_drop"):
+        (found,) = figures([pair], parse_budgets([f"{name}<=0.005"]), labels, find_metric("top1")).budgets
+        assert found.reached == 0.005 and found.kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from onnx import TensorProto, TypeProto
 
 from graphopt.runtime.elements import type_text
 from graphopt.storage.read import read
-from graphopt.validation.running import Feeds, Key, Outputs, Running
+from graphopt.validation.running import Feeds, Results, Running
 from graphopt.validation.runs import OFF
 from graphopt.validation.segments.blame import Blame, Keeping
 from graphopt.validation.segments.chain import Chain, Watch
@@ -52,16 +52,14 @@ class Segmented:
     @contextmanager
     def open(self, path: Path, mode: Options) -> Iterator[Running]:
         """See `Runner`."""
+        watch: Watch | None = None
         if path == self._reference:
-            chain = self._original()
-            watch: Watch = self._keeping if self._keeping is not None and mode == OFF else Watch()
-            self._kept |= watch is self._keeping
+            chain, watch = self._original(), self._keeping
+            self._kept |= watch is not None and mode == OFF
         elif path == self._candidate and self._new is not None:
-            chain = self._new
-            watch = self._blame if self._blame is not None and mode == OFF else Watch()
+            chain, watch = self._new, self._blame
         else:
             chain = self._chain(Net.of(read(path)), "the model")
-            watch = Watch()
         yield _Chained(chain, mode, watch)
 
     def pair(self, candidate: Path, origins: Origins | None, source: Source | None = None) -> None:
@@ -120,14 +118,23 @@ class Segmented:
 
 
 class _Chained:
-    def __init__(self, chain: Chain, mode: Options, watch: Watch) -> None:
+    """A chain to be run; `watch` looks on where optimizations are off."""
+
+    def __init__(self, chain: Chain, mode: Options, watch: Watch | None) -> None:
         self._chain, self._mode, self._watch = chain, mode, watch
         net = chain.net
         self.inputs = {name: _type(info.type) for name, info in net.inputs.items() if name not in net.weights}
         self.outputs = {name: _type(info.type) for name, info in net.outputs.items()}
 
-    def each(self, feeds: Feeds, seconds: float | None = None) -> Iterator[tuple[Key, Outputs]]:
-        yield from self._chain.run(self._mode, feeds, self._watch, seconds)
+    def each(self, feeds: Feeds, seconds: float | None = None) -> Results:
+        for one in self._chain.run([self._watched(self._mode, feeds)], seconds):
+            yield from one
+
+    def several(self, asked: Sequence[tuple[Options, Feeds]], seconds: float | None = None) -> Iterator[Results]:
+        yield from self._chain.run([self._watched(*one) for one in asked], seconds)
+
+    def _watched(self, mode: Options, feeds: Feeds) -> tuple[Options, Feeds, Watch]:
+        return mode, feeds, self._watch if self._watch is not None and mode == OFF else Watch()
 
 
 def _type(kind: TypeProto) -> str:

@@ -18,8 +18,7 @@ class OrtConv(Pass):
     What it does
         Precondition: float32; a Conv is read by Relu, LeakyRelu, Sigmoid, Tanh, HardSigmoid or a Clip
         with constant bounds only, or by an Add of a value of the very same shape, whose sum may be
-        read by such a function only; all in one graph. Rewrite: one FusedConv. Main graph, bodies and
-        functions.
+        read by such a function only; all in one graph. Rewrite: one FusedConv. Main graph and bodies.
 
     Example
         before: c = Conv<pads=[1, 1, 1, 1]>(x, w, b)    s = Add(c, z)    y = Relu(s)

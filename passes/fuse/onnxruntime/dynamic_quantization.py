@@ -29,7 +29,7 @@ class OrtDynamicQuantization(Pass):
         with the product of both scales, all in one graph; scale and zero point of the weights are one number
         or one for each column. Rewrite: DynamicQuantizeMatMul; where others read the quantized values
         too, MatMulIntegerToFloat of them. A constant vector that is added then becomes its bias. Main
-        graph, bodies and functions.
+        graph and bodies.
 
     Example
         before: q, s, z = DynamicQuantizeLinear(x)    m = MatMulInteger(q, w, z, v)    c = Cast<to=1>(m)

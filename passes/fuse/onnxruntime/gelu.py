@@ -38,7 +38,7 @@ class OrtGelu(Pass):
         same with tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)) in the place of erf. Rule quick-gelu:
         x * sigmoid(alpha * x), where a missing alpha is 1. All in one graph, read by nobody else.
         Rewrite: one node. Rule bias-gelu: a Gelu (written out or as an operator) of a sum with a
-        vector along the last axis adds the vector itself. Main graph, bodies and functions.
+        vector along the last axis adds the vector itself. Main graph and bodies.
 
     Example
         before: s = Add(x, b)    y = Gelu(s)

@@ -19,7 +19,7 @@ class OrtGemm(Pass):
     What it does
         Precondition: float32; a Gemm (of opset 7 or later) is read by Relu, LeakyRelu, Sigmoid, Tanh, Elu,
         Selu, HardSigmoid, Softplus, Softsign or ThresholdedRelu only, in the same graph. Rewrite: one
-        FusedGemm. Main graph, bodies and functions.
+        FusedGemm. Main graph and bodies.
 
     Example
         before: g = Gemm<transB=1>(x, w, b)    y = Relu(g)

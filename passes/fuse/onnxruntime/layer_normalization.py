@@ -26,7 +26,7 @@ class OrtSkipLayerNormalization(Pass):
         Precondition: float32; a LayerNormalization over the last axis, with constant scale and bias, reads
         the sum of two values of the very same shape of 2 or 3 dims, all in one graph, and nobody reads its mean or
         deviation. Rewrite: one SkipLayerNormalization, with a vector that was added to one of the two
-        before as its bias. Others who read the sum read it from there too. Main graph, bodies and functions.
+        before as its bias. Others who read the sum read it from there too. Main graph and bodies.
 
     Example
         before: s = Add(x, y)    z = LayerNormalization<axis=-1>(s, g, b)

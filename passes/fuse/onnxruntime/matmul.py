@@ -37,7 +37,7 @@ class OrtMatmul(Pass):
     What it does
         Precondition: float32; an operand of a MatMul is a Transpose of the last two axes, or is
         multiplied or divided by a constant number, or the product is; these nodes are read by nobody else
-        and all in one graph. Rewrite: one FusedMatMul. Main graph, bodies and functions.
+        and all in one graph. Rewrite: one FusedMatMul. Main graph and bodies.
 
     Example
         before: t = Transpose<perm=[0, 2, 1]>(k)    m = MatMul(q, t)    y = Div(m, 8)

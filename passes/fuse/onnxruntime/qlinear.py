@@ -46,7 +46,8 @@ class OrtQlinear(Pass):
         constants of 8 bits, one for each value (for weights of a Conv one for each channel, too). Rewrite:
         the operator on the integers, QLinearConv and QLinearMatMul of ONNX or one of com.microsoft. The bias
         of a Conv, if it is not quantized yet, becomes integers of 32 bits on the grid of the products.
-        What is read by others too stays for them. Main graph, bodies and functions.
+        What is read by others too stays for them. Main graph and bodies; of
+        functions only what has an operator of ONNX itself.
 
     Example
         before: f = DequantizeLinear(q, s, z)    g = Sigmoid(f)    y = QuantizeLinear(g, t, u)

@@ -10,6 +10,7 @@ import numpy as np
 from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.constants import constant_of, constant_values
 from graphopt.analysis.matching import maker
+from graphopt.analysis.untyped import why_not_untyped
 from graphopt.ir import Graph, Node, Tensor, Variable
 from graphopt.ir.supersede import supersede
 from graphopt.ir.values import Array
@@ -91,6 +92,10 @@ class Site:
     def _why_not(self, root: Node, nodes: Sequence[Node], op: str) -> str | None:
         if op in self._own:
             return f"the model has a function of its own called {DOMAIN}.{op}"
+        assert root.graph is not None, "a node that is fused is in a graph"
+        untyped = why_not_untyped(root.graph) if op else None
+        if untyped is not None:
+            return untyped
         for node in nodes:
             for output in node.outputs:
                 why = self._annotations.about(output) if node is not root and output.name else None

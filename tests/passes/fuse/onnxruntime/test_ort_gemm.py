@@ -55,7 +55,7 @@ def test_scales_and_a_missing_bias_stay_what_they_are() -> None:
     assert done.body == "y = com.microsoft.FusedGemm<activation='Relu', alpha=0.5, transA=1, transB=1>(x, w)"
 
 
-def test_in_a_function_where_the_weights_tell_the_dtype() -> None:
+def test_in_a_function_it_is_left() -> None:
     text = """<ir_version: 10, opset_import: ["": 17, "f": 1]>
     g (float[N, 4] x) => (float[N, 4] y) { y = f.dense(x) }
     <domain: "f", opset_import: ["": 17]> dense (a) => (b) {
@@ -67,8 +67,8 @@ def test_in_a_function_where_the_weights_tell_the_dtype() -> None:
     before = model(text.replace("float[1, 1] {2.0}", "float[4, 1] {1.0, 2.0, -1.0, 0.5}"))
     before.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
     done = apply(OrtGemm(), before, feeds=feeds)
-    assert "b = com.microsoft.FusedGemm<activation='Relu'>(a, w)" in done.body
-    assert "com.microsoft" in {one.domain for one in done.after.functions[0].opset_import}
+    assert done.after == done.before
+    assert_missed(done, "activation", "ONNX could not infer what the function gives then")
 
 
 @pytest.mark.parametrize("tail", ["r = Relu(c) y = Add(r, c)", "y = Exp(c)", "y = Clip(c, l, h)"])
