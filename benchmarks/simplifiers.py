@@ -13,10 +13,13 @@ _SCRIPT: Final = "import onnxscript.optimizer as s; onnx.save(s.optimize(onnx.lo
 _OPTIMIZER: Final = "import onnxoptimizer as s; onnx.save(s.optimize(onnx.load(sys.argv[1])), sys.argv[2])"
 _SIM: Final = "import onnxsim as s; onnx.save(s.simplify(onnx.load(sys.argv[1]))[0], sys.argv[2])"
 _ORT: Final = (
-    "import sys, onnxruntime as ort; o = ort.SessionOptions(); o.log_severity_level = 4; "
+    "import os, sys, onnxruntime as ort; o = ort.SessionOptions(); o.log_severity_level = 4; "
     "o.intra_op_num_threads = 1; "
     "o.graph_optimization_level = getattr(ort.GraphOptimizationLevel, sys.argv[3]); "
     "o.optimized_model_filepath = sys.argv[2]; "
+    # Weights that lie in a file of their own are looked for beside the result unless it gets one, too.
+    "os.path.exists(sys.argv[1] + '.data') and o.add_session_config_entry("
+    "'session.optimized_model_external_initializers_file_name', os.path.basename(sys.argv[2]) + '.data'); "
     "ort.InferenceSession(sys.argv[1], o, providers=['CPUExecutionProvider'])"
 )
 
