@@ -69,10 +69,19 @@ def told(runs: Sequence[Run]) -> Told:
     libraries = {
         name.removeprefix(_GROUP): value for one in noted for name, value in one.items() if name.startswith(_GROUP)
     }
-    shown = tuple(
-        {name: value for name, value in one.items() if not name.startswith(_GROUP) and name != "load"} for one in noted
-    )
+    shown = _machines(noted)
     return Told(shown, {**libraries, **versions(records)}, tuple(sections), tuple(_again(runs)))
+
+
+def _machines(noted: Sequence[Mapping[str, str]]) -> tuple[Mapping[str, str], ...]:
+    """Each machine once, with the days on which it measured."""
+    found: dict[tuple[tuple[str, str], ...], dict[str, None]] = {}
+    for one in noted:
+        lasts = {k: v for k, v in one.items() if not k.startswith((_GROUP, "settings ")) and k not in ("load", "date")}
+        days = found.setdefault(tuple(lasts.items()), {})
+        if "date" in one:
+            days[one["date"].partition("T")[0]] = None
+    return tuple({**dict(lasts), **({"date": ", ".join(days)} if days else {})} for lasts, days in found.items())
 
 
 def _with_notes(tables: Sequence[tuple[str, str]], records: Sequence[Record]) -> Iterator[tuple[str, str]]:

@@ -40,6 +40,7 @@ def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="the ONNX model that a pipeline breaks")],
     recipe: options.Recipe = None,
     pipeline: own.PipelineText = None,
+    constant_inputs: own.ConstantInputs = False,
     check: Check = None,
     budget: options.BudgetOf = None,
     feeds: options.Feeds = None,
@@ -73,12 +74,19 @@ def command(
     output: Output = ctx.obj.ask(json=json, quiet=quiet, debug=debug, verbose=verbose)
     from graphopt.report.finding_page import print_finding
     from graphopt.session.bisecting import asked
-    from graphopt.session.job import Job, plan
+    from graphopt.session.choice import plan
+    from graphopt.session.job import Job
 
     clock = options.seconds("--timeout", timeout)
     evidence = {"--budget": budget, "--feeds": feeds, "--labels": labels, "--metric": metric}
     judging = asked(check, clock, evidence | {"--input-value": input_value, "--dim": dim})
-    steps, name, budgets, planner = plan(recipe=recipe, pipeline=pipeline, budget=budget, allow_code=allow_code)
+    steps, name, budgets, planner = plan(
+        recipe=recipe,
+        pipeline=pipeline,
+        budget=budget,
+        constant_inputs=constant_inputs,
+        allow_code=allow_code,
+    )
     job = Job(
         steps,
         name,

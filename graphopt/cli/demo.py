@@ -38,7 +38,8 @@ def command(
     from graphopt.demo import load_data, model_path
     from graphopt.report.comparison import accuracy_json, print_accuracy
     from graphopt.report.text import print_report
-    from graphopt.session.job import Job, Target, plan
+    from graphopt.session.choice import plan
+    from graphopt.session.job import Job, Target
     from graphopt.validation.plan import FeedPlan
 
     data = load_data()

@@ -37,6 +37,7 @@ def command(
     recipe: options.Recipe = None,
     pipeline: own.PipelineText = None,
     target: own.TargetOf = None,
+    constant_inputs: own.ConstantInputs = False,
     student: own.Student = None,
     to: own.To = None,
     sensitivity: own.SensitivityFile = None,
@@ -77,7 +78,8 @@ def command(
         raise typer.Exit(run(ctx, models, out_dir, count, cluster, options.whole("--retries", retries), output))
     model = _alone(models, ctx)
     place = _place(model, out, in_place)
-    from graphopt.session.job import Job, Target, plan
+    from graphopt.session.choice import plan
+    from graphopt.session.job import Job, Target
 
     steps, name, budgets, planner = plan(
         recipe=recipe,
@@ -85,6 +87,7 @@ def command(
         budget=budget,
         target=None if target is None else options.choice("--target", target, own.TARGETS),
         to=to,
+        constant_inputs=constant_inputs,
         allow_code=allow_code,
     )
     job = Job(

@@ -161,6 +161,14 @@ TargetOf = Annotated[
         autocompletion=one_of(*TARGETS),
     ),
 ]
+ConstantInputs = Annotated[
+    bool,
+    typer.Option(
+        "--constant-inputs",
+        help="first make inputs that have a default value constants, as weights are: callers can no longer feed them",
+        rich_help_panel=RUN,
+    ),
+]
 Student = Annotated[
     str | None,
     typer.Option(

@@ -79,7 +79,8 @@ def command(
     with 0 when nothing fails, with 1 when a part was found, with 6 when nothing can be said of the model.
     """
     from graphopt.report.reduced_page import print_reduced
-    from graphopt.session.job import Job, plan
+    from graphopt.session.choice import plan
+    from graphopt.session.job import Job
     from graphopt.session.reducing import asked, reduced
 
     limits = run.limits

@@ -15,8 +15,9 @@ from graphopt.ir import Graph, decode, encode
 from graphopt.limits import limited
 from graphopt.pipeline.pipeline import Pipeline
 from graphopt.runtime.client import Worker
+from graphopt.session.choice import plan
 from graphopt.session.evidence import on_disk, validator
-from graphopt.session.job import Job, Target, Validate, plan
+from graphopt.session.job import Job, Target, Validate
 from graphopt.session.result import Result
 from graphopt.session.run import run
 from graphopt.storage.read import from_proto, read
@@ -96,6 +97,7 @@ def optimize(
     to: str | None = None,
     validate: Validate = "end",
     seed: int = 0,
+    constant_inputs: bool = False,
     allow_code: bool = False,
     html: str | os.PathLike[str] | None = None,
     **options: Any,
@@ -108,7 +110,8 @@ def optimize(
     "module:function", a mapping of arrays or several, or None to generate them; `calibration` the same, for
     passes that learn from samples (the first half of `feeds` unless given); `budget` texts
     such as "sqnr_db>=30", which LOSSY passes need; `to` what pruning is to reach, such as "latency=0.7" (of the
-    original's; or macs, bytes) or "budget", as much as that allows; `allow_code` lets a recipe run code that it
+    original's; or macs, bytes) or "budget", as much as that allows; `constant_inputs` makes
+    inputs that have a default value constants first; `allow_code` lets a recipe run code that it
     names; `options` are further fields of `Job`. With `output` the result is also written there,
     if its verdict allows, with `html` a page that shows every rewrite before and after.
 
@@ -121,6 +124,7 @@ def optimize(
         budget=(budget,) if isinstance(budget, str) else tuple(budget or ()),
         target=target,
         to=to,
+        constant_inputs=constant_inputs,
         allow_code=allow_code,
     )
     job = Job(

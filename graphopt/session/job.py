@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from graphopt.contract import Contract
 from graphopt.errors import UsageError
 from graphopt.limits import Limits, current
-from graphopt.pipeline.code import code_of, refuse_code
 from graphopt.pipeline.gate import Gate, Open
-from graphopt.pipeline.goal import Goal
 from graphopt.pipeline.manager import OnError
 from graphopt.pipeline.pipeline import Pipeline
-from graphopt.pipeline.recipe import TARGETS, Planner, Recipe
-from graphopt.validation.budget import Budget, parse_budgets
+from graphopt.pipeline.recipe import Planner
+from graphopt.validation.budget import Budget
 from graphopt.validation.plan import FeedPlan
 
 if TYPE_CHECKING:
@@ -23,11 +21,6 @@ if TYPE_CHECKING:
     from graphopt.validation.metrics import Function
 
 Validate = Literal["end", "segments", "each", "none"]
-
-_RECIPES = {"portable": "default", "onnxruntime": "onnxruntime"}
-"""The recipe of each target where none is given: standard ONNX for any runtime, or operators that only
-onnxruntime has too."""
-
 
 GENERATED = 8
 """Feeds that are made to calibrate on where the user gives none."""
@@ -133,71 +126,6 @@ class Job:
         """The feeds that the result is validated on: none of those that passes learn from."""
         given = self.calibration is None and self.feeds.feeds is not None
         return replace(self.feeds, half="second") if given and self.calibrates else self.feeds
-
-
-class Chosen(NamedTuple):
-    """What the user chose to run: see `plan`."""
-
-    pipeline: Pipeline
-    recipe: str | None
-    budgets: tuple[Budget, ...]
-    planner: Planner | None = None
-
-
-def plan(
-    *,
-    recipe: str | Path | None,
-    pipeline: str | Pipeline | None,
-    budget: tuple[str, ...] | list[str] | str | None,
-    target: str | None = None,
-    to: str | None = None,
-    allow_code: bool = False,
-) -> Chosen:
-    """Pipeline, recipe name, budgets and planner from what the user gave; a budget given replaces the recipe's.
-
-    `target` (portable unless given) says what the result is for: it picks the recipe when neither it nor a
-    pipeline is given, else which pipeline of the recipe runs. `to` (see `graphopt.pipeline.goal`) has the passes
-    that take something out made as strong as that takes.
-    Raises UsageError when both are given, there is no such target, the recipe has nothing for it, or recipe or
-    pipeline cannot be read, Unsafe when a recipe would run code and `allow_code` is not set; a pipeline is the
-    user's own words.
-    """
-    given = (budget,) if isinstance(budget, str) else tuple(budget or ())
-    if pipeline is not None and recipe is not None:
-        raise UsageError("give either a recipe or a pipeline, not both")
-    if target is not None and target not in TARGETS:
-        raise UsageError(f"target expects {', '.join(TARGETS[:-1])} or {TARGETS[-1]}, not {target!r}")
-    if pipeline is not None:
-        if target is not None:
-            raise UsageError(
-                "a target picks among the pipelines of a recipe, and one is given; leave out one of the two"
-            )
-        steps = Pipeline.parse(pipeline) if isinstance(pipeline, str) else pipeline
-        return Chosen(steps, None, parse_budgets(given), _strengthened(steps, to, None))
-    if recipe is None and target is not None and target not in _RECIPES:
-        raise UsageError(f"the target {target} is for quantized models; name a recipe too, such as int8-static")
-    loaded = Recipe.load(recipe if recipe is not None else _RECIPES[target or "portable"])
-    chosen = loaded.pipeline if recipe is None else loaded.made_for(target or "portable")
-    planner = None if recipe is None else loaded.planned_for(target or "portable")
-    for one in (chosen, *(planner.candidates if planner is not None else ())):
-        refuse_code(f"the recipe {loaded.name}", code_of(one), allow_code)
-    planner = _strengthened(chosen, to, planner)
-    return Chosen(chosen, loaded.name, parse_budgets(given or loaded.budget), planner)
-
-
-def _strengthened(pipeline: Pipeline, to: str | None, planner: Planner | None) -> Planner | None:
-    """The planner for a goal; the recipe's own where there is none. Raises UsageError where both are asked for."""
-    if to is None:
-        return planner
-    if planner is not None:
-        raise UsageError("the recipe is planned already: --to is for recipes and pipelines that prune")
-    goal = Goal.parse(to)
-    if not any(one.strength for one in pipeline.passes()):
-        raise UsageError(
-            f"--to {goal} turns how much pruning passes take, and the pipeline has none of them; "
-            "the recipe prune-structured has"
-        )
-    return Planner("strength", (pipeline,), goal=goal)
 
 
 @dataclass(frozen=True)

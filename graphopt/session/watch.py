@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from graphopt.analysis.cost import facts
 from graphopt.instruments.check import Check
@@ -45,6 +46,12 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+FED: Final = (
+    "most weights are default values of {} inputs, which callers may replace: they stay as they are, and so does what "
+    "reads them; --constant-inputs makes them constants"
+)
+
+
 class Watch:
     """The instruments of one run."""
 
@@ -79,6 +86,10 @@ def report_of(source: Source, job: Job, outcome: manager.Outcome, watch: Watch, 
     warnings = []
     if watch.check is not None and watch.check.input_fault is not None:
         warnings.append(f"the input itself does not pass ONNX's checker: {watch.check.input_fault}")
+    graph = outcome.graph
+    fed = sum(math.prod(one.shape) for one in graph.defaults.values())
+    if 2 * fed > facts(graph).parameters:
+        warnings.append(FED.format(len(graph.defaults)))
     return Report(
         recipe=job.recipe,
         pipeline=str(job.pipeline),

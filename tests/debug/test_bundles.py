@@ -18,7 +18,8 @@ from graphopt.pipeline.code import code_of, refuse_code
 from graphopt.pipeline.gate import Limits
 from graphopt.pipeline.pipeline import Pipeline
 from graphopt.pipeline.protocol import Context, Contract, Pass
-from graphopt.session.job import Job, plan
+from graphopt.session.choice import plan
+from graphopt.session.job import Job
 from graphopt.session.recording import Recording, write_bundle
 from graphopt.session.replaying import replay
 from graphopt.session.run import run

@@ -18,7 +18,8 @@ from browser import CHROMIUM, DRIVER, Browser
 from graphopt.instruments.history import History
 from graphopt.pipeline.gate import Limits
 from graphopt.report.html import page
-from graphopt.session.job import Job, plan
+from graphopt.session.choice import plan
+from graphopt.session.job import Job
 from graphopt.session.run import run
 from graphopt.storage.read import read
 from graphopt.testing import model

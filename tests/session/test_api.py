@@ -13,7 +13,7 @@ import pytest
 
 import graphopt
 from graphopt.errors import UsageError
-from graphopt.session.job import plan
+from graphopt.session.choice import plan
 from graphopt.testing import model
 
 TEXT = "g (float[N,4] x) => (float[N,3] y) { a = Identity(x)  b = MatMul(a, w)  y = Relu(b)  d = Exp(b) }"

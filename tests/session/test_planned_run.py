@@ -18,7 +18,8 @@ from graphopt.pipeline.pipeline import Pipeline
 from graphopt.pipeline.recipe import Planner, Recipe
 from graphopt.session.api import source_of
 from graphopt.session.bisecting import bisect
-from graphopt.session.job import Job, plan
+from graphopt.session.choice import plan
+from graphopt.session.job import Job
 from graphopt.session.planning import settled
 from graphopt.session.recording import Recording, write_bundle
 from graphopt.session.replaying import replay
