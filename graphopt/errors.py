@@ -63,5 +63,6 @@ OUT_OF_MEMORY = "out of memory; give the machine more, or use a smaller model"
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; protobuf calls it a model that it fails to serialize."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "EncodeError"
+    """Whether an error says that memory ran out; protobuf calls it a model that it fails to serialize, or nothing."""
+    speechless = isinstance(error, SystemError) and "google._upb" in str(error) and "returned NULL" in str(error)
+    return isinstance(error, MemoryError) or type(error).__name__ == "EncodeError" or speechless

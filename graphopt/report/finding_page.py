@@ -10,6 +10,7 @@ from rich.console import Console
 from graphopt.debug.bisect import Answer
 from graphopt.debug.finding import Finding
 from graphopt.pipeline.protocol import Remark
+from graphopt.pipeline.tokens import shorten
 from graphopt.report.plain import plain
 from graphopt.report.text import duration
 
@@ -20,7 +21,7 @@ _NAMES = 8
 
 def print_finding(found: Finding, console: Console, verbose: int = 0) -> None:
     """Print a finding; with `verbose` every try and every line that differs."""
-    console.print(f"[bold]{plain(Path(found.model).name)}[/bold]  [dim]{plain(found.pipeline)}[/dim]")
+    console.print(f"[bold]{plain(Path(found.model).name)}[/bold]  [dim]{plain(shorten(found.pipeline, 100))}[/dim]")
     if verbose:
         console.print()
         for one in found.tries:

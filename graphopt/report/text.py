@@ -10,6 +10,7 @@ from rich.table import Table
 
 from graphopt.contract import Contract
 from graphopt.pipeline.protocol import Remark
+from graphopt.pipeline.tokens import shorten
 from graphopt.report.plain import plain as escape
 from graphopt.report.summary import ModelRow, Report
 from graphopt.validation.verdict import Outcome
@@ -129,7 +130,9 @@ def latency_cells(measured: Latency) -> tuple[str, str, str]:
 
 def _verdict(report: Report, console: Console, verbose: int) -> None:
     for step, verdict in report.step_verdicts:
-        console.print(f"  {_MARKS[verdict.outcome]} {escape(step)}: {escape(verdict.sentence())}", highlight=False)
+        console.print(
+            f"  {_MARKS[verdict.outcome]} {escape(shorten(step))}: {escape(verdict.sentence())}", highlight=False
+        )
     verdict = report.verdict
     if not report.changed:
         console.print("  [green]✓[/green] nothing to change: the output is a copy of the input", highlight=False)

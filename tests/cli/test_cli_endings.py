@@ -9,8 +9,9 @@ from pathlib import Path
 import onnx
 import pytest
 from command_lines import Cli
+from google.protobuf.message import EncodeError
 
-from graphopt.errors import InternalError, NotEquivalent
+from graphopt.errors import OUT_OF_MEMORY, InternalError, NotEquivalent
 
 
 def deep(levels: int) -> bytes:
@@ -99,7 +100,9 @@ def test_a_fault_of_ours_is_one_sentence_that_says_what_to_do(
     [
         (NotEquivalent("it differs."), 1, "it differs"),
         (InternalError("the pass x failed"), 70, "the pass x failed; run it again with --debug to see where"),
-        (MemoryError(), 5, "out of memory; give the machine more, or use a smaller model"),
+        (MemoryError(), 5, OUT_OF_MEMORY),
+        (EncodeError("Failed to serialize proto"), 5, OUT_OF_MEMORY),
+        (SystemError("<method 'add' of 'google._upb._message.X' objects> returned NULL"), 5, OUT_OF_MEMORY),
         (EOFError("the end"), 70, "internal error (EOFError: the end); run it again with --debug to see where"),
         (
             SystemExit(0),
