@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from graphopt.analysis.constants import constant_node
 from graphopt.analysis.extent import Extent
-from graphopt.ir import Constant, Node, Tensor
-from passes.fold.weighing import constant_node_bytes, held_bytes, initializer_bytes, node_bytes
+from graphopt.analysis.file_bytes import constant_node_bytes, held_bytes, initializer_bytes, node_bytes
+from graphopt.ir import Node, Tensor
 
 _HEAVY = 256  # bytes from which on a constant makes one decision of all nodes that read it
 _FEW = 4  # readers up to which any constant does
@@ -100,7 +99,7 @@ class Growth:
                     parent[find(node)] = find(maker)
                 elif one not in first:
                     first[one] = node
-                elif self._count(one) <= _FEW or self._held(one) >= _HEAVY:
+                elif self._count(one) <= _FEW or held_bytes(one) >= _HEAVY:
                     parent[find(node)] = find(first[one])
         groups: dict[Node, list[Node]] = {}
         for node in parent:
@@ -117,13 +116,14 @@ class Growth:
         ]
 
     def _growth(self, node: Node, needed: list[Tensor]) -> int:
-        inputs = sum(self.extents[one].bytes if one in self.extents else self._held(one) for one in set(node.inputs))
+        inputs = sum(self.extents[one].bytes if one in self.extents else held_bytes(one) for one in set(node.inputs))
         return sum(self._stored(one) for one in needed) - inputs
 
     def _stored(self, tensor: Tensor) -> int:
         """Bytes that a result takes in the file."""
         weigh = constant_node_bytes if tensor in self.as_nodes else initializer_bytes
-        return weigh(tensor.name, self.extents[tensor])
+        extent = self.extents[tensor]
+        return weigh(tensor.name, extent.shape, extent.bytes)
 
     def _freed(self, members: Mapping[Node, None]) -> int:
         """Bytes that go with `members`: their own, and those of the constants that only they read."""
@@ -135,7 +135,7 @@ class Growth:
                     read[one] = read.get(one, 0) + 1
         for one, count in read.items():
             if count == self._count(one) and not one.graph_outputs and one not in self.kept:
-                total += self._held(one)
+                total += held_bytes(one)
         return total
 
     def _count(self, tensor: Tensor) -> int:
@@ -143,10 +143,3 @@ class Growth:
         if tensor not in self._readers:
             self._readers[tensor] = len(tensor.readers)
         return self._readers[tensor]
-
-    def _held(self, tensor: Tensor) -> int:
-        """Bytes of the initializer or Constant node that a tensor is; 0 for anything else."""
-        if isinstance(tensor, Constant):
-            return held_bytes(tensor)
-        node = constant_node(tensor)
-        return 0 if node is None else node_bytes(node)

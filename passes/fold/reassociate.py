@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from graphopt.analysis.annotations import Annotations
-from graphopt.analysis.constants import constant_node, constant_of
-from graphopt.analysis.extent import Extent
+from graphopt.analysis.constants import constant_of
+from graphopt.analysis.file_bytes import constant_node_bytes, held_bytes, initializer_bytes, node_bytes
 from graphopt.analysis.matching import maker, only_reader
 from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.dtypes import np_dtype
@@ -19,7 +19,6 @@ from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.fold.folding import sweep
 from passes.fold.linear import FIRST_OPSET
 from passes.fold.reweighting import needs_nodes, stored
-from passes.fold.weighing import constant_node_bytes, held_bytes, initializer_bytes, node_bytes
 
 _FLOATS = (1, 10, 11)  # float32, float16, float64 (ONNX IR, TensorProto.DataType)
 _INTEGERS = (2, 3, 4, 5, 6, 7, 12, 13)  # of 8 to 64 bits
@@ -195,14 +194,12 @@ def _grown(first: _Step, second: _Step, values: Array, annotations: Annotations)
             more = values.nbytes - step.constant.nbytes
             total += more + 3 * (more > 0) + 3 * max(0, values.ndim - len(step.constant.shape))  # dims, prefixes
             continue
-        node = constant_node(tensor)
-        total -= held_bytes(step.constant) if node is None else node_bytes(node)
+        total -= held_bytes(tensor)
     if keeper is not None:
         return total
     name = f"{second.tensor.name}_00"
-    extent = Extent(second.constant.onnx_dtype, values.shape, values.size, values.nbytes)
     weigh = constant_node_bytes if needs_nodes(second.node) else initializer_bytes
-    return total + weigh(name, extent) + len(name.encode()) - len(second.tensor.name.encode())
+    return total + weigh(name, values.shape, values.nbytes) + len(name.encode()) - len(second.tensor.name.encode())
 
 
 def _put(first: _Step, second: _Step, values: Array, annotations: Annotations) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 
 from graphopt.analysis.annotations import Annotations
-from graphopt.analysis.constants import constant_node
-from graphopt.ir import Constant, Node, Tensor
-from passes.fold.weighing import held_bytes, node_bytes
+from graphopt.analysis.file_bytes import held_bytes, node_bytes
+from graphopt.ir import Node, Tensor
 
 
 def freed_bytes(node: Node, kept: Container[Tensor | None], annotations: Annotations) -> int:
@@ -16,8 +15,7 @@ def freed_bytes(node: Node, kept: Container[Tensor | None], annotations: Annotat
     for one in dict.fromkeys(node.inputs):
         if one in kept or not _is_read_by_none_but(node, one) or annotations.needs(one) is not None:
             continue
-        maker = constant_node(one)
-        total += held_bytes(one) if isinstance(one, Constant) else 0 if maker is None else node_bytes(maker)
+        total += held_bytes(one)
     return total
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.analysis.annotations import Annotations
-from graphopt.analysis.extent import Extent
+from graphopt.analysis.file_bytes import constant_node_bytes, node_bytes
 from graphopt.analysis.liveness import Effects
 from graphopt.analysis.sequence_contents import Elements, SequenceContents, position
 from graphopt.analysis.spelling import longer_names
@@ -18,7 +18,6 @@ from graphopt.ir.shadows import out_of_sight, shadowed
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.fold.folding import store, sweep
 from passes.fold.split_sequences import SplitSequences
-from passes.fold.weighing import constant_node_bytes, node_bytes
 
 _INITIALIZERS_ALONE = 4  # the IR version from which on an initializer need not be an input
 
@@ -171,12 +170,11 @@ class _Work:
     def keep(self, rule: str, node: Node, value: Array, inside: bool) -> None:
         output = node.outputs[0]
         as_node = inside or self.old or bool(output.graph_outputs)
-        extent = Extent(7 if value.dtype == np.int64 else 9, value.shape, value.size, value.nbytes)
         freed = node_bytes(node)
         maker = node.inputs[0].inputs[0] if node.inputs[0].inputs else None
         if maker is not None and node.inputs[0].readers == [node] and not node.inputs[0].graph_outputs:
             freed += node_bytes(maker)
-        if as_node and constant_node_bytes(output.name, extent) > freed:
+        if as_node and constant_node_bytes(output.name, value.shape, value.nbytes) > freed:
             self.ctx.missed(rule, node, "the file would grow: the constant takes a node of its own")
         elif self.ctx.rewrite(rule, node):
             store(node, {output: value}, {output} if as_node else ())

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.analysis.constants import constant_of
-from graphopt.analysis.extent import Extent
+from graphopt.analysis.file_bytes import constant_node_bytes, initializer_bytes
 from graphopt.analysis.matching import only_reader, operand
 from graphopt.ir import Constant, Graph, Node, Tensor, Variable
 from graphopt.ir.shelf import scratch
 from graphopt.ir.values import Array
 from passes.fold.linear import Linear, Vector
-from passes.fold.weighing import constant_node_bytes, initializer_bytes
 
 _INITIALIZERS_ALONE = 4  # the IR version from which on an initializer need not be an input
 _FAINT = 2.0**-60  # a scale so small that what it takes below the normal numbers may have mattered
@@ -45,9 +44,8 @@ class Change:
         if held is not None:
             return self.bias.nbytes - held.nbytes + (_SLOT + len(held.name) if held is donor else 0)
         name, size = f"{self.linear.weight_name}_bias_00", self.bias.nbytes
-        extent = Extent(self.linear.weight.onnx_dtype, self.bias.shape, self.bias.size, size)
         weigh = constant_node_bytes if needs_nodes(self.linear.node) else initializer_bytes
-        return weigh(name, extent) + len(name.encode()) + _SLOT
+        return weigh(name, self.bias.shape, size) + len(name.encode()) + _SLOT
 
     def apply(self, donor: Constant | None) -> None:
         """Put the values in place."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.extent import Extent
+from graphopt.analysis.file_bytes import constant_node_bytes, initializer_bytes, node_bytes
 from graphopt.analysis.integers import may_be_integers
 from graphopt.analysis.liveness import Effects
 from graphopt.analysis.shapes import Shapes
@@ -21,7 +22,6 @@ from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.fold.folding import store, sweep
 from passes.fold.growth import Growth
 from passes.fold.targets import Target, target_of
-from passes.fold.weighing import constant_node_bytes, initializer_bytes, node_bytes
 
 _INITIALIZERS_ALONE = 4  # the IR version from which on an initializer need not be an input
 _STEM, _LIKE_THIS = "target", "target_000000"  # names of constants, and one as long as the longest
@@ -160,13 +160,13 @@ class _Work:
 
     def cost(self, target: Target) -> int:
         """Bytes of the constant (none where it is there already) and of its name where it is read."""
-        extent = Extent(_INT64, (len(target),), len(target), 8 * len(target))
+        shape, size = [len(target)], 8 * len(target)
         if self.old:
-            return constant_node_bytes(_LIKE_THIS, extent) + len(_LIKE_THIS)
+            return constant_node_bytes(_LIKE_THIS, shape, size) + len(_LIKE_THIS)
         found = self.shared.get(target)
         if found is not None and found.is_read:
             return len(found.name)
-        return initializer_bytes(_LIKE_THIS, extent) + len(_LIKE_THIS)
+        return initializer_bytes(_LIKE_THIS, shape, size) + len(_LIKE_THIS)
 
     def constant(self, target: Target, node: Node) -> Tensor:
         """An initializer of the main graph, the same one for all that want these numbers; a Constant node

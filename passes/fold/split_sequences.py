@@ -7,13 +7,13 @@ import functools
 import numpy as np
 
 from graphopt.analysis.constants import constant_values
+from graphopt.analysis.file_bytes import node_bytes
 from graphopt.analysis.matching import operand
 from graphopt.analysis.sequence_contents import position
 from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.shadows import out_of_sight, shadowed
 from graphopt.pipeline.protocol import Context
-from passes.fold.weighing import node_bytes
 
 _MOST = 256  # parts
 _SPLIT_INPUT, _NUM_OUTPUTS = 13, 18  # opsets from which Split takes its parts as an input, and says how many

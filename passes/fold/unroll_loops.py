@@ -8,6 +8,7 @@ import numpy as np
 
 from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.conditions import Conditions
+from graphopt.analysis.file_bytes import node_bytes
 from graphopt.analysis.liveness import Effects
 from graphopt.analysis.matching import operand
 from graphopt.ir import Constant, Graph, Node, Tensor, Variable
@@ -15,7 +16,6 @@ from graphopt.ir.dissolve import Dissolver, constants_are_nodes, hand_through
 from graphopt.ir.dtypes import Array
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.fold.folding import sweep
-from passes.fold.weighing import node_bytes
 
 _FRESH = 6  # bytes that a fresh name is longer than the one it is made from, at most
 _AXES_INPUT = 13  # the opset from which Unsqueeze takes its axes as an input

@@ -8,12 +8,12 @@ import numpy as np
 
 from graphopt.analysis.constants import constant_of, constant_values
 from graphopt.analysis.dim_bounds import at_least
+from graphopt.analysis.file_bytes import plain_bytes
 from graphopt.analysis.matching import integers
 from graphopt.analysis.pattern import Match
 from graphopt.analysis.pattern_terms import is_constant
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.pipeline.protocol import Context, Contract, Pass
-from passes.fuse.footprint import bytes_of
 from passes.fuse.layer_normalization import PLAIN
 from passes.fuse.rules import FLOAT, Build, Facts, Rule, fuse
 
@@ -37,7 +37,7 @@ def _normalization(match: Match, facts: Facts) -> Build | str | None:
             why = f"{tensor.name!r} is not one number for each channel"
         if why is None and len(tensor.outputs) > 1 and not _is_flat(tensor):
             why = f"{tensor.name!r} is read by others, and would have to be stored twice"
-    if why is None and sum(map(bytes_of, match.nodes[1:])) < _ROOM:
+    if why is None and sum(map(plain_bytes, match.nodes[1:])) < _ROOM:
         why = "the file would grow"
     epsilon = float(np.float32(match.number("eps")))
 

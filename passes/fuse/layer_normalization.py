@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.analysis.constants import constant_of
+from graphopt.analysis.file_bytes import described_bytes, fresh, initializer_bytes, plain_bytes
 from graphopt.analysis.pattern import Match, Pattern
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
 from passes.fuse import moments
-from passes.fuse.footprint import bytes_of, constant_bytes, fresh, node_bytes
 from passes.fuse.normalized_axes import biased, normalization
 from passes.fuse.rules import BFLOAT16, FLOAT, FLOAT16, Build, Facts, Rule, fuse
 from passes.fuse.trailing_axes import reduced_axes
@@ -79,11 +79,11 @@ def _growth(match: Match, square: Node) -> int:
     d, s, q = (match[name].name for name in ("d", "s", "q"))
     two = square.inputs[1].name if square.op == "Pow" else fresh("two")
     n, g = (match[name].name if name in match.values else fresh(s) for name in ("n", "g"))
-    new = node_bytes("Pow", [d, two, q], {}, square.name) + node_bytes("Div", [d, s, n], {})
-    new += node_bytes("Mul", [n, match["scale"].name, g], {})
-    new += node_bytes("Add", [g, match["bias"].name, match["y"].name], {}, match.root.name)
-    new += constant_bytes(two, [], 4) if square.op == "Mul" else 0
-    return new - sum(bytes_of(one) for one in match.nodes if one not in kept)
+    new = described_bytes("Pow", [d, two, q], {}, square.name) + described_bytes("Div", [d, s, n], {})
+    new += described_bytes("Mul", [n, match["scale"].name, g], {})
+    new += described_bytes("Add", [g, match["bias"].name, match["y"].name], {}, match.root.name)
+    new += initializer_bytes(two, [], 4) if square.op == "Mul" else 0
+    return new - sum(plain_bytes(one) for one in match.nodes if one not in kept)
 
 
 def _usual(match: Match, _: Facts) -> Build | str | None:

@@ -9,13 +9,13 @@ import numpy as np
 
 from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.constants import constant_of
+from graphopt.analysis.file_bytes import described_bytes, fresh, held_bytes, initializer_bytes, plain_bytes
 from graphopt.analysis.matching import only_reader
 from graphopt.analysis.pattern_terms import attribute, is_constant
 from graphopt.ir import Constant, Graph, Node, Tensor
 from graphopt.ir.supersede import remove_all
 from graphopt.ir.values import Array
 from graphopt.pipeline.protocol import Context, Contract, Pass, option
-from passes.fuse.footprint import bytes_of, bytes_of_constant, constant_bytes, fresh, node_bytes
 from passes.fuse.rules import DOUBLE, FLOAT, FLOAT16, TYPE_NAMES
 
 RULE = "parallel-linears"
@@ -186,16 +186,16 @@ def _growth(scope: Graph, branches: list[_Branch]) -> int:
     """Bytes that the file grows by, at most; weights only move."""
     first = branches[0]
     constants = [one for branch in branches for one in branch.constants[: 2 if first.bias is not None else 1]]
-    old = sum(bytes_of(node) for one in branches for node in one.nodes) + sum(map(bytes_of_constant, constants))
+    old = sum(plain_bytes(node) for one in branches for node in one.nodes) + sum(map(held_bytes, constants))
     moved = sum(one.nbytes for one in constants)
     made = fresh(first.node.outputs[0].name)
-    new = constant_bytes(first.weight.name, first.weight.shape, moved) + 8
-    new += bytes_of(first.node) + len(made) - len(first.node.outputs[0].name)
+    new = initializer_bytes(first.weight.name, first.weight.shape, moved) + 8
+    new += plain_bytes(first.node) + len(made) - len(first.node.outputs[0].name)
     if first.bias is not None:
-        new += constant_bytes(first.bias.name, first.bias.shape, 0)
+        new += initializer_bytes(first.bias.name, first.bias.shape, 0)
     if first.add is not None:
         total = fresh(first.output.name)
-        new += node_bytes("Add", [made, total, first.bias.name if first.bias else ""], {}, first.add.name)
+        new += described_bytes("Add", [made, total, first.bias.name if first.bias else ""], {}, first.add.name)
         made = total
     sizes = [one.columns for one in branches]
     attrs: dict[str, object] = {"axis": -1 if scope.opset >= _FROM_BEHIND else 1}
@@ -206,8 +206,8 @@ def _growth(scope: Graph, branches: list[_Branch]) -> int:
         attrs["split"] = sizes
     elif len(set(sizes)) > 1:
         names.append(fresh("split"))
-        new += constant_bytes(names[-1], [len(sizes)], 8 * len(sizes))
-    return new + node_bytes("Split", names, attrs) - old
+        new += initializer_bytes(names[-1], [len(sizes)], 8 * len(sizes))
+    return new + described_bytes("Split", names, attrs) - old
 
 
 def _rewrite(scope: Graph, branches: list[_Branch], axis: int) -> None:

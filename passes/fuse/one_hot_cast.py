@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphopt.analysis.constants import constant_values
+from graphopt.analysis.file_bytes import described_bytes, fresh, initializer_bytes, plain_bytes
 from graphopt.analysis.pattern import Match, Pattern
 from graphopt.ir import Graph, Node
 from graphopt.pipeline.protocol import Context, Contract, Pass
-from passes.fuse.footprint import bytes_of, constant_bytes, fresh, node_bytes
 from passes.fuse.rules import Build, Facts, Rule, fuse
 
 _INT64 = 7
@@ -28,8 +28,8 @@ def _cast(match: Match, facts: Facts) -> Build | str | None:
         return "the indices and the depth are not int64"
     node, root = match.node("o"), match.root
     reads = [match["indices"].name, match["depth"].name, fresh("values"), root.outputs[0].name]
-    made = node_bytes("OneHot", reads, node.attrs, root.name) + constant_bytes(fresh("values"), [2], 8)
-    if len(match["values"].outputs) > 1 and made > bytes_of(node) + bytes_of(root):
+    made = described_bytes("OneHot", reads, node.attrs, root.name) + initializer_bytes(fresh("values"), [2], 8)
+    if len(match["values"].outputs) > 1 and made > plain_bytes(node) + plain_bytes(root):
         return f"{match['values'].name!r} is read by others, and would have to be stored twice"
 
     def build(scope: Graph) -> list[Node]:

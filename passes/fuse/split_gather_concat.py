@@ -9,13 +9,13 @@ import numpy as np
 
 from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.constants import constant_of
+from graphopt.analysis.file_bytes import described_bytes, fresh, initializer_bytes, plain_bytes
 from graphopt.analysis.parts import Part, part_of
 from graphopt.analysis.pattern_terms import is_constant
 from graphopt.analysis.shapes import Shapes
 from graphopt.ir import Graph, Node, Tensor
 from graphopt.ir.supersede import remove_all, supersede
 from graphopt.pipeline.protocol import Context, Contract, Pass
-from passes.fuse.footprint import bytes_of, constant_bytes, fresh, node_bytes
 
 _GATHERED = 64  # indices of a Gather that takes over from copies of whole runs
 _SIZES_AS_INPUT, _EQUAL_PARTS = 13, 18  # opsets that changed Split
@@ -155,8 +155,8 @@ class _Work:
         if not going:
             return
         names = [part.source.name, fresh("indices"), node.outputs[0].name]
-        growth = constant_bytes(names[1], [len(indices)], 8 * len(indices)) - bytes_of(node)
-        growth += node_bytes("Gather", names, {"axis": part.axis}, node.name) - sum(map(bytes_of, going))
+        growth = initializer_bytes(names[1], [len(indices)], 8 * len(indices)) - plain_bytes(node)
+        growth += described_bytes("Gather", names, {"axis": part.axis}, node.name) - sum(map(plain_bytes, going))
         if len(indices) > _GATHERED or growth > 0:
             many = f"they are more than {_GATHERED} elements along the axis"
             self.ctx.missed("parts-rearranged", node, many if len(indices) > _GATHERED else "the file would grow")
@@ -233,8 +233,10 @@ class _Work:
         new = 0
         if listed:
             names.append(fresh("split"))
-            new = constant_bytes(names[-1], [len(sizes)], 8 * len(sizes))
-        return new + node_bytes("Split", names, attrs, part.node.name) - sum(bytes_of(one.node) for one in parts)
+            new = initializer_bytes(names[-1], [len(sizes)], 8 * len(sizes))
+        return (
+            new + described_bytes("Split", names, attrs, part.node.name) - sum(plain_bytes(one.node) for one in parts)
+        )
 
     def _needed(self, tensor: Tensor) -> bool:
         return self.annotations.needs(tensor) is not None

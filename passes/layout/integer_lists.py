@@ -8,10 +8,10 @@ import numpy as np
 
 from graphopt.analysis.annotations import Annotations
 from graphopt.analysis.constants import constant_node
+from graphopt.analysis.file_bytes import constant_node_bytes, held_bytes, initializer_bytes
 from graphopt.ir import Constant, Graph, Node, Tensor, Variable
 from graphopt.ir.tensors import SparseStored
 from graphopt.ir.values import Array
-from passes.layout.weighing import held_bytes, list_bytes
 
 _LONGEST = 64
 _INITIALIZERS_ALONE = 4  # the IR version from which on an initializer need not be an input
@@ -47,7 +47,8 @@ class IntegerLists:
         """Bytes by which the file grows when a node comes to read these."""
         if self.find(scope, values) is not None:
             return 0
-        return list_bytes(f"{stem}_0000", len(values), self._as_node(scope))
+        weigh = constant_node_bytes if self._as_node(scope) else initializer_bytes
+        return weigh(f"{stem}_0000", [len(values)], 8 * len(values))
 
     def get(self, reader: Node, values: Sequence[int], stem: str) -> Tensor:
         """The constant of these contents in the graph of `reader`, made where there is none."""

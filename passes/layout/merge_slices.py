@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphopt.analysis.annotations import Annotations
+from graphopt.analysis.file_bytes import described_bytes, plain_bytes
 from graphopt.analysis.matching import integers, maker, only_reader
 from graphopt.ir import Graph, Node, Tensor, Variable
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.layout.cuts import Cut, cuts_of, joined
 from passes.layout.facts import Facts
 from passes.layout.integer_lists import IntegerLists
-from passes.layout.weighing import described_bytes, node_bytes
 
 SLICES, EXPANDS = "slice-of-slice", "expand-of-expand"
 _INPUTS = 10  # the version from which on Slice takes its bounds as inputs
@@ -136,8 +136,8 @@ class _Work:
                 names.append("starts_0000" if held is None else held.name)
                 cost += self.lists.cost(scope, values, "starts")
                 reused |= set() if held is None else {held}
-        cost += described_bytes("Slice", second.name, names, attrs)
-        return cost - node_bytes(first) - node_bytes(second) - self.lists.freed_with((first, second), reused)
+        cost += described_bytes("Slice", names, attrs, second.name)
+        return cost - plain_bytes(first) - plain_bytes(second) - self.lists.freed_with((first, second), reused)
 
     def expand(self, scope: Graph, second: Node) -> int:
         first = self.first(second, second.inputs[0])
@@ -151,7 +151,7 @@ class _Work:
             self.stayed[second, EXPANDS] = "the first one expands an axis that the second one leaves"
             return 0
         names = len(first.inputs[0].name.encode()) - len(second.inputs[0].name.encode())
-        if names > node_bytes(first):
+        if names > plain_bytes(first):
             return 0
         if not self.ctx.rewrite(EXPANDS, second):
             return 0

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphopt.analysis.annotations import Annotations
+from graphopt.analysis.file_bytes import held_bytes, plain_bytes
 from graphopt.analysis.views import is_view
 from graphopt.ir import Graph, Node, Variable
 from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.layout.facts import Facts
 from passes.layout.integer_lists import IntegerLists
 from passes.layout.view_plans import AXES_STEM, SHAPE_STEM, Plan, Planner
-from passes.layout.weighing import held_bytes, node_bytes
 
 RULE = "view-of-view"
 
@@ -98,7 +98,7 @@ class _Work:
             and not value.graph_outputs
             and self.annotations.about(value) is None
         )
-        if frees and sum(plan.growth for plan in plans.values()) <= node_bytes(first) + self.freed(first, plans):
+        if frees and sum(plan.growth for plan in plans.values()) <= plain_bytes(first) + self.freed(first, plans):
             return self.apply(first, first, plans)
         applied = 0
         for reader, plan in plans.items():

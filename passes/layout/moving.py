@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphopt.analysis.annotations import Annotations
+from graphopt.analysis.file_bytes import described_bytes, held_bytes, plain_bytes
 from graphopt.analysis.liveness import is_unread
 from graphopt.analysis.views import composed
 from graphopt.ir import Graph, Node, Tensor, Variable
@@ -13,7 +14,6 @@ from graphopt.pipeline.protocol import Context
 from passes.layout.facts import Facts
 from passes.layout.integer_lists import IntegerLists
 from passes.layout.transposed_regions import Region, Regions, changed
-from passes.layout.weighing import described_bytes, held_bytes, node_bytes
 
 RULE = "region"
 _GROWS = "the file would grow: new names and constants take more than the transposes that go"
@@ -75,7 +75,7 @@ class Mover:
         slots = 0
         for source in region.sources:
             if regions.is_freed(source.outputs[0]):
-                growth -= node_bytes(source)
+                growth -= plain_bytes(source)
             length = len(source.inputs[0].name.encode()) - len(source.outputs[0].name.encode())
             growth += length * sum(one is source.outputs[0] for node in region.nodes for one in node.inputs)
         for node in region.nodes:
@@ -84,9 +84,9 @@ class Mover:
                 if perm is None:
                     continue
                 undone = regions.undone(tensor)
-                growth -= sum(map(node_bytes, undone))
+                growth -= sum(map(plain_bytes, undone))
                 if regions.is_needed(tensor):
-                    growth += described_bytes("Transpose", "", [tensor.name] * 2, {"perm": list(perm)}) + _NUMBER
+                    growth += described_bytes("Transpose", [tensor.name] * 2, {"perm": list(perm)}) + _NUMBER
                 uses = 1 + len(tensor.outputs) + sum(len(one.outputs[0].outputs) for one in undone)
                 slots += uses
                 names += uses * len(tensor.name.encode())
@@ -126,7 +126,7 @@ class Mover:
                 if slot >= len(node.inputs):
                     growth += len("axes_0000") + 2
             changes = {**node.attrs, **how.attrs}
-            growth += described_bytes("", "", [], changes) - described_bytes("", "", [], node.attrs)
+            growth += described_bytes("", [], changes) - described_bytes("", [], node.attrs)
         for old, count in slots.items():
             if count == len(old.outputs) and not old.graph_outputs and self.annotations.needs(old) is None:
                 growth -= held_bytes(old)

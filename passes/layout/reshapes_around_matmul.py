@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphopt.analysis.annotations import Annotations
+from graphopt.analysis.file_bytes import plain_bytes
 from graphopt.analysis.matching import maker, only_reader, operand
 from graphopt.analysis.views import RESHAPES, Dims, viewed
 from graphopt.ir import Graph, Node, Variable
@@ -12,7 +13,6 @@ from graphopt.pipeline.protocol import Context, Contract, Pass
 from passes.layout.facts import Facts
 from passes.layout.integer_lists import IntegerLists
 from passes.layout.view_plans import Planner
-from passes.layout.weighing import node_bytes
 
 RULE = "around"
 
@@ -73,7 +73,7 @@ def _try(scope: Graph, node: Node, planner: Planner, annotations: Annotations, c
         return
     result = last.outputs[0]
     now, then = (source.name + result.name).encode(), (joined.name + product.name).encode()
-    if len(now) - len(then) > node_bytes(last):
+    if len(now) - len(then) > plain_bytes(last):
         ctx.missed(RULE, node, f"the file would grow: {source.name!r} is so long a name")
         return
     if not ctx.rewrite(RULE, node):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphopt.analysis.annotations import Annotations
+from graphopt.analysis.file_bytes import described_bytes, plain_bytes
 from graphopt.analysis.matching import integers
 from graphopt.analysis.views import (
     RESHAPES,
@@ -24,7 +25,6 @@ from graphopt.ir import Node, Tensor
 from graphopt.ir.dtypes import MOST_AXES
 from passes.layout.facts import Facts
 from passes.layout.integer_lists import IntegerLists
-from passes.layout.weighing import described_bytes, node_bytes
 
 SHAPE_STEM, AXES_STEM = "shape", "axes"
 
@@ -133,7 +133,7 @@ class Planner:
         else:
             growth = (len(source.name.encode()) - len(result.name.encode())) * len(result.outputs)
         freed = sum(self.lists.freed(one, second) for one in second.inputs[1:])
-        return Plan("", growth=growth - node_bytes(second) - freed)
+        return Plan("", growth=growth - plain_bytes(second) - freed)
 
     def _kept(self, first: Node, second: Node) -> Plan | str | None:
         """A Reshape whose target means the same for what `first` reads."""
@@ -186,9 +186,9 @@ class Planner:
             held = self.lists.find(scope, values)
             names.append(held.name if held is not None else f"{stem}_0000")
             cost = self.lists.cost(scope, values, stem)
-        cost += described_bytes(op, second.name, names, attrs)
+        cost += described_bytes(op, names, attrs, second.name)
         freed = sum(self.lists.freed(one, second) for one in second.inputs[1:] if one is not held)
-        return Plan(op, attrs, values, growth=cost - node_bytes(second) - freed, reused=held)
+        return Plan(op, attrs, values, growth=cost - plain_bytes(second) - freed, reused=held)
 
 
 def _view_of(tensor: Tensor) -> Node | None:
