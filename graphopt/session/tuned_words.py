@@ -1,10 +1,8 @@
-"""What is said of a search, beside its figures."""
+"""The sentences in which a report says what was particular about a search."""
 
 from __future__ import annotations
 
 from typing import Final
-
-from graphopt.validation.verdict import Verdict
 
 HAIR: Final = "on the searched samples, which is a matter of one or two of them; on the others it kept it"
 OPENED: Final = (
@@ -18,19 +16,3 @@ GENERATED_FEEDS: Final = (
     "the search saw generated feeds, which may be unlike real ones, so expect a worse result; give some dozens of "
     "samples with --feeds"
 )
-
-
-def figures_of(verdict: Verdict) -> dict[str, float]:
-    """What a verdict measured, by name."""
-    found = {one.budget.metric: one.reached for one in verdict.budgets}
-    floats = [one for one in verdict.outputs if one.kind in ("float", "mixed")]
-    if floats:
-        found.setdefault("sqnr_db", min(one.sqnr_db for one in floats))
-        found.setdefault("cosine", min(one.cosine for one in floats))
-    if verdict.metric_before is not None and verdict.metric_after is not None:
-        found["metric_before"], found["metric_after"] = verdict.metric_before, verdict.metric_after
-    return found
-
-
-def part(text: str) -> str:
-    return f", {text}" if text else ""

@@ -33,7 +33,7 @@ from graphopt.session.shared_files import filed, labels_filed
 from graphopt.session.tie import fastest_first, raced, rivals
 from graphopt.session.trying import Room, Setting
 from graphopt.session.tune_options import Options, objective_of
-from graphopt.session.tuned_words import GENERATED_FEEDS, HAIR, OPENED, UNNAMED, figures_of, part
+from graphopt.session.tuned_words import GENERATED_FEEDS, HAIR, OPENED, UNNAMED
 from graphopt.storage.scratch import Scratch
 from graphopt.storage.source import Source
 from graphopt.tolerance.agreement import predicted_errors
@@ -167,9 +167,10 @@ class _Tuning:
             found,
             chosen,
             self.objective.axes,
-            {} if result is None else figures_of(result.verdict),
+            {} if result is None else result.verdict.figures(),
             "" if result is None or chosen is None else self._recipe(trials[chosen], result).dump(),
-            f"{self.room.report.count} x {self.room.report.source}" + part(self.room.report.part),
+            f"{self.room.report.count} x {self.room.report.source}"
+            + (f", {part}" if (part := self.room.report.part) else ""),
             "" if self.preset is None else self.preset.name,
             () if self.preset is None else self.preset.assumptions,
             tuple(dict.fromkeys(self.warnings)),

@@ -156,6 +156,17 @@ class Verdict:
             details.append(f"{self.feeds.count} {kind}{'' if self.feeds.count == 1 else 's'}")
         return f"{said}: {', '.join(detail for detail in details if detail)}"
 
+    def figures(self) -> dict[str, float]:
+        """What was measured, by name: what budgets are on, SQNR and cosine of the worst output, the metric."""
+        found = {one.budget.metric: one.reached for one in self.budgets}
+        floats = [one for one in self.outputs if one.kind in ("float", "mixed")]
+        if floats:
+            found.setdefault("sqnr_db", min(one.sqnr_db for one in floats))
+            found.setdefault("cosine", min(one.cosine for one in floats))
+        if self.metric_before is not None and self.metric_after is not None:
+            found["metric_before"], found["metric_after"] = self.metric_before, self.metric_after
+        return found
+
     def _similarity(self) -> list[str]:
         """Of a LOSSY result, what its budgets did not ask for: SQNR and cosine of the worst output."""
         asked = {result.budget.metric for result in self.budgets}

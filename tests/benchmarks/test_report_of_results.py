@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from made_records import quantized
 
 from benchmarks import report
 from benchmarks.markdown_html import html_of, inline
@@ -28,15 +29,16 @@ WILD = "<script>alert(1)</script>\"'&]]>\x1b\n| -- -->"
 MACHINE = {"cpu": "made up", "cores": 2}
 
 
-def made(contender: str, ratio: float = 0.5, model: str = "m", failure: str = "", **figures: float) -> Record:
-    ends = {"latency_ratio": ratio, "latency_ratio_low": ratio - 0.001, "latency_ratio_high": ratio + 0.001}
-    values = {} if failure else {"bytes": 10.0, "bytes_ratio": 0.3, "sqnr_db": 30.0, **ends, **figures}
-    return Record("quantization", model, contender, "1.0", values, {}, failure)
-
-
 def few() -> Told:
     runs = [
-        Run(MACHINE, (made("graphopt:a", agreement=1.0), made("other:b", 0.7), made("other:c", failure="it fell"))),
+        Run(
+            MACHINE,
+            (
+                quantized("graphopt:a", agreement=1.0),
+                quantized("other:b", 0.7),
+                quantized("other:c", failure="it fell"),
+            ),
+        ),
         Run({**MACHINE, "cores": 3}, (Record("pruning", "m", "graphopt:d", "1.1", {"bytes": 3.0}),)),
     ]
     return told(runs)
@@ -93,7 +95,7 @@ def test_sections_come_in_the_order_of_the_suites() -> None:
 
 def test_versions_of_libraries_and_of_tools_are_one_list() -> None:
     machine = {"cpu": "x", "versions": {"graphopt": "0", "onnx": "1"}, "load": 3}
-    one = told([Run(machine, (made("graphopt:a"),))])
+    one = told([Run(machine, (quantized("graphopt:a"),))])
     assert one.machines == ({"cpu": "x"},)
     assert one.versions == {"graphopt": "1.0", "onnx": "1"}
 
@@ -115,8 +117,8 @@ def test_the_markdown_has_everything() -> None:
 
 
 def test_what_is_too_noisy_is_said_in_tables_whoever_measured() -> None:
-    wide = made("graphopt:a", latency_ratio_high=0.6)
-    text = markdown(told([Run({}, (wide, made("other:b")))]))
+    wide = quantized("graphopt:a", latency_ratio_high=0.6)
+    text = markdown(told([Run({}, (wide, quantized("other:b")))]))
     (line,) = (each for each in text.splitlines() if "| graphopt:a |" in each)
     assert f"0.500 (0.499 to 0.600), {NOISE}" in line
     assert text.count(NOISE) == 1
@@ -140,9 +142,9 @@ def test_ratios_of_processor_time_say_so_too() -> None:
 
 def test_two_runs_on_one_machine_are_held_against_each_other() -> None:
     runs = [
-        Run(MACHINE, (made("graphopt:a", 0.500), made("graphopt:b", 0.5))),
-        Run({"cpu": "another"}, (made("graphopt:a", 0.9),)),
-        Run({**MACHINE, "started": "later"}, (made("graphopt:a", 0.505), made("graphopt:b", 0.6))),
+        Run(MACHINE, (quantized("graphopt:a", 0.500), quantized("graphopt:b", 0.5))),
+        Run({"cpu": "another"}, (quantized("graphopt:a", 0.9),)),
+        Run({**MACHINE, "started": "later"}, (quantized("graphopt:a", 0.505), quantized("graphopt:b", 0.6))),
     ]
     one = told(runs)
     assert [(each.contender, each.first, each.second, each.verdict) for each in one.again] == [
@@ -156,7 +158,7 @@ def test_two_runs_on_one_machine_are_held_against_each_other() -> None:
 
 
 def test_the_page_is_whole_and_asks_nothing_of_a_network() -> None:
-    text = page(told([*read(EXAMPLE), Run(MACHINE, (made("graphopt:a"),))]))
+    text = page(told([*read(EXAMPLE), Run(MACHINE, (quantized("graphopt:a"),))]))
     reader = parsed(text)
     tags = {tag for tag, _ in reader.seen}
     assert not tags & {"script", "link", "img", "iframe", "object", "use", "image", "base"}
@@ -172,7 +174,7 @@ def test_the_page_is_whole_and_asks_nothing_of_a_network() -> None:
     assert anchors == {"#quantization"}
     assert {found.get("id") for _, found in reader.seen} >= {each[1:] for each in anchors if each}
     assert "different (LOSSY): the original runs and the result does not" in text
-    assert page(told([*read(EXAMPLE), Run(MACHINE, (made("graphopt:a"),))])) == text
+    assert page(told([*read(EXAMPLE), Run(MACHINE, (quantized("graphopt:a"),))])) == text
 
 
 def test_tables_can_be_read_aloud() -> None:
@@ -188,7 +190,11 @@ def test_tables_can_be_read_aloud() -> None:
 
 
 def test_names_are_text_whatever_is_in_them() -> None:
-    records = (made(WILD, model=WILD), made("graphopt:x", model=WILD), made(f"{WILD}:y", model=WILD, failure=WILD))
+    records = (
+        quantized(WILD, model=WILD),
+        quantized("graphopt:x", model=WILD),
+        quantized(f"{WILD}:y", model=WILD, failure=WILD),
+    )
     one = told([Run({WILD: WILD, "group": {WILD: [WILD]}}, tuple(records))])
     text = page(one)
     parsed(text)
@@ -220,7 +226,7 @@ def test_what_is_not_right_is_hollow_too() -> None:
 
 
 def test_generated_inputs_are_told_of() -> None:
-    real, own = made("graphopt:a"), made("graphopt:a", model="other")
+    real, own = quantized("graphopt:a"), quantized("graphopt:a", model="other")
     text = markdown(told([Run({}, (real, dataclasses.replace(own, words={"data": "made up"})))]))
     assert text.count("On generated inputs, not on real data: other.") == 2
     assert "generated" not in text[text.index("### Quantization of m\n") : text.index("### Quantization of other")]

@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
+from made_records import quantized
 
 from benchmarks.record import Record
 from benchmarks.report_lines import line_plot
@@ -13,12 +14,6 @@ from benchmarks.report_plots import axis, dot_plot, front_plot, kinds
 from benchmarks.steady import NOISE
 
 WILD = "<script>alert(1)</script>\"'&]]>\x1b\n| -- -->"
-
-
-def made(contender: str, ratio: float = 0.5, model: str = "m", failure: str = "", **figures: float) -> Record:
-    ends = {"latency_ratio": ratio, "latency_ratio_low": ratio - 0.001, "latency_ratio_high": ratio + 0.001}
-    values = {} if failure else {"bytes": 10.0, "bytes_ratio": 0.3, "sqnr_db": 30.0, **ends, **figures}
-    return Record("quantization", model, contender, "1.0", values, {}, failure)
 
 
 def marks(plot: str) -> list[tuple[float, float, str, str]]:
@@ -33,10 +28,12 @@ def marks(plot: str) -> list[tuple[float, float, str, str]]:
 
 def test_the_front_joins_what_nothing_beats() -> None:
     records = [
-        made("graphopt:small", bytes_ratio=0.1, sqnr_db=20.0), made("other:beaten", bytes_ratio=0.4, sqnr_db=25.0),
-        made("graphopt:good", bytes_ratio=0.3, sqnr_db=40.0), made("other:exact", bytes_ratio=1.0, sqnr_db=300.0),
-        made("other:none", failure="it fell"),
-    ]  # fmt: skip
+        quantized("graphopt:small", bytes_ratio=0.1, sqnr_db=20.0),
+        quantized("other:beaten", bytes_ratio=0.4, sqnr_db=25.0),
+        quantized("graphopt:good", bytes_ratio=0.3, sqnr_db=40.0),
+        quantized("other:exact", bytes_ratio=1.0, sqnr_db=300.0),
+        quantized("other:none", failure="it fell"),
+    ]
     found = {said.split(":")[1]: (x, y, style) for x, y, style, said in marks(front_plot(records, kinds(records)))}
     assert {name for name, one in found.items() if one[2].endswith("onfront")} == {"small", "good", "exact"}
     assert found["small"][0] < found["good"][0] < found["beaten"][0] < found["exact"][0]
@@ -45,7 +42,11 @@ def test_the_front_joins_what_nothing_beats() -> None:
 
 
 def test_our_mark_is_the_first() -> None:
-    assert kinds([made("b:x"), made("a:y"), made("graphopt:z"), made("b:z")]) == {"graphopt": 0, "b": 1, "a": 2}
+    assert kinds([quantized("b:x"), quantized("a:y"), quantized("graphopt:z"), quantized("b:z")]) == {
+        "graphopt": 0,
+        "b": 1,
+        "a": 2,
+    }
 
 
 def test_noisy_ratios_are_hollow_dots_with_bars() -> None:
@@ -57,14 +58,14 @@ def test_noisy_ratios_are_hollow_dots_with_bars() -> None:
         {"latency_ratio": 2.0, "latency_ratio_low": 1.0, "latency_ratio_high": 4.0},
         {"noise": NOISE},
     )
-    plot = dot_plot({"m": [made("graphopt:a"), noisy]}, "latency_ratio", "latency", {"graphopt": 0, "other": 1})
+    plot = dot_plot({"m": [quantized("graphopt:a"), noisy]}, "latency_ratio", "latency", {"graphopt": 0, "other": 1})
     a, b = marks(plot)
     assert a[0] < b[0]
     assert a[2] == "mark t0 onfront"
     assert b[2] == "mark t1 missed"
     assert "2 (1 to 4), too noisy" in b[3]
     assert plot.count('class="span') == 2
-    assert dot_plot({"m": [made("graphopt:a")]}, "nodes_ratio", "nodes", {"graphopt": 0}) == ""
+    assert dot_plot({"m": [quantized("graphopt:a")]}, "nodes_ratio", "nodes", {"graphopt": 0}) == ""
 
 
 def test_what_size_costs_is_a_line_for_each_contender() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from made_records import made, paired
 
 from benchmarks import compare
 from benchmarks.compared import COARSE, Row, compared, warnings
@@ -18,18 +18,6 @@ from benchmarks.steady import NOISE
 
 LOPSIDED = {"latency_ratio": 1.0, "latency_ratio_low": 0.999, "latency_ratio_high": 1.028}
 EXAMPLE = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "quantization.jsonl"
-
-
-def made(
-    contender: str = "graphopt:a", failure: str = "", words: Mapping[str, str] | None = None, **figures: float
-) -> Record:
-    return Record("quantization", "m", contender, "1", figures, words or {}, failure)
-
-
-def paired(value: float, half: float = 0.005, **more: float) -> dict[str, float]:
-    """A latency ratio whose interval reaches half a share to both sides."""
-    ends = {"latency_ratio_low": value * (1 - half), "latency_ratio_high": value * (1 + half)}
-    return {"latency_ratio": value, **ends, **more}
 
 
 def row(old: Record, new: Record, limit: float = 0.03) -> Row:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from made_records import made, paired
 
 from benchmarks.record import Record
 from benchmarks.results import facts, flagged, latest, machines, read, versions
@@ -15,18 +15,6 @@ from benchmarks.steady import NOISE
 from graphopt.errors import UsageError
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "quantization.jsonl"
-
-
-def made(
-    contender: str = "graphopt:a", failure: str = "", words: Mapping[str, str] | None = None, **figures: float
-) -> Record:
-    return Record("quantization", "m", contender, "1", figures, words or {}, failure)
-
-
-def paired(value: float, half: float = 0.005, **more: float) -> dict[str, float]:
-    """A latency ratio whose interval reaches half a share to both sides."""
-    ends = {"latency_ratio_low": value * (1 - half), "latency_ratio_high": value * (1 + half)}
-    return {"latency_ratio": value, **ends, **more}
 
 
 def written(path: Path, *lines: object) -> Path:
